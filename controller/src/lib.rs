@@ -1,1 +1,14 @@
+//! The controller role: the cluster's metadata as one openraft group.
+//!
+//! Invariant: this crate opens no socket; raft's messages leave through a transport that the host hands in. Begin with
+//! [`Controller`].
+#![allow(clippy::todo)]
 
+mod controller;
+mod options;
+mod quorum;
+
+pub use controller::{Committed, Controller, StartError};
+pub use options::ControllerOptions;
+pub use ottla_decisions::{ControllerDefaults, ControllerRequest, ControllerResponse, RequestOrigin};
+pub use quorum::{QuorumInfo, ReplicaState, VoterInfo};
