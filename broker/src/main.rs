@@ -1,1 +1,3 @@
+//! The `ottla` binary.
+
 fn main() {}

@@ -1,0 +1,115 @@
+//! What a handler knows about its request, and how it answers.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::ResponseHeader;
+use kafka_protocol::protocol::{Encodable, HeaderVersion};
+
+use crate::security::Principal;
+
+/// Records of a partition lent by storage; only the connection's writer reads them.
+pub type Records = Bytes;
+
+/// A piece of a response frame.
+#[derive(Debug, Clone)]
+pub enum Chunk<R> {
+    Bytes(Bytes),
+    Records(R),
+}
+
+/// A future that owns what it needs.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Numbers the connections of this process, for logs and for sessions that are tied to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// The listener a request came in on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerInfo {
+    pub name: Arc<str>,
+    pub advertised_host: Arc<str>,
+    pub advertised_port: u16,
+    /// True for a listener named in `controller.listener.names`.
+    pub is_controller: bool,
+}
+
+/// Everything about a request but its body. Cheap to clone (a `Reply::Later` keeps a clone).
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    pub api_key: i16,
+    pub version: i16,
+    pub correlation_id: i32,
+    /// Empty if the client gave none. Untrusted: never write it to a log other than by `{:?}`.
+    pub client_id: Arc<str>,
+    pub connection: ConnectionId,
+    pub listener: Arc<ListenerInfo>,
+    pub peer: SocketAddr,
+    pub principal: Principal,
+    pub received: Instant,
+    /// Bytes of the frame without its length prefix.
+    pub request_size: usize,
+}
+
+/// How a handler answers. Stage one (until the handler returns) runs in the order of the connection, `Later` waits apart.
+pub enum Reply {
+    Now(Response),
+    Later(BoxFuture<'static, Response>),
+    /// Nothing is written (acks=0).
+    None,
+    /// The connection is closed without an answer.
+    Close,
+}
+
+/// An encoded response frame, length prefix included. Without chunks it closes the connection.
+#[derive(Debug, Default)]
+pub struct Response {
+    pub chunks: Vec<Chunk<Records>>,
+    /// The connection is muted this long after the response was written (KIP-219).
+    pub throttle_ms: i32,
+}
+
+impl Response {
+    /// A response of one piece, length prefix included.
+    pub fn from_frame(frame: Bytes) -> Self {
+        Self { chunks: vec![Chunk::Bytes(frame)], throttle_ms: 0 }
+    }
+
+    /// Closes the connection instead of answering.
+    pub fn close() -> Self {
+        Self::default()
+    }
+}
+
+impl RequestContext {
+    /// Encodes `response` for the version that the client asked with.
+    pub fn respond<R: Encodable + HeaderVersion>(&self, response: &R) -> Response {
+        self.respond_with_version(self.version, response)
+    }
+
+    /// `respond` at another version than that of the request.
+    pub fn respond_with_version<R: Encodable + HeaderVersion>(&self, version: i16, response: &R) -> Response {
+        let mut frame = BytesMut::with_capacity(256);
+        frame.extend_from_slice(&[0; 4]);
+        let header = ResponseHeader::default().with_correlation_id(self.correlation_id);
+        let encoded =
+            header.encode(&mut frame, R::header_version(version)).and_then(|()| response.encode(&mut frame, version));
+        if let Err(error) = encoded {
+            tracing::error!(api_key = self.api_key, version, %error, "response could not be encoded, closing the connection");
+            return Response::close();
+        }
+        let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
+        frame[..4].copy_from_slice(&length.to_be_bytes());
+        Response::from_frame(frame.freeze())
+    }
+
+    /// Answers at once.
+    pub fn reply<R: Encodable + HeaderVersion>(&self, response: &R) -> Reply {
+        Reply::Now(self.respond(response))
+    }
+}

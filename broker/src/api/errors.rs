@@ -1,0 +1,1 @@
+//! Where error types of the lower floors become Kafka's error codes.

@@ -1,0 +1,31 @@
+//! The metadata image as the whole broker reads it: swapped whole by the publisher, read without locks.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+/// Stands in until the metadata crate has its image.
+#[derive(Debug, Clone, Default)]
+pub struct MetadataImage {}
+
+/// The newest published image. Cheap to clone.
+#[derive(Clone)]
+pub struct MetadataCache {
+    current: Arc<ArcSwap<MetadataImage>>,
+}
+
+impl MetadataCache {
+    pub fn new(image: Arc<MetadataImage>) -> Self {
+        Self { current: Arc::new(ArcSwap::new(image)) }
+    }
+
+    /// The newest image.
+    pub fn load(&self) -> Arc<MetadataImage> {
+        self.current.load_full()
+    }
+
+    /// Swaps the image in; only the publisher calls it.
+    pub fn store(&self, image: Arc<MetadataImage>) {
+        self.current.store(image);
+    }
+}
