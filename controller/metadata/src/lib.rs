@@ -10,6 +10,7 @@
 
 pub mod acls;
 pub mod cluster;
+pub mod config_def;
 pub mod configs;
 pub mod delta;
 pub mod features;

@@ -165,7 +165,9 @@ fn is_duration(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('p') else { return false };
     let (days, time) = rest.split_once('t').map_or((rest, None), |(days, time)| (days, Some(time)));
     let number = |text: &str| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && text.parse::<f64>().is_ok()
+        !text.is_empty()
+            && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+            && text.parse::<f64>().is_ok()
     };
     let mut parts = 0;
     if !days.is_empty() {

@@ -47,9 +47,9 @@ pub fn validate_client_metrics(name: &str, configs: &BTreeMap<&str, &str>) -> Re
         )));
     }
     for pattern in configs.get("match").map(|text| super::split_list(text)).unwrap_or_default() {
-        let known = pattern.split_once('=').is_some_and(|(key, value)| {
-            MATCH_KEYS.contains(&key.trim()) && !value.trim().is_empty()
-        });
+        let known = pattern
+            .split_once('=')
+            .is_some_and(|(key, value)| MATCH_KEYS.contains(&key.trim()) && !value.trim().is_empty());
         if !known {
             return Err(InvalidSubscription::Config(format!("Illegal client matching pattern: {pattern}")));
         }
@@ -63,9 +63,8 @@ mod tests {
 
     #[test]
     fn subscriptions_are_judged() {
-        let judge = |configs: &[(&'static str, &'static str)]| {
-            validate_client_metrics("s", &configs.iter().copied().collect())
-        };
+        let judge =
+            |configs: &[(&'static str, &'static str)]| validate_client_metrics("s", &configs.iter().copied().collect());
         assert_eq!(judge(&[("interval.ms", "1000"), ("match", "client_id=a.*")]), Ok(()));
         assert!(matches!(judge(&[("interval.ms", "1")]), Err(InvalidSubscription::Request(_))));
         assert!(matches!(judge(&[("interval.ms", "x")]), Err(InvalidSubscription::Config(_))));

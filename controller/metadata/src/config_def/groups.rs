@@ -136,9 +136,8 @@ mod tests {
 
     #[test]
     fn bounds_come_from_the_brokers() {
-        let judge = |configs: &[(&'static str, &'static str)]| {
-            validate_group(&configs.iter().copied().collect(), |_| None)
-        };
+        let judge =
+            |configs: &[(&'static str, &'static str)]| validate_group(&configs.iter().copied().collect(), |_| None);
         assert_eq!(judge(&[]), Ok(()));
         assert_eq!(judge(&[("consumer.session.timeout.ms", "50000")]), Ok(()));
         assert_eq!(

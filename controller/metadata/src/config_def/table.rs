@@ -87,12 +87,22 @@ impl UpdateMode {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Limits {
     None,
-    Range { min: Option<&'static str>, max: Option<&'static str> },
+    Range {
+        min: Option<&'static str>,
+        max: Option<&'static str>,
+    },
     /// -1 or a range.
-    UnsetOrRange { min: i64, max: i64 },
+    UnsetOrRange {
+        min: i64,
+        max: i64,
+    },
     OneOf(Vec<&'static str>),
     OneOfAnyCase(Vec<&'static str>),
-    List { may_be_empty: bool, may_be_null: bool, members: Vec<&'static str> },
+    List {
+        may_be_empty: bool,
+        may_be_null: bool,
+        members: Vec<&'static str>,
+    },
     ThrottledReplicas,
     OffsetReset,
     NonEmpty,
