@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ottla_metadata::MetadataImage;
 
-/// Stands in until the metadata crate has its image.
-#[derive(Debug, Clone, Default)]
-pub struct MetadataImage {}
 
 /// The newest published image. Cheap to clone.
 #[derive(Clone)]

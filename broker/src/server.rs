@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use ottla_metadata::MetadataImage;
+
 use crate::api::{Api, House};
 use crate::config::Settings;
-use crate::metadata_cache::{MetadataCache, MetadataImage};
+use crate::metadata_cache::MetadataCache;
 
 /// A running broker.
 pub struct Server {

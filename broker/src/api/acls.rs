@@ -1,6 +1,6 @@
 //! DescribeAcls, CreateAcls, DeleteAcls: v1-3.
 
-use kafka_protocol::messages::{CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest};
+use ottla_protocol::messages::{CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

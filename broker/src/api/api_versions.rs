@@ -1,6 +1,6 @@
 //! ApiVersions: v0-4.
 
-use kafka_protocol::messages::ApiVersionsRequest;
+use ottla_protocol::messages::ApiVersionsRequest;
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! AlterPartition v2-3, BrokerRegistration v0-4, BrokerHeartbeat v0-2, UnregisterBroker v0, AllocateProducerIds v0.
 
-use kafka_protocol::messages::{
+use ottla_protocol::messages::{
     AllocateProducerIdsRequest, AlterPartitionRequest, BrokerHeartbeatRequest, BrokerRegistrationRequest,
     UnregisterBrokerRequest,
 };

@@ -1,6 +1,6 @@
 //! JoinGroup v0-9, Heartbeat v0-4, LeaveGroup v0-5, SyncGroup v0-5.
 
-use kafka_protocol::messages::{HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest};
+use ottla_protocol::messages::{HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! DescribeClientQuotas, AlterClientQuotas: v0-1.
 
-use kafka_protocol::messages::{AlterClientQuotasRequest, DescribeClientQuotasRequest};
+use ottla_protocol::messages::{AlterClientQuotasRequest, DescribeClientQuotasRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! ConsumerGroupHeartbeat v0-1, ConsumerGroupDescribe v0-1 (KIP-848).
 
-use kafka_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest};
+use ottla_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -6,21 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::ResponseHeader;
-use kafka_protocol::protocol::{Encodable, HeaderVersion};
+use bytes::Bytes;
+pub use ottla_protocol::response::Chunk;
+use ottla_protocol::{Encodable, HeaderVersion};
 
 use crate::security::Principal;
 
 /// Records of a partition lent by storage; only the connection's writer reads them.
 pub type Records = Bytes;
-
-/// A piece of a response frame.
-#[derive(Debug, Clone)]
-pub enum Chunk<R> {
-    Bytes(Bytes),
-    Records(R),
-}
 
 /// A future that owns what it needs.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -94,18 +87,13 @@ impl RequestContext {
 
     /// `respond` at another version than that of the request.
     pub fn respond_with_version<R: Encodable + HeaderVersion>(&self, version: i16, response: &R) -> Response {
-        let mut frame = BytesMut::with_capacity(256);
-        frame.extend_from_slice(&[0; 4]);
-        let header = ResponseHeader::default().with_correlation_id(self.correlation_id);
-        let encoded =
-            header.encode(&mut frame, R::header_version(version)).and_then(|()| response.encode(&mut frame, version));
-        if let Err(error) = encoded {
-            tracing::error!(api_key = self.api_key, version, %error, "response could not be encoded, closing the connection");
-            return Response::close();
+        match ottla_protocol::response::encode(self.correlation_id, version, response) {
+            Ok(frame) => Response::from_frame(frame),
+            Err(error) => {
+                tracing::error!(%error, "an answer could not be encoded, the connection is closed");
+                Response::close()
+            }
         }
-        let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
-        frame[..4].copy_from_slice(&length.to_be_bytes());
-        Response::from_frame(frame.freeze())
     }
 
     /// Answers at once.

@@ -1,6 +1,6 @@
 //! DescribeUserScramCredentials, AlterUserScramCredentials: v0.
 
-use kafka_protocol::messages::{AlterUserScramCredentialsRequest, DescribeUserScramCredentialsRequest};
+use ottla_protocol::messages::{AlterUserScramCredentialsRequest, DescribeUserScramCredentialsRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! Create v1-3, Renew v1-2, Expire v1-2, Describe v1-3 of delegation tokens.
 
-use kafka_protocol::messages::{
+use ottla_protocol::messages::{
     CreateDelegationTokenRequest, DescribeDelegationTokenRequest, ExpireDelegationTokenRequest,
     RenewDelegationTokenRequest,
 };

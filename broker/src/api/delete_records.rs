@@ -1,6 +1,6 @@
 //! DeleteRecords: v0-2.
 
-use kafka_protocol::messages::DeleteRecordsRequest;
+use ottla_protocol::messages::DeleteRecordsRequest;
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! UpdateFeatures: v0-2.
 
-use kafka_protocol::messages::UpdateFeaturesRequest;
+use ottla_protocol::messages::UpdateFeaturesRequest;
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! Fetch: v4-18.
 
-use kafka_protocol::messages::FetchRequest;
+use ottla_protocol::messages::FetchRequest;
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! FindCoordinator: v0-6.
 
-use kafka_protocol::messages::FindCoordinatorRequest;
+use ottla_protocol::messages::FindCoordinatorRequest;
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

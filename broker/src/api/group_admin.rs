@@ -1,6 +1,6 @@
 //! DescribeGroups v0-6, ListGroups v0-5, DeleteGroups v0-2.
 
-use kafka_protocol::messages::{DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest};
+use ottla_protocol::messages::{DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! OffsetForLeaderEpoch: v2-4.
 
-use kafka_protocol::messages::OffsetForLeaderEpochRequest;
+use ottla_protocol::messages::OffsetForLeaderEpochRequest;
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

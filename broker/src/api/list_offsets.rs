@@ -1,6 +1,6 @@
 //! ListOffsets: v1-11.
 
-use kafka_protocol::messages::ListOffsetsRequest;
+use ottla_protocol::messages::ListOffsetsRequest;
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

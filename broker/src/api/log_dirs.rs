@@ -1,6 +1,6 @@
 //! AlterReplicaLogDirs v1-2, DescribeLogDirs v1-5.
 
-use kafka_protocol::messages::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest};
+use ottla_protocol::messages::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

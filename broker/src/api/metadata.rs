@@ -1,6 +1,6 @@
 //! Metadata v0-13, DescribeCluster v0-2, DescribeTopicPartitions v0.
 
-use kafka_protocol::messages::{DescribeClusterRequest, DescribeTopicPartitionsRequest, MetadataRequest};
+use ottla_protocol::messages::{DescribeClusterRequest, DescribeTopicPartitionsRequest, MetadataRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

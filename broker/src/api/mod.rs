@@ -40,27 +40,11 @@ mod txn_markers;
 use std::sync::Arc;
 
 pub use context::{Chunk, ConnectionId, ListenerInfo, Records, Reply, RequestContext, Response};
-pub use kafka_protocol::messages::RequestKind as RequestBody;
+pub use ottla_protocol::request::RequestBody;
+pub use ottla_protocol::versions::ApiSpec;
 
 use crate::config::Settings;
 use crate::metadata_cache::MetadataCache;
-
-/// One API as this broker speaks it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ApiSpec {
-    pub key: i16,
-    pub name: &'static str,
-    /// Lowest version that is advertised.
-    pub min: i16,
-    /// Highest version that is advertised.
-    pub max: i16,
-}
-
-impl ApiSpec {
-    pub const fn new(key: i16, name: &'static str, min: i16, max: i16) -> Self {
-        Self { key, name, min, max }
-    }
-}
 
 /// What the house offers its handlers. A handler takes from it the three to five things it needs and keeps clones of those.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! OffsetCommit v2-10, OffsetFetch v1-10, TxnOffsetCommit v0-5, OffsetDelete v0.
 
-use kafka_protocol::messages::{OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, TxnOffsetCommitRequest};
+use ottla_protocol::messages::{OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, TxnOffsetCommitRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

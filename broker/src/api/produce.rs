@@ -1,6 +1,6 @@
 //! Produce: v3-13 (v0-2 are advertised for old librdkafka, never decoded).
 
-use kafka_protocol::messages::ProduceRequest;
+use ottla_protocol::messages::ProduceRequest;
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! DescribeQuorum v0-2, AddRaftVoter v0-1, RemoveRaftVoter v0.
 
-use kafka_protocol::messages::{AddRaftVoterRequest, DescribeQuorumRequest, RemoveRaftVoterRequest};
+use ottla_protocol::messages::{AddRaftVoterRequest, DescribeQuorumRequest, RemoveRaftVoterRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

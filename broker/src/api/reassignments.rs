@@ -1,6 +1,6 @@
 //! ElectLeaders v0-2, AlterPartitionReassignments v0-1, ListPartitionReassignments v0.
 
-use kafka_protocol::messages::{
+use ottla_protocol::messages::{
     AlterPartitionReassignmentsRequest, ElectLeadersRequest, ListPartitionReassignmentsRequest,
 };
 

@@ -1,6 +1,6 @@
 //! SaslHandshake v0-1, SaslAuthenticate v0-2.
 
-use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
+use ottla_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! ShareFetch and ShareAcknowledge v1-2 (KIP-932).
 
-use kafka_protocol::messages::{ShareAcknowledgeRequest, ShareFetchRequest};
+use ottla_protocol::messages::{ShareAcknowledgeRequest, ShareFetchRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

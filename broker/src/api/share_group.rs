@@ -1,6 +1,6 @@
 //! ShareGroupHeartbeat and -Describe v1, share group offsets (KIP-932).
 
-use kafka_protocol::messages::{
+use ottla_protocol::messages::{
     AlterShareGroupOffsetsRequest, DeleteShareGroupOffsetsRequest, DescribeShareGroupOffsetsRequest,
     ShareGroupDescribeRequest, ShareGroupHeartbeatRequest,
 };

@@ -1,6 +1,6 @@
 //! Share group state between partition leaders and share coordinators (KIP-932).
 
-use kafka_protocol::messages::{
+use ottla_protocol::messages::{
     DeleteShareGroupStateRequest, InitializeShareGroupStateRequest, ReadShareGroupStateRequest,
     ReadShareGroupStateSummaryRequest, WriteShareGroupStateRequest,
 };

@@ -1,6 +1,6 @@
 //! GetTelemetrySubscriptions, PushTelemetry: v0 (KIP-714).
 
-use kafka_protocol::messages::{GetTelemetrySubscriptionsRequest, PushTelemetryRequest};
+use ottla_protocol::messages::{GetTelemetrySubscriptionsRequest, PushTelemetryRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! CreateTopics v2-7, DeleteTopics v1-6, CreatePartitions v0-3.
 
-use kafka_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest};
+use ottla_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! InitProducerId v0-5, AddPartitionsToTxn v0-5, AddOffsetsToTxn v0-4, EndTxn v0-5.
 
-use kafka_protocol::messages::{
+use ottla_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest,
 };
 

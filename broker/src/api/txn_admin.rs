@@ -1,6 +1,6 @@
 //! DescribeProducers v0, DescribeTransactions v0, ListTransactions v0-2.
 
-use kafka_protocol::messages::{DescribeProducersRequest, DescribeTransactionsRequest, ListTransactionsRequest};
+use ottla_protocol::messages::{DescribeProducersRequest, DescribeTransactionsRequest, ListTransactionsRequest};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 

@@ -1,6 +1,6 @@
 //! WriteTxnMarkers: v1-2.
 
-use kafka_protocol::messages::WriteTxnMarkersRequest;
+use ottla_protocol::messages::WriteTxnMarkersRequest;
 
 use super::{ApiSpec, House, Reply, RequestContext};
 
