@@ -1,1 +1,26 @@
+//! Stock Kafka clients and tools, held against Apache Kafka and Ottla side by side.
+//!
+//! Begin with [`story`]: a story is a closure that runs against one [`broker::Broker`]; it is run against Apache Kafka
+//! and against Ottla, and what it wrote down is compared. [`tool`] runs Kafka's own command-line tools inside one
+//! [`jvm`]; [`clients`] builds and runs the client programs below `clients/`; [`wire`] speaks raw frames.
+//! What a machine lacks ([`toolchain`]) skips a story with a line that says so, and fails it under `CI=true`.
+//!
+//! Environment: `OTTLA_COMPAT_TARGETS=apache|ottla|apache,ottla` restricts the targets.
+//!
+//! Invariant: everything fetched, built or written lies below `target/`; servers listen on loopback, on free ports.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test harness fails by panicking")]
+
+pub mod broker;
+pub mod cache;
+pub mod clients;
+pub mod jvm;
+pub mod kafka;
+pub mod normalize;
+pub mod ottla;
+pub mod process;
+pub mod results;
+pub mod story;
+pub mod tool;
+pub mod toolchain;
+pub mod wire;
