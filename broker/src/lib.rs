@@ -6,6 +6,7 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod coordinators;
 pub mod metadata_cache;
 pub mod network;
 pub mod security;

@@ -1,0 +1,28 @@
+//! What a coordinator needs of the partition under it.
+
+use bytes::Bytes;
+use ottla_protocol::{ErrorCode, Offset, Timestamp};
+use ottla_replication::LogOffsetSnapshot;
+use tokio::sync::watch;
+
+/// A partition of an internal topic, led by this broker at one leader epoch.
+pub trait PartitionLog: Send + Sync + 'static {
+    /// Appends one batch to the whole in-sync set's log (acks=all) and returns the offset behind it. Its place is fixed
+    /// when this returns; it is committed once the high watermark gets there.
+    ///
+    /// # Errors
+    /// Nothing of the batch was written: `NotLeaderOrFollower` when leadership is over, else why it was refused.
+    fn append(&self, batch: Bytes, now: Timestamp) -> Result<Offset, ErrorCode>;
+
+    /// Whole batches from the one that holds `from`, at least one; empty at the end of the log. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the log cannot be read or this broker does not lead.
+    fn read(&self, from: Offset, max_bytes: usize) -> Result<Bytes, ErrorCode>;
+
+    /// The offsets now and whenever they move.
+    fn snapshots(&self) -> watch::Receiver<LogOffsetSnapshot>;
+
+    /// The largest batch that an append takes.
+    fn max_batch_bytes(&self) -> usize;
+}
