@@ -18,7 +18,9 @@ pub mod record_batch;
 pub mod records;
 pub mod request;
 pub mod response;
+pub mod skeleton;
 pub mod versions;
+mod wire;
 
 pub use error_code::ErrorCode;
 pub use ids::{BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};

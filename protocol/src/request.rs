@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes};
 use kafka_protocol::protocol::{Decodable, HeaderVersion};
 
 use crate::messages::*;
+use crate::skeleton;
 use crate::versions::{ApiSpec, Listeners, both};
 
 /// One decoded request.
@@ -153,6 +154,8 @@ requests! {
     85 WriteShareGroupState WriteShareGroupStateRequest WriteShareGroupStateResponse BROKER;
     86 DeleteShareGroupState DeleteShareGroupStateRequest DeleteShareGroupStateResponse BROKER;
     87 ReadShareGroupStateSummary ReadShareGroupStateSummaryRequest ReadShareGroupStateSummaryResponse BROKER;
+    88 StreamsGroupHeartbeat StreamsGroupHeartbeatRequest StreamsGroupHeartbeatResponse BROKER;
+    89 StreamsGroupDescribe StreamsGroupDescribeRequest StreamsGroupDescribeResponse BROKER;
     90 DescribeShareGroupOffsets DescribeShareGroupOffsetsRequest DescribeShareGroupOffsetsResponse BROKER;
     91 AlterShareGroupOffsets AlterShareGroupOffsetsRequest AlterShareGroupOffsetsResponse BROKER;
     92 DeleteShareGroupOffsets DeleteShareGroupOffsetsRequest DeleteShareGroupOffsetsResponse BROKER;
@@ -186,11 +189,10 @@ pub fn decode(frame: Bytes) -> Result<Request, DecodeError> {
         let client_id = header.client_id;
         return Err(DecodeError::UnsupportedVersion { api_key, version, correlation_id, client_id });
     }
+    skeleton::check_request(api_key, version, &rest).map_err(|e| malformed(Some(api_key), e.to_string()))?;
     let body = decode_body(api_key, version, &mut rest).map_err(|reason| malformed(Some(api_key), reason))?;
     if rest.has_remaining() {
         return Err(malformed(Some(api_key), format!("{} bytes behind the body", rest.remaining())));
     }
     Ok(Request { header, api_key, version, body, size })
 }
-
-use kafka_protocol::protocol::StrBytes;
