@@ -5,7 +5,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ottla_metadata::MetadataImage;
 
-
 /// The newest published image. Cheap to clone.
 #[derive(Clone)]
 pub struct MetadataCache {

@@ -1,0 +1,114 @@
+//! The static configuration: what was given at start, over Kafka's defaults.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ottla_metadata::config_def::{self, Value, split_list};
+use ottla_protocol::BrokerId;
+
+use super::listeners::{ListenerSettings, read_listeners};
+use super::{checks, sources};
+
+/// Why a configuration cannot be started with. The text names the key.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+impl ConfigError {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+/// The static configuration, checked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settings {
+    /// `node.id`
+    pub node_id: BrokerId,
+    /// From `CLUSTER_ID` or `cluster.id`; `None`: that of the data, or a new one.
+    pub cluster_id: Option<String>,
+    /// `log.dirs`, or else `log.dir`.
+    pub log_dirs: Vec<PathBuf>,
+    pub listeners: Vec<ListenerSettings>,
+    /// Keys that were given, with the text they were given, unknown keys included.
+    pub explicit: BTreeMap<String, String>,
+    /// Given keys that are no configuration of Kafka's; one warning names them all.
+    pub unknown: Vec<String>,
+    /// Where the values came from, in words, for the log.
+    pub origin: String,
+}
+
+impl Settings {
+    /// Checks and types what `sources` gathered.
+    ///
+    /// # Errors
+    /// When a value does not fit its key, keys contradict each other, or something is asked for that is not built.
+    pub fn new(given: sources::Given) -> Result<Self, ConfigError> {
+        let sources::Given { mut values, cluster_id, origin } = given;
+        checks::alias_broker_id(&mut values)?;
+        let unknown = checks::unknown_keys(&values)?;
+        for (key, value) in &values {
+            if let Some(definition) = config_def::broker(config_def::listener_key(key).unwrap_or(key)) {
+                definition.check(Some(value)).map_err(|error| ConfigError::new(error.0))?;
+            }
+        }
+        let mut settings = Self { cluster_id, explicit: values, unknown, origin, ..Self::default() };
+        settings.node_id = BrokerId(settings.i32("node.id"));
+        settings.log_dirs = checks::log_dirs(&settings)?;
+        settings.listeners = read_listeners(&settings)?;
+        checks::together(&settings)?;
+        Ok(settings)
+    }
+
+    /// What was given for exactly this key.
+    pub fn given(&self, key: &str) -> Option<&str> {
+        self.explicit.get(key).map(String::as_str)
+    }
+
+    /// The value of a broker key as text, default included; `None` when it has neither.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        debug_assert!(config_def::broker(key).is_some() || key.starts_with("listener.name."), "no such key: {key}");
+        self.given(key).or_else(|| config_def::broker_default(key)).map(str::trim)
+    }
+
+    fn read(&self, key: &str) -> Option<Value> {
+        let definition = config_def::broker(key)?;
+        Value::read(definition.value_type, self.text(key)?).ok()
+    }
+
+    /// An INT or SHORT key; 0 when it is not set and has no default.
+    pub fn i32(&self, key: &str) -> i32 {
+        i32::try_from(self.i64(key)).unwrap_or(i32::MAX)
+    }
+
+    /// A LONG (or smaller) key; 0 when it is not set and has no default.
+    pub fn i64(&self, key: &str) -> i64 {
+        match self.read(key) {
+            Some(Value::Integer(number)) => number,
+            _ => 0,
+        }
+    }
+
+    /// A DOUBLE key.
+    pub fn f64(&self, key: &str) -> f64 {
+        match self.read(key) {
+            Some(Value::Double(number)) => number,
+            _ => 0.0,
+        }
+    }
+
+    /// A BOOLEAN key.
+    pub fn bool(&self, key: &str) -> bool {
+        matches!(self.read(key), Some(Value::Bool(true)))
+    }
+
+    /// A LIST key.
+    pub fn list(&self, key: &str) -> Vec<String> {
+        self.text(key).map(split_list).unwrap_or_default()
+    }
+
+    /// A size or a count: negative values become 0.
+    pub fn usize(&self, key: &str) -> usize {
+        usize::try_from(self.i64(key)).unwrap_or(0)
+    }
+}

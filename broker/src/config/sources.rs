@@ -1,0 +1,285 @@
+//! Where configuration comes from: a file, the environment, the command line. The later wins.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::settings::ConfigError;
+
+/// What was given, before anything is judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given {
+    pub values: BTreeMap<String, String>,
+    pub cluster_id: Option<String>,
+    /// In words: "ottla.toml, environment".
+    pub origin: String,
+}
+
+/// What a node runs with when no file is given: one broker for this machine.
+const WITHOUT_A_FILE: &[(&str, &str)] = &[
+    ("node.id", "1"),
+    ("process.roles", "broker,controller"),
+    ("listeners", "PLAINTEXT://localhost:9092"),
+    ("offsets.topic.replication.factor", "1"),
+    ("transaction.state.log.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+];
+
+/// The folder for data when nothing names one.
+pub const DATA_FOLDER: &str = "ottla-data";
+
+/// The file that is read from the current folder when none is named.
+pub const DEFAULT_FILE: &str = "ottla.toml";
+
+/// Variables of Kafka's start scripts and images that are no configuration of the broker (without `KAFKA_`).
+const NOT_CONFIGURATION: &[&str] = &[
+    "VERSION",
+    "HEAP_OPTS",
+    "LOG4J_OPTS",
+    "OPTS",
+    "JMX_OPTS",
+    "JMX_HOSTNAME",
+    "JMX_PORT",
+    "JVM_PERFORMANCE_OPTS",
+    "GC_LOG_OPTS",
+    "LOG4J_ROOT_LOGLEVEL",
+    "LOG4J_LOGGERS",
+    "TOOLS_LOG4J_LOGLEVEL",
+    "LOG4J_DIR",
+    "HOME",
+    "BASE_DIR",
+    "DEBUG",
+    "LIBS",
+    "RUN",
+    "CLUSTER_ID",
+    "KRAFT_CLUSTER_ID",
+    "ENABLE_KRAFT",
+    "USER",
+    "GROUP",
+];
+
+/// Gathers everything. `file` is the one named on the command line; `folder` is the current folder.
+///
+/// # Errors
+/// When a file cannot be read, or an override is not `key=value`.
+pub fn gather(
+    file: Option<&Path>,
+    folder: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+    overrides: &[String],
+) -> Result<Given, ConfigError> {
+    let mut origin = Vec::new();
+    let default_file = folder.join(DEFAULT_FILE);
+    let file = match file {
+        Some(file) => Some(file.to_path_buf()),
+        None => default_file.is_file().then_some(default_file),
+    };
+    let from_file = file.as_deref().map(read_file).transpose()?;
+    let has_file = from_file.is_some();
+    if let Some(file) = &file {
+        origin.push(file.display().to_string());
+    }
+    let environment: Vec<(String, String)> = environment.into_iter().collect();
+    let cluster_id = ["CLUSTER_ID", "KAFKA_KRAFT_CLUSTER_ID", "KAFKA_CLUSTER_ID"].iter().find_map(|name| {
+        environment.iter().find(|(variable, value)| variable == name && !value.is_empty()).map(|(_, id)| id.clone())
+    });
+    let from_environment = read_environment(environment);
+    let from_overrides = read_overrides(overrides)?;
+    if !from_environment.is_empty() {
+        origin.push("environment".to_owned());
+    }
+    if !from_overrides.is_empty() {
+        origin.push("command line".to_owned());
+    }
+
+    let mut later = from_environment;
+    later.extend(from_overrides);
+    let mut values = from_file.unwrap_or_else(|| without_a_file(folder, &later));
+    values.extend(later);
+    if !has_file {
+        listen_where_advertised(&mut values);
+    }
+    let cluster_id = cluster_id.or_else(|| values.remove("cluster.id"));
+    if origin.is_empty() {
+        origin.push("defaults".to_owned());
+    }
+    Ok(Given { values, cluster_id, origin: origin.join(", ") })
+}
+
+fn without_a_file(folder: &Path, later: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut values: BTreeMap<String, String> =
+        WITHOUT_A_FILE.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    if later.contains_key("broker.id") {
+        values.remove("node.id");
+    }
+    if !later.contains_key("log.dir") {
+        values.insert("log.dirs".to_owned(), folder.join(DATA_FOLDER).display().to_string());
+    }
+    if later.contains_key("advertised.listeners") {
+        values.remove("listeners");
+    }
+    values
+}
+
+/// As the official image does: with advertised listeners alone, listen on the same ports everywhere.
+fn listen_where_advertised(values: &mut BTreeMap<String, String>) {
+    if values.contains_key("listeners") {
+        return;
+    }
+    let Some(advertised) = values.get("advertised.listeners") else { return };
+    let listeners: Vec<String> = advertised
+        .split(',')
+        .filter_map(|listener| {
+            let (name, address) = listener.trim().split_once("://")?;
+            let (_, port) = address.rsplit_once(':')?;
+            Some(format!("{name}://0.0.0.0:{port}"))
+        })
+        .collect();
+    values.insert("listeners".to_owned(), listeners.join(","));
+}
+
+/// Reads a file by its ending: `.toml`, or else Java properties.
+fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
+    let fail = |error: &dyn std::fmt::Display| ConfigError::new(format!("{}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| fail(&error))?;
+    if path.extension().is_some_and(|ending| ending == "toml") {
+        let text = String::from_utf8(bytes).map_err(|error| fail(&error))?;
+        return read_toml(&text).map_err(|error| fail(&error));
+    }
+    read_properties(&bytes).map_err(|error| fail(&error))
+}
+
+/// Java properties, in UTF-8 or Latin-1.
+fn read_properties(bytes: &[u8]) -> Result<BTreeMap<String, String>, java_properties::PropertiesError> {
+    Ok(java_properties::read(bytes)?.into_iter().map(|(key, value)| (key, value.trim().to_owned())).collect())
+}
+
+/// The same keys in TOML: `num.partitions = 3`, `[log] dirs = ["a", "b"]`, `"log.dir" = "x"`.
+fn read_toml(text: &str) -> Result<BTreeMap<String, String>, toml::de::Error> {
+    fn flatten(prefix: &str, value: &toml::Value, values: &mut BTreeMap<String, String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    flatten(&key, value, values);
+                }
+            }
+            toml::Value::Array(members) => {
+                let members: Vec<String> = members.iter().map(plain).collect();
+                values.insert(prefix.to_owned(), members.join(","));
+            }
+            value => {
+                values.insert(prefix.to_owned(), plain(value));
+            }
+        }
+    }
+    fn plain(value: &toml::Value) -> String {
+        match value {
+            toml::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+    let mut values = BTreeMap::new();
+    flatten("", &toml::Value::Table(text.parse::<toml::Table>()?), &mut values);
+    Ok(values)
+}
+
+/// `KAFKA_*` variables, mapped to keys as the official image maps them; `KAFKA_CFG_*` as Bitnami's does.
+fn read_environment(environment: Vec<(String, String)>) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    for (variable, value) in environment {
+        if let Some(name) = variable.strip_prefix("KAFKA_CFG_") {
+            values.insert(name.to_lowercase().replace('_', "."), value);
+        } else if let Some(name) = variable.strip_prefix("KAFKA_")
+            && !NOT_CONFIGURATION.contains(&name)
+        {
+            values.insert(key_of_variable(name), value);
+        }
+    }
+    values
+}
+
+/// `___` is a dash, `__` an underscore, `_` a dot.
+fn key_of_variable(name: &str) -> String {
+    name.to_lowercase().replace("___", "-").replace("__", "\u{0}").replace('_', ".").replace('\u{0}', "_")
+}
+
+fn read_overrides(overrides: &[String]) -> Result<BTreeMap<String, String>, ConfigError> {
+    overrides
+        .iter()
+        .map(|text| {
+            let (key, value) = text
+                .split_once('=')
+                .ok_or_else(|| ConfigError::new(format!("--override {text}: key=value is expected")))?;
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    }
+
+    #[test]
+    fn variables_become_keys() {
+        assert_eq!(key_of_variable("LOG_RETENTION_MS"), "log.retention.ms");
+        assert_eq!(key_of_variable("A__B___C"), "a_b-c");
+        let values = read_environment(pairs(&[
+            ("KAFKA_NUM_PARTITIONS", "3"),
+            ("KAFKA_CFG_NODE_ID", "0"),
+            ("KAFKA_HEAP_OPTS", "-Xmx1g"),
+            ("PATH", "/bin"),
+        ]));
+        assert_eq!(values, BTreeMap::from([("num.partitions".into(), "3".into()), ("node.id".into(), "0".into())]));
+    }
+
+    #[test]
+    fn the_later_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.properties");
+        std::fs::write(&file, "# comment\nnum.partitions=2\nlog.dirs = /a,/b\nnode.id: 7\n").unwrap();
+        let environment = pairs(&[("KAFKA_NUM_PARTITIONS", "3"), ("KAFKA_NODE_ID", "8"), ("CLUSTER_ID", "abc")]);
+        let given = gather(Some(&file), folder.path(), environment, &["node.id=9".to_owned()]).unwrap();
+        assert_eq!(given.values["log.dirs"], "/a,/b");
+        assert_eq!(given.values["num.partitions"], "3");
+        assert_eq!(given.values["node.id"], "9");
+        assert_eq!(given.cluster_id.as_deref(), Some("abc"));
+    }
+
+    #[test]
+    fn toml_has_the_same_keys() {
+        let values = read_toml(
+            "num.partitions = 3\nlisteners = [\"PLAINTEXT://:1\", \"X://:2\"]\n\"log.dir\" = \"x\"\nlog.cleaner.enable = true\n",
+        );
+        // `log.cleaner.enable` beside a quoted "log.dir" is two keys.
+        let values = values.unwrap();
+        assert_eq!(values["num.partitions"], "3");
+        assert_eq!(values["listeners"], "PLAINTEXT://:1,X://:2");
+        assert_eq!(values["log.dir"], "x");
+        assert_eq!(values["log.cleaner.enable"], "true");
+    }
+
+    #[test]
+    fn without_a_file_a_node_serves_this_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let given = gather(None, folder.path(), Vec::new(), &[]).unwrap();
+        assert_eq!(given.values["listeners"], "PLAINTEXT://localhost:9092");
+        assert!(given.values["log.dirs"].ends_with(DATA_FOLDER));
+        let environment = pairs(&[("KAFKA_ADVERTISED_LISTENERS", "PLAINTEXT://me:1,OTHER://you:2")]);
+        let given = gather(None, folder.path(), environment, &[]).unwrap();
+        assert_eq!(given.values["listeners"], "PLAINTEXT://0.0.0.0:1,OTHER://0.0.0.0:2");
+    }
+
+    #[test]
+    fn a_file_in_the_current_folder_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(DEFAULT_FILE), "num.partitions = 5").unwrap();
+        assert_eq!(gather(None, folder.path(), Vec::new(), &[]).unwrap().values["num.partitions"], "5");
+    }
+}
