@@ -1,9 +1,10 @@
 //! A frame becomes a header and a typed body.
 
-use bytes::{Buf, Bytes};
-use kafka_protocol::protocol::{Decodable, HeaderVersion};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request as RequestMessage};
 
 use crate::messages::*;
+use crate::response::{EncodeError, seal};
 use crate::skeleton;
 use crate::versions::{ApiSpec, Listeners, both};
 
@@ -58,6 +59,41 @@ macro_rules! requests {
                 $( $key => Some($request::header_version(version)), )*
                 _ => None,
             }
+        }
+
+        /// Decodes a body and encodes it again: what one end writes the other must read.
+        #[cfg(test)]
+        pub(crate) fn round_trip(is_request: bool, api_key: i16, version: i16, body: &Bytes) -> anyhow::Result<Vec<u8>> {
+            fn again<M: Decodable + Encodable>(body: &Bytes, version: i16) -> anyhow::Result<Vec<u8>> {
+                let mut rest = body.clone();
+                let message = M::decode(&mut rest, version)?;
+                anyhow::ensure!(rest.is_empty(), "{} bytes are left", rest.len());
+                let mut bytes = Vec::new();
+                message.encode(&mut bytes, version)?;
+                anyhow::ensure!(message.compute_size(version)? == bytes.len(), "the computed size is wrong");
+                Ok(bytes)
+            }
+            match (api_key, is_request) {
+                $(
+                    ($key, true) => again::<$request>(body, version),
+                    ($key, false) => again::<$response>(body, version),
+                )*
+                _ => anyhow::bail!("unknown API"),
+            }
+        }
+
+        /// The default message of an API, encoded.
+        #[cfg(test)]
+        pub(crate) fn encode_default(is_request: bool, api_key: i16, version: i16) -> anyhow::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            match (api_key, is_request) {
+                $(
+                    ($key, true) => $request::default().encode(&mut bytes, version)?,
+                    ($key, false) => $response::default().encode(&mut bytes, version)?,
+                )*
+                _ => anyhow::bail!("unknown API"),
+            }
+            Ok(bytes)
         }
 
         fn decode_body(api_key: i16, version: i16, body: &mut Bytes) -> Result<RequestBody, String> {
@@ -159,6 +195,27 @@ requests! {
     90 DescribeShareGroupOffsets DescribeShareGroupOffsetsRequest DescribeShareGroupOffsetsResponse BROKER;
     91 AlterShareGroupOffsets AlterShareGroupOffsetsRequest AlterShareGroupOffsetsResponse BROKER;
     92 DeleteShareGroupOffsets DeleteShareGroupOffsetsRequest DeleteShareGroupOffsetsResponse BROKER;
+}
+
+/// Writes a request to another broker or controller, length prefix included.
+pub fn encode<R: RequestMessage>(
+    correlation_id: i32,
+    version: i16,
+    client_id: Option<StrBytes>,
+    request: &R,
+) -> Result<Bytes, EncodeError> {
+    let fail = |reason: String| EncodeError { message: std::any::type_name::<R>(), version, reason };
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation_id)
+        .with_client_id(client_id);
+    let mut frame = BytesMut::new();
+    frame.put_i32(0);
+    header.encode(&mut frame, R::header_version(version)).map_err(|e| fail(e.to_string()))?;
+    request.encode(&mut frame, version).map_err(|e| fail(e.to_string()))?;
+    seal(&mut frame).map_err(fail)?;
+    Ok(frame.freeze())
 }
 
 /// Reads one frame (without its length prefix). Byte and record fields are slices of `frame`, not copies.

@@ -2,7 +2,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ResponseHeader;
-use kafka_protocol::protocol::{Encodable, HeaderVersion};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request as RequestMessage};
+
+use crate::skeleton;
 
 /// A piece of an answer on its way to the socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +46,11 @@ impl RecordsLen for Bytes {
     }
 }
 
-/// An answer holds what its version cannot express.
+/// A message holds what its version cannot express.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot encode {response} in version {version}: {reason}")]
+#[error("cannot encode {message} in version {version}: {reason}")]
 pub struct EncodeError {
-    pub response: &'static str,
+    pub message: &'static str,
     pub version: i16,
     pub reason: String,
 }
@@ -59,7 +61,7 @@ pub fn encode<R: Encodable + HeaderVersion>(
     version: i16,
     response: &R,
 ) -> Result<Bytes, EncodeError> {
-    let fail = |reason: String| EncodeError { response: std::any::type_name::<R>(), version, reason };
+    let fail = |reason: String| EncodeError { message: std::any::type_name::<R>(), version, reason };
     let header = ResponseHeader::default().with_correlation_id(correlation_id);
     let header_version = R::header_version(version);
     let size = response.compute_size(version).map_err(|e| fail(e.to_string()))?;
@@ -67,7 +69,33 @@ pub fn encode<R: Encodable + HeaderVersion>(
     frame.put_i32(0);
     header.encode(&mut frame, header_version).map_err(|e| fail(e.to_string()))?;
     response.encode(&mut frame, version).map_err(|e| fail(e.to_string()))?;
-    let length = i32::try_from(frame.len() - 4).map_err(|_| fail("longer than a frame can be".to_owned()))?;
-    frame[..4].copy_from_slice(&length.to_be_bytes());
+    seal(&mut frame).map_err(fail)?;
     Ok(frame.freeze())
+}
+
+/// Writes the length of what follows into the first four bytes.
+pub(crate) fn seal(frame: &mut BytesMut) -> Result<(), String> {
+    let length = i32::try_from(frame.len() - 4).map_err(|_| "longer than a frame can be".to_owned())?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(())
+}
+
+/// A frame is no answer to the request it should answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("malformed answer (API {api_key}, version {version}): {reason}")]
+pub struct DecodeError {
+    pub api_key: i16,
+    pub version: i16,
+    pub reason: String,
+}
+
+/// Reads the answer to a request of type `R` (without the length prefix): its correlation id and its body.
+pub fn decode<R: RequestMessage>(version: i16, frame: Bytes) -> Result<(i32, R::Response), DecodeError> {
+    let fail = |reason: String| DecodeError { api_key: R::KEY, version, reason };
+    let mut rest = frame;
+    let header =
+        ResponseHeader::decode(&mut rest, R::Response::header_version(version)).map_err(|e| fail(e.to_string()))?;
+    skeleton::check_response(R::KEY, version, &rest).map_err(|e| fail(e.to_string()))?;
+    let response = R::Response::decode(&mut rest, version).map_err(|e| fail(e.to_string()))?;
+    Ok((header.correlation_id, response))
 }

@@ -196,6 +196,6 @@ impl<R: RecordsLen + Clone> Encoder<R> {
     }
 
     fn error(&self, reason: &str) -> EncodeError {
-        EncodeError { response: "FetchResponse", version: self.version, reason: reason.to_owned() }
+        EncodeError { message: "FetchResponse", version: self.version, reason: reason.to_owned() }
     }
 }

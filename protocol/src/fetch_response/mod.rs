@@ -120,7 +120,7 @@ pub fn encode<R: RecordsLen + Clone>(
     answer: &FetchAnswer<R>,
 ) -> Result<Vec<Chunk<R>>, EncodeError> {
     if !(4..=18).contains(&version) {
-        return Err(EncodeError { response: "FetchResponse", version, reason: "not a version of Fetch".to_owned() });
+        return Err(EncodeError { message: "FetchResponse", version, reason: "not a version of Fetch".to_owned() });
     }
     encoder::Encoder::new(version).encode(correlation_id, answer)
 }

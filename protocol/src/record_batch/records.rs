@@ -88,9 +88,18 @@ impl<'a> Iterator for Headers<'a> {
 
 /// The records of one batch in order. A record borrows from this reader, so it is read in a loop:
 ///
-/// ```ignore
+/// ```
+/// # use ottla_protocol::record_batch::{BatchBuilder, BatchView};
+/// # use ottla_protocol::Timestamp;
+/// # let mut builder = BatchBuilder::new();
+/// # builder.push(Timestamp(1), None, Some(b"value"), &[]);
+/// # let bytes = builder.build();
+/// let batch = BatchView::parse(&bytes)?;
 /// let mut records = batch.records()?;
-/// while let Some(record) = records.next_record()? { .. }
+/// while let Some(record) = records.next_record()? {
+///     assert_eq!(record.value, Some(&b"value"[..]));
+/// }
+/// # Ok::<(), ottla_protocol::record_batch::BatchError>(())
 /// ```
 ///
 /// Memory: one record and 64 KiB, however much the batch expands to. After the last declared record the payload must

@@ -7,6 +7,9 @@
 #[rustfmt::skip]
 mod tables;
 
+#[cfg(test)]
+mod tests;
+
 use crate::buf::{Cursor, ReadError};
 
 /// The shape of one message in all its versions.
