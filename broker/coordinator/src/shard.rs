@@ -57,6 +57,11 @@ pub struct BadRecord(pub String);
 pub trait Ids {
     /// A fresh random (version 4) UUID.
     fn uuid(&mut self) -> Uuid;
+
+    /// A producer id that nobody else in the cluster ever gets; `None` when none is at hand just now.
+    fn producer_id(&mut self) -> Option<ProducerId> {
+        None
+    }
 }
 
 /// What is handed to every decision besides the request.
