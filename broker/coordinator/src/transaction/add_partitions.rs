@@ -61,8 +61,7 @@ impl Transactions {
             return Err(ErrorCode::ConcurrentTransactions);
         }
         let verified = |partition: TopicPartition| {
-            let error =
-                if current.contains(&partition) { ErrorCode::None } else { ErrorCode::TransactionAbortable };
+            let error = if current.contains(&partition) { ErrorCode::None } else { ErrorCode::TransactionAbortable };
             (partition, error)
         };
         let verified = partitions.into_iter().map(verified).collect();

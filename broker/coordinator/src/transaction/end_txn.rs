@@ -51,12 +51,11 @@ impl Transactions {
             judge_version_1(current, producer, commit)?
         };
         match judgement {
-            Judgement::Done => {
-                Ok(Outcome::effect(reply(token, TransactionResponse::Producer(current.producer))))
-            }
+            Judgement::Done => Ok(Outcome::effect(reply(token, TransactionResponse::Producer(current.producer)))),
             Judgement::Prepare => {
                 let mut decision = self.prepare(id, current, commit, client_version, false, cx)?;
-                let after = decision.records.first().and_then(|record| record.transaction.as_deref()).map(after_markers);
+                let after =
+                    decision.records.first().and_then(|record| record.transaction.as_deref()).map(after_markers);
                 let after = after.unwrap_or(current.producer);
                 // Answered as soon as the decision is committed; the markers follow.
                 decision.effects.insert(0, reply(token, TransactionResponse::Producer(after)));
@@ -83,11 +82,8 @@ impl Transactions {
             (false, true) => (bumped, NO_EPOCH),
             (false, false) => (epoch, current.last_producer_epoch),
         };
-        let next_producer_id = if bumps && Transaction::is_epoch_exhausted(epoch) {
-            fresh_producer_id(cx)?
-        } else {
-            ProducerId::NONE
-        };
+        let next_producer_id =
+            if bumps && Transaction::is_epoch_exhausted(epoch) { fresh_producer_id(cx)? } else { ProducerId::NONE };
         let open = current.state == TransactionState::Ongoing;
         let prepared = Arc::new(Transaction {
             producer: Producer { id: current.producer.id, epoch: next_epoch },

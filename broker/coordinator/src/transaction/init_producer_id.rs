@@ -12,8 +12,13 @@ use crate::shard::{Effect, Producer, Token};
 
 impl Transactions {
     pub(super) fn init_producer_id(&self, token: Token, request: TransactionRequest, cx: &mut Cx<'_>) -> Ruling {
-        let TransactionRequest::InitProducerId { transactional_id: id, timeout_ms, expected, two_phase_commit, keep_prepared } =
-            request
+        let TransactionRequest::InitProducerId {
+            transactional_id: id,
+            timeout_ms,
+            expected,
+            two_phase_commit,
+            keep_prepared,
+        } = request
         else {
             return Err(ErrorCode::InvalidRequest);
         };
@@ -123,7 +128,11 @@ fn renewed(
     Ok(Transaction {
         producer,
         // A retry leaves what it repeats as it was.
-        previous_producer_id: if producer == current.producer { current.previous_producer_id } else { current.producer.id },
+        previous_producer_id: if producer == current.producer {
+            current.previous_producer_id
+        } else {
+            current.producer.id
+        },
         next_producer_id: ProducerId::NONE,
         last_producer_epoch,
         timeout_ms,

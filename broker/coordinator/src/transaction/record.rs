@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_protocol::records::transaction::{
-    PartitionsSchema, TransactionLogKey, TransactionLogValue, TransactionRecordKey, TransactionRecordValue,
-};
 use ottla_protocol::records::RecordError;
+use ottla_protocol::records::transaction::{
+    TransactionLogKey, TransactionLogValue, TransactionRecordKey, TransactionRecordValue,
+    transaction_log::PartitionsSchema,
+};
 use ottla_protocol::{ProducerEpoch, ProducerId, StrBytes, Timestamp, TopicPartition};
 
 use super::state::{NO_EPOCH, Transaction, TransactionState};

@@ -34,7 +34,10 @@ impl Shard for TransactionShard {
     type Image = MetadataImage;
     type Config = TransactionConfig;
 
-    #[expect(clippy::expect_used, reason = "ids and topic names come from requests, which bound strings to 32767 bytes")]
+    #[expect(
+        clippy::expect_used,
+        reason = "ids and topic names come from requests, which bound strings to 32767 bytes"
+    )]
     fn encode(record: &TransactionRecord) -> Stored {
         record.encode().expect("a transaction's strings are short")
     }
@@ -108,10 +111,7 @@ pub(super) fn reply(token: Token, response: TransactionResponse) -> Effect<Trans
     Effect::Reply(token, response)
 }
 
-pub(super) fn send_markers(
-    id: &Arc<str>,
-    transaction: &Transaction,
-) -> Effect<TransactionResponse, TransactionAction> {
+pub(super) fn send_markers(id: &Arc<str>, transaction: &Transaction) -> Effect<TransactionResponse, TransactionAction> {
     Effect::Act(TransactionAction::SendMarkers(Markers {
         transactional_id: Arc::clone(id),
         producer: transaction.producer,
