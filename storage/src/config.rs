@@ -1,0 +1,98 @@
+//! What a topic's configuration says to its logs.
+
+use ottla_protocol::compression::Codec;
+use ottla_protocol::record_batch::TimestampType;
+
+/// `compression.type`: what the broker does with the codec that a producer chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CompressionType {
+    /// Batches stay as they came.
+    #[default]
+    Producer,
+    /// Batches of another codec are compressed again; `Codec::None` is Kafka's `uncompressed`.
+    Codec { codec: Codec, level: Option<i32> },
+}
+
+/// A topic's configuration as far as a log heeds it. Names are Kafka's with `_` for `.`; `Default` is Kafka's default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogConfig {
+    /// `cleanup.policy` names `compact`.
+    pub compact: bool,
+    /// `cleanup.policy` names `delete`.
+    pub delete: bool,
+    pub compression_type: CompressionType,
+    pub delete_retention_ms: i64,
+    pub file_delete_delay_ms: i64,
+    pub flush_messages: i64,
+    pub flush_ms: i64,
+    pub index_interval_bytes: i32,
+    pub max_compaction_lag_ms: i64,
+    pub max_message_bytes: i32,
+    pub message_timestamp_type: TimestampType,
+    pub message_timestamp_before_max_ms: i64,
+    pub message_timestamp_after_max_ms: i64,
+    pub min_cleanable_dirty_ratio: f64,
+    pub min_compaction_lag_ms: i64,
+    pub min_insync_replicas: i32,
+    pub preallocate: bool,
+    /// -1: unlimited.
+    pub retention_bytes: i64,
+    /// -1: unlimited.
+    pub retention_ms: i64,
+    pub segment_bytes: i32,
+    pub segment_index_bytes: i32,
+    pub segment_jitter_ms: i64,
+    pub segment_ms: i64,
+    pub unclean_leader_election_enable: bool,
+    /// `producer.id.expiration.ms` of the broker.
+    pub producer_id_expiration_ms: i64,
+    /// `leader.replication.throttled.replicas`, as written.
+    pub leader_replication_throttled_replicas: String,
+    /// `follower.replication.throttled.replicas`, as written.
+    pub follower_replication_throttled_replicas: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            compact: false,
+            delete: true,
+            compression_type: CompressionType::Producer,
+            delete_retention_ms: 86_400_000,
+            file_delete_delay_ms: 60_000,
+            flush_messages: i64::MAX,
+            flush_ms: i64::MAX,
+            index_interval_bytes: 4096,
+            max_compaction_lag_ms: i64::MAX,
+            max_message_bytes: 1_048_588,
+            message_timestamp_type: TimestampType::CreateTime,
+            message_timestamp_before_max_ms: i64::MAX,
+            message_timestamp_after_max_ms: 3_600_000,
+            min_cleanable_dirty_ratio: 0.5,
+            min_compaction_lag_ms: 0,
+            min_insync_replicas: 1,
+            preallocate: false,
+            retention_bytes: -1,
+            retention_ms: 604_800_000,
+            segment_bytes: 1_073_741_824,
+            segment_index_bytes: 10_485_760,
+            segment_jitter_ms: 0,
+            segment_ms: 604_800_000,
+            unclean_leader_election_enable: false,
+            producer_id_expiration_ms: 86_400_000,
+            leader_replication_throttled_replicas: String::new(),
+            follower_replication_throttled_replicas: String::new(),
+        }
+    }
+}
+
+impl LogConfig {
+    pub const fn is_compacted(&self) -> bool {
+        self.compact
+    }
+
+    /// Whether retention by time and bytes applies.
+    pub const fn is_deleted(&self) -> bool {
+        self.delete
+    }
+}

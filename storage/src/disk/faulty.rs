@@ -1,0 +1,1 @@
+//! A disk in memory that remembers what was synced, fails on demand and can lose its power.
