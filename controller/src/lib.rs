@@ -5,10 +5,14 @@
 #![allow(clippy::todo)]
 
 mod controller;
+mod disk;
 mod options;
 mod quorum;
+mod raft;
 
 pub use controller::{Committed, Controller, StartError};
 pub use options::ControllerOptions;
 pub use ottla_decisions::{ControllerDefaults, ControllerRequest, ControllerResponse, RequestOrigin};
 pub use quorum::{QuorumInfo, ReplicaState, VoterInfo};
+pub use raft::network::{NoTransport, Transport};
+pub use raft::types::{VoterEndpoint, VoterNode};
