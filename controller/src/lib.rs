@@ -2,13 +2,14 @@
 //!
 //! Invariant: this crate opens no socket; raft's messages leave through a transport that the host hands in. Begin with
 //! [`Controller`].
-#![allow(clippy::todo)]
 
 mod controller;
 mod disk;
+mod driver;
 mod options;
 mod quorum;
 mod raft;
+mod typed;
 
 pub use controller::{Committed, Controller, StartError};
 pub use options::ControllerOptions;

@@ -25,5 +25,7 @@ pub struct ControllerOptions {
     pub snapshot_bytes: u64,
     /// `controller.quorum.election.timeout.ms`
     pub election_timeout: Duration,
+    /// `leader.imbalance.check.interval.seconds`; `None` when `auto.leader.rebalance.enable` is off.
+    pub leader_balance_interval: Option<Duration>,
     pub defaults: Arc<ControllerDefaults>,
 }

@@ -10,8 +10,31 @@
 //! image, only replayed records do. Begin with [`ControllerState`]; each kind of decision has its own file.
 #![allow(clippy::todo)]
 
+mod acls;
+mod alter_partition;
+mod brokers;
+mod config_rules;
+mod configs;
+mod elections;
+mod error;
+mod features;
+mod heartbeats;
+pub mod names;
+mod partition_change;
+mod placement;
+mod producer_ids;
+mod quotas;
+mod reassignment;
 mod request;
+mod scram;
 mod state;
+mod topics;
 
+pub use error::ApiError;
+pub use heartbeats::SoftState;
 pub use request::{ControllerRequest, ControllerResponse, Decision, RequestOrigin};
-pub use state::{ControllerDefaults, ControllerState, IdSource, SoftState};
+pub use state::{Context, ControllerDefaults, ControllerState, IdSource};
+
+fn topic_name(name: &str) -> ottla_protocol::messages::TopicName {
+    ottla_protocol::StrBytes::from_string(name.to_owned()).into()
+}

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use kafka_protocol::messages::{
+use ottla_metadata::MetadataRecord;
+use ottla_protocol::messages::{
     AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterClientQuotasRequest, AlterClientQuotasResponse,
     AlterConfigsRequest, AlterConfigsResponse, AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
     AlterPartitionRequest, AlterPartitionResponse, AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse,
@@ -14,7 +15,6 @@ use kafka_protocol::messages::{
     ListPartitionReassignmentsResponse, UnregisterBrokerRequest, UnregisterBrokerResponse, UpdateFeaturesRequest,
     UpdateFeaturesResponse,
 };
-use ottla_metadata::MetadataRecord;
 
 /// Who asks, and in which version of the API: some answers depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]

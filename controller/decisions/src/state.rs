@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_metadata::{FeatureRange, MetadataImage, MetadataRecord};
-use ottla_protocol::Timestamp;
+use ottla_metadata::{ConfigResource, FeatureRange, MetadataImage, MetadataRecord};
+use ottla_protocol::{BrokerId, Offset, Timestamp};
 use ottla_state_machine::StateMachine;
 use uuid::Uuid;
 
+use crate::heartbeats::SoftState;
 use crate::request::{ControllerRequest, ControllerResponse, Decision, RequestOrigin};
 
 /// Where ids and random choices come from; a test hands in a seeded one.
@@ -40,9 +41,15 @@ pub struct ControllerDefaults {
     pub bootstrap_features: Vec<(Arc<str>, i16)>,
 }
 
-/// What the active controller knows beyond the log; gone when it resigns.
-#[derive(Debug, Clone, Default)]
-pub struct SoftState {}
+/// All that a decision may know besides the state.
+pub struct Context<'a> {
+    pub origin: &'a RequestOrigin,
+    /// Milliseconds of a clock that only goes forward.
+    pub now: Timestamp,
+    /// Where the records decided on will lie in the log: a registration's broker epoch.
+    pub next_offset: Offset,
+    pub ids: &'a mut dyn IdSource,
+}
 
 /// The controller machine.
 #[derive(Debug, Clone)]
@@ -55,13 +62,75 @@ impl ControllerState {
     /// Decides on the image as it is now. Nothing has happened until the records are committed and replayed.
     pub fn decide(
         &self,
-        _soft: &mut SoftState,
-        _origin: &RequestOrigin,
-        _request: &ControllerRequest,
-        _now: Timestamp,
-        _ids: &mut dyn IdSource,
+        soft: &mut SoftState,
+        request: &ControllerRequest,
+        cx: &mut Context<'_>,
     ) -> Decision<ControllerResponse> {
-        todo!()
+        use ControllerRequest as Q;
+        use ControllerResponse as R;
+        match request {
+            Q::RegisterBroker(request) => self.register_broker(soft, request, cx).map(R::RegisterBroker),
+            Q::BrokerHeartbeat(request) => self.broker_heartbeat(soft, request, cx).map(R::BrokerHeartbeat),
+            Q::UnregisterBroker(request) => self.unregister_broker(soft, request).map(R::UnregisterBroker),
+            Q::CreateTopics(request) => self.create_topics(request, cx).map(R::CreateTopics),
+            Q::DeleteTopics(request) => self.delete_topics(request, cx).map(R::DeleteTopics),
+            Q::CreatePartitions(request) => self.create_partitions(request, cx).map(R::CreatePartitions),
+            Q::AlterConfigs(request) => self.alter_configs(request).map(R::AlterConfigs),
+            Q::IncrementalAlterConfigs(request) => {
+                self.incremental_alter_configs(request).map(R::IncrementalAlterConfigs)
+            }
+            Q::ElectLeaders(request) => self.elect_leaders(request).map(R::ElectLeaders),
+            Q::UpdateFeatures(request) => self.update_features(request, cx).map(R::UpdateFeatures),
+            Q::AllocateProducerIds(request) => self.allocate_producer_ids(request).map(R::AllocateProducerIds),
+            Q::AlterPartition(request) => self.alter_partition(request, cx).map(R::AlterPartition),
+            Q::AlterPartitionReassignments(request) => {
+                self.alter_partition_reassignments(request).map(R::AlterPartitionReassignments)
+            }
+            Q::ListPartitionReassignments(request) => {
+                Decision::answer(R::ListPartitionReassignments(self.list_partition_reassignments(request)))
+            }
+            Q::AssignReplicasToDirs(request) => self.assign_replicas_to_dirs(request).map(R::AssignReplicasToDirs),
+            Q::AlterClientQuotas(request) => self.alter_client_quotas(request).map(R::AlterClientQuotas),
+            Q::AlterUserScramCredentials(request) => {
+                self.alter_user_scram_credentials(request).map(R::AlterUserScramCredentials)
+            }
+            Q::CreateAcls(request) => self.create_acls(request, cx).map(R::CreateAcls),
+            Q::DeleteAcls(request) => self.delete_acls(request).map(R::DeleteAcls),
+        }
+    }
+
+    /// The value a topic lives by: its own, the cluster's dynamic default, the properties file, or `default`.
+    pub(crate) fn topic_config(&self, topic: &str, key: &str, broker_key: &str, default: &str) -> String {
+        let configs = &self.image.configs;
+        if let Some(value) = configs.value(&ConfigResource::topic(topic), key) {
+            return value.to_string();
+        }
+        if let Some(value) = configs.value(&ConfigResource::cluster_default(), broker_key) {
+            return value.to_string();
+        }
+        self.defaults.static_configs.get(broker_key).cloned().unwrap_or_else(|| default.to_owned())
+    }
+
+    /// `min.insync.replicas` of a topic, never more than its replication factor.
+    pub(crate) fn effective_min_isr(&self, topic: &str) -> usize {
+        let configured = self.topic_config(topic, "min.insync.replicas", "min.insync.replicas", "1");
+        let configured = configured.trim().parse().unwrap_or(1);
+        let first = self.image.topics.partition(topic, 0);
+        first.map_or(configured, |partition| configured.min(partition.replicas.len()))
+    }
+
+    pub(crate) fn unclean_election_enabled(&self, topic: &str) -> bool {
+        let key = "unclean.leader.election.enable";
+        self.topic_config(topic, key, key, "false").trim().eq_ignore_ascii_case("true")
+    }
+
+    pub(crate) fn elr_enabled(&self) -> bool {
+        self.image.features.level("eligible.leader.replicas.version") > 0
+    }
+
+    pub(crate) fn default_dir(&self, broker: BrokerId) -> Uuid {
+        let broker = self.image.brokers.get(&broker);
+        broker.map_or(ottla_metadata::topics::DIR_UNASSIGNED, ottla_metadata::BrokerRegistration::default_dir)
     }
 }
 

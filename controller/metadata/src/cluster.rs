@@ -35,7 +35,7 @@ wire_struct! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct BrokerRegistration {
         pub id: BrokerId,
-        /// Grows with each registration in the cluster; fences what an older life of this broker asks.
+        /// Where the registration lies in the metadata log; fences what an older life of this broker asks.
         pub epoch: i64,
         /// One per process life; two processes with one id are told apart by it.
         pub incarnation_id: Uuid,
@@ -63,8 +63,26 @@ impl BrokerRegistration {
         self.listeners.iter().find(|endpoint| &*endpoint.name == name)
     }
 
-    /// Whether `dir` is one of the broker's online directories. A broker that named none is believed.
+    /// New replicas may be placed here. A broker that named no directories is believed to have one.
+    pub fn has_uncordoned_dir(&self) -> bool {
+        self.log_dirs.is_empty() || self.log_dirs.iter().any(|dir| !self.cordoned_log_dirs.contains(dir))
+    }
+
+    /// The directory a new replica goes to when there is no choice; the unassigned id when there is, for then the broker
+    /// decides and reports.
+    pub fn default_dir(&self) -> Uuid {
+        match self.log_dirs.as_slice() {
+            [] => crate::topics::DIR_MIGRATING,
+            [only] => *only,
+            _ => crate::topics::DIR_UNASSIGNED,
+        }
+    }
+
+    /// Whether a replica in `dir` is online as far as the broker has said.
     pub fn has_online_dir(&self, dir: Uuid) -> bool {
-        self.log_dirs.is_empty() || self.log_dirs.contains(&dir)
+        use crate::topics::{DIR_LOST, DIR_MIGRATING, DIR_UNASSIGNED};
+        dir == DIR_UNASSIGNED
+            || dir == DIR_MIGRATING
+            || (dir != DIR_LOST && (self.log_dirs.is_empty() || self.log_dirs.contains(&dir)))
     }
 }

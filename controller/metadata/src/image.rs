@@ -29,8 +29,6 @@ pub struct MetadataImage {
     pub acls: AclsImage,
     pub client_quotas: ClientQuotasImage,
     pub scram: ScramImage,
-    /// The highest broker epoch ever given out.
-    pub last_broker_epoch: i64,
 }
 
 impl Default for MetadataImage {
@@ -46,7 +44,6 @@ impl Default for MetadataImage {
             acls: AclsImage::default(),
             client_quotas: ClientQuotasImage::default(),
             scram: ScramImage::default(),
-            last_broker_epoch: -1,
         }
     }
 }
@@ -94,7 +91,6 @@ impl StateMachine for MetadataImage {
     fn replay(&mut self, record: &MetadataRecord) {
         match record {
             MetadataRecord::RegisterBroker { registration } => {
-                self.last_broker_epoch = self.last_broker_epoch.max(registration.epoch);
                 self.brokers.insert(registration.id, registration.clone());
             }
             MetadataRecord::UnregisterBroker { id, .. } => {
@@ -122,7 +118,6 @@ impl StateMachine for MetadataImage {
             }
             MetadataRecord::RemoveUserScramCredential { user, mechanism } => self.scram.remove(user, *mechanism),
             MetadataRecord::ClearElr { topic } => self.topics.clear_elr(topic.as_deref()),
-            MetadataRecord::BrokerEpochs { last } => self.last_broker_epoch = self.last_broker_epoch.max(*last),
             MetadataRecord::NoOp {} => {}
         }
     }

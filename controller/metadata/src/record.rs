@@ -132,10 +132,8 @@ records! {
     RemoveUserScramCredential = 15 { user: Arc<str>, mechanism: ScramMechanism, }
     /// Eligible leader replicas are forgotten, for one topic or (no name) all.
     ClearElr = 16 { topic: Option<Arc<str>>, }
-    /// The highest broker epoch ever given out. Only snapshots need to say so: its broker may be gone.
-    BrokerEpochs = 17 { last: i64, }
     /// Nothing: marks the log as alive.
-    NoOp = 18 {}
+    NoOp = 17 {}
 }
 
 #[cfg(test)]

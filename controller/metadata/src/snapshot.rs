@@ -18,7 +18,7 @@ const FORMAT: u8 = 1;
 
 /// The records that build this image from nothing. Brokers and features go first: what follows refers to them.
 pub fn records(image: &MetadataImage) -> Vec<MetadataRecord> {
-    let mut records = vec![MetadataRecord::BrokerEpochs { last: image.last_broker_epoch }];
+    let mut records = Vec::new();
     for (name, level) in image.features.iter() {
         records.push(MetadataRecord::FeatureLevel { name: name.clone(), level });
     }

@@ -9,12 +9,12 @@ use uuid::Uuid;
 use crate::record::PartitionChange;
 use crate::wire::wire_struct;
 
-/// Directory ids below 100 are reserved; this one says "not yet told".
-pub const DIR_UNASSIGNED: Uuid = Uuid::nil();
-/// Reserved directory id: the replica's directory is offline.
-pub const DIR_LOST: Uuid = Uuid::from_u128(1);
 /// Reserved directory id: the replica was placed before directories had ids.
-pub const DIR_MIGRATING: Uuid = Uuid::from_u128(2);
+pub const DIR_MIGRATING: Uuid = Uuid::nil();
+/// Reserved directory id: the broker has not yet said where the replica is.
+pub const DIR_UNASSIGNED: Uuid = Uuid::from_u128(1);
+/// Reserved directory id: the replica's directory is offline.
+pub const DIR_LOST: Uuid = Uuid::from_u128(2);
 
 wire_struct! {
     /// One partition: who holds it, who is in sync, who leads.

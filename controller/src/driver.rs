@@ -1,0 +1,229 @@
+//! The one task that decides: while this node leads the quorum it takes what is asked, decides on the committed image,
+//! proposes the records and answers once they are committed and replayed.
+//!
+//! ```text
+//!   requests ──► round: decide, decide, decide ──► one raft entry ──► committed, image published ──► answers
+//! ```
+//!
+//! There is one entry in flight at a time and everything asked meanwhile goes into the next, so one sync carries many
+//! requests, and what a round decides on is always the committed image: if an entry is lost, nothing was built on it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use openraft::ServerState;
+use openraft::async_runtime::WatchReceiver as _;
+use ottla_decisions::{
+    Context, ControllerDefaults, ControllerRequest, ControllerResponse, ControllerState, IdSource, RequestOrigin,
+    SoftState,
+};
+use ottla_metadata::{MetadataImage, MetadataRecord};
+use ottla_protocol::{ErrorCode, Offset, Timestamp};
+use ottla_state_machine::StateMachine;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::controller::Committed;
+use crate::raft::types::{Batch, Raft};
+
+/// What one round may take: an entry stays well below what a replica must hold in memory at once.
+const REQUESTS_PER_ROUND_MAX: usize = 512;
+const RECORDS_PER_ROUND_MAX: usize = 10_000;
+/// Elections of one balancing run.
+const ELECTIONS_PER_RUN_MAX: usize = 1_000;
+
+pub(crate) type Answer = Result<Committed<ControllerResponse>, ErrorCode>;
+
+/// One request on its way.
+pub(crate) struct Submission {
+    pub origin: RequestOrigin,
+    pub request: ControllerRequest,
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// What the task needs.
+pub(crate) struct Driver {
+    pub raft: Raft,
+    pub images: watch::Receiver<Arc<MetadataImage>>,
+    pub requests: mpsc::Receiver<Submission>,
+    pub defaults: Arc<ControllerDefaults>,
+    pub bytes_since_snapshot: Arc<AtomicU64>,
+    pub snapshot_bytes: u64,
+    /// How often leaders are moved back to preferred replicas; `None` for never.
+    pub balance_interval: Option<Duration>,
+    /// The term this node leads in, once it may decide; for those who wait for it.
+    pub active: watch::Sender<Option<u64>>,
+}
+
+/// In office.
+struct Office {
+    term: u64,
+    soft: SoftState,
+    next_balance: Option<Instant>,
+}
+
+struct RandomIds;
+
+impl IdSource for RandomIds {
+    fn uuid(&mut self) -> uuid::Uuid {
+        loop {
+            let id = uuid::Uuid::new_v4();
+            // Kafka gives out no id whose text begins with a dash: tools would take it for an option.
+            if !ottla_protocol::ids::encode_uuid(id).starts_with('-') {
+                return id;
+            }
+        }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        rand::random_range(0..bound)
+    }
+}
+
+impl Driver {
+    /// Runs until every handle is gone or raft has stopped.
+    pub(crate) async fn run(mut self) {
+        let started = Instant::now();
+        let mut metrics = self.raft.metrics();
+        let mut office: Option<Office> = None;
+        loop {
+            let leads = leading_term(&metrics.borrow_and_update());
+            if office.as_ref().map(|office| office.term) != leads {
+                office = match leads {
+                    Some(term) => Some(self.take_office(term, started).await),
+                    None => None,
+                };
+                self.active.send_replace(office.as_ref().map(|office| office.term));
+            }
+            let wake_at = office.as_ref().and_then(|office| self.wake_at(office, started));
+            tokio::select! {
+                changed = metrics.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+                _ = self.images.changed() => {}
+                first = self.requests.recv() => match (first, &mut office) {
+                    (None, _) => break,
+                    (Some(first), None) => drop(first.answer.send(Err(ErrorCode::NotController))),
+                    (Some(first), Some(office)) => self.round(office, first, started).await,
+                },
+                () = sleep_until(wake_at) => {
+                    if let Some(office) = &mut office {
+                        self.on_wake(office, started).await;
+                    }
+                }
+            }
+            self.snapshot_if_due().await;
+        }
+        self.active.send_replace(None);
+    }
+
+    fn state(&mut self) -> ControllerState {
+        let image = self.images.borrow_and_update().as_ref().clone();
+        ControllerState { image, defaults: Arc::clone(&self.defaults) }
+    }
+
+    async fn take_office(&mut self, term: u64, started: Instant) -> Office {
+        let state = self.state();
+        tracing::info!(epoch = term, offset = state.image.offset.0, "this node is the active controller");
+        let bootstrap = state.bootstrap();
+        if !bootstrap.is_empty() {
+            // A failure shows as lost leadership; the next controller finds the log empty and does the same.
+            let _ = self.propose(&bootstrap).await;
+        }
+        let soft = SoftState::activate(&state.image, now(started));
+        Office { term, soft, next_balance: self.balance_interval.map(|interval| Instant::now() + interval) }
+    }
+
+    /// Decides on everything that waits and answers it together.
+    async fn round(&mut self, office: &mut Office, first: Submission, started: Instant) {
+        let mut state = self.state();
+        let mut records: Vec<MetadataRecord> = Vec::new();
+        let mut decided: Vec<(oneshot::Sender<Answer>, ControllerResponse)> = Vec::new();
+        let next_offset = Offset(state.image.offset.0 + 1);
+        let mut next = Some(first);
+        while let Some(Submission { origin, request, answer }) = next.take() {
+            let mut cx = Context { origin: &origin, now: now(started), next_offset, ids: &mut RandomIds };
+            let decision = state.decide(&mut office.soft, &request, &mut cx);
+            for record in &decision.records {
+                state.replay(record);
+            }
+            records.extend(decision.records);
+            decided.push((answer, decision.response));
+            // A broker epoch is the offset of the entry: two lives of one broker may not share one.
+            let registers = matches!(request, ControllerRequest::RegisterBroker(_));
+            if !registers && decided.len() < REQUESTS_PER_ROUND_MAX && records.len() < RECORDS_PER_ROUND_MAX {
+                next = self.requests.try_recv().ok();
+            }
+        }
+        let committed = if records.is_empty() { Ok(state.image.offset) } else { self.propose(&records).await };
+        for (answer, response) in decided {
+            // Nobody waits any more: what was decided holds all the same.
+            let _ = answer.send(committed.map(|offset| Committed { response, offset }));
+        }
+    }
+
+    /// Returns once the records are committed and this node's image shows them.
+    async fn propose(&self, records: &[MetadataRecord]) -> Result<Offset, ErrorCode> {
+        match self.raft.client_write(Batch::encode(records)).await {
+            Ok(written) => Ok(Offset(written.log_id.index as i64)),
+            Err(error) if error.api_error().is_some() => Err(ErrorCode::NotController),
+            Err(error) => {
+                tracing::error!(%error, "the metadata log failed");
+                Err(ErrorCode::UnknownServerError)
+            }
+        }
+    }
+
+    fn wake_at(&self, office: &Office, started: Instant) -> Option<Instant> {
+        let timeout = self.defaults.broker_session_timeout_ms;
+        let session = office.soft.next_deadline(&self.images.borrow(), timeout);
+        let session = session.map(|at| started + Duration::from_millis(at.0.max(0) as u64));
+        session.into_iter().chain(office.next_balance).min()
+    }
+
+    async fn on_wake(&mut self, office: &mut Office, started: Instant) {
+        while let Some((broker, records)) = self.state().fence_expired(&office.soft, now(started)) {
+            tracing::warn!(broker = broker.0, "fencing a broker: no heartbeat within broker.session.timeout.ms");
+            if self.propose(&records).await.is_err() {
+                return;
+            }
+        }
+        if office.next_balance.is_some_and(|at| at <= Instant::now()) {
+            office.next_balance = self.balance_interval.map(|interval| Instant::now() + interval);
+            let records = self.state().balance_leaders(ELECTIONS_PER_RUN_MAX);
+            if !records.is_empty() {
+                let _ = self.propose(&records).await;
+            }
+        }
+    }
+
+    async fn snapshot_if_due(&self) {
+        // Each node snapshots its own log, leader or not.
+        if self.bytes_since_snapshot.load(Ordering::Relaxed) >= self.snapshot_bytes {
+            self.bytes_since_snapshot.store(0, Ordering::Relaxed);
+            let _ = self.raft.trigger().snapshot().await;
+        }
+    }
+}
+
+/// The term this node may decide in: it leads, and has applied an entry of its own term, so that nothing committed before
+/// is missing from its image.
+fn leading_term(metrics: &openraft::RaftMetrics<crate::raft::types::TypeConfig>) -> Option<u64> {
+    let applied = metrics.last_applied.as_ref().map(|id| id.leader_id.term);
+    let leads = metrics.running_state.is_ok() && metrics.state == ServerState::Leader;
+    (leads && applied == Some(metrics.current_term)).then_some(metrics.current_term)
+}
+
+fn now(started: Instant) -> Timestamp {
+    Timestamp(started.elapsed().as_millis() as i64)
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
