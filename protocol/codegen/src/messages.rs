@@ -227,7 +227,8 @@ impl Writer<'_> {
         if body.contains("flexible") {
             line!(self, "let flexible = {flexible};");
         }
-        if !mentions_version(&body) && !(body.contains("flexible") && flexible.contains("version")) {
+        let used = mentions_version(&body) || (body.contains("flexible") && flexible.contains("version"));
+        if !used {
             line!(self, "let _ = version;");
         }
         line!(self, "let mut this = Self::default(); {body} Ok(this) }}\n");
