@@ -38,7 +38,6 @@ macro_rules! requests {
     ($( $key:literal $name:ident $request:ident $response:ident $listeners:ident; )*) => {
         /// The body of a request, one variant per API.
         #[derive(Debug, Clone, PartialEq)]
-        #[expect(clippy::large_enum_variant, reason = "lives shortly, in one place; a box would cost an allocation")]
         pub enum RequestBody {
             $( #[doc = concat!("API ", stringify!($key))] $name($request), )*
         }

@@ -140,26 +140,23 @@ impl Writer<'_> {
             }
             if !field.ignorable && !self.versions(field).covers(self.message.versions) {
                 let outside = outside(self.message.versions, self.versions(field));
-                let test = self.is_set(field);
-                let _ = writeln!(
-                    body,
-                    "if {outside} && {test} {{ return Err(WireError::Unavailable(\"{}\")); }}",
-                    field.name
-                );
+                let set = self.is_set(field);
+                let test = if outside == "true" { set } else { format!("{outside} && {set}") };
+                let _ = writeln!(body, "if {test} {{ return Err(WireError::Unavailable(\"{}\")); }}", field.name);
             }
         }
         let tagged: Vec<&&Field> = fields.iter().filter(|field| !self.tag_versions(field).is_empty()).collect();
         if !self.message.flexible.intersect(self.message.versions).is_empty() {
             let _ = writeln!(body, "if flexible {{");
-            let unknown = if self.wire { "self.unknown_tagged_fields.len()" } else { "0" };
+            let unknown = if self.wire { "self.unknown_tagged_fields.len() as u32" } else { "0" };
             if tagged.is_empty() {
-                let _ = writeln!(body, "wire::put_uvarint(out, {unknown} as u32);");
+                let _ = writeln!(body, "wire::put_uvarint(out, {unknown});");
             } else {
                 let _ = writeln!(body, "let mut count = {unknown};");
                 for field in &tagged {
                     let _ = writeln!(body, "{} {{ count += 1; }}", self.tag_condition(field));
                 }
-                let _ = writeln!(body, "wire::put_uvarint(out, count as u32);");
+                let _ = writeln!(body, "wire::put_uvarint(out, count);");
                 for field in &tagged {
                     let Some((tag, _)) = field.tag else { continue };
                     let put = put(&field.kind, self.nullable(field), &format!("self.{}", field.name), None);
@@ -526,7 +523,11 @@ fn get(kind: &Type, nullable: bool, newtype: bool, buf: &str) -> String {
         (Type::Array(element), nullable) => {
             let item = get(element, false, newtype, "buf");
             let item = item.strip_suffix('?').map_or_else(|| format!("Ok({item})"), str::to_owned);
-            let array = format!("wire::get_array({buf}, flexible, |buf| {item})?");
+            let read = match item.strip_suffix("(buf)") {
+                Some(function) => function.to_owned(),
+                None => format!("|buf| {item}"),
+            };
+            let array = format!("wire::get_array({buf}, flexible, {read})?");
             if nullable { array } else { format!("wire::not_null({array})?") }
         }
         (Type::Bool, _) => format!("wire::get_i8({buf})? != 0"),

@@ -119,14 +119,14 @@ impl BrokerHeartbeatRequest {
             return Err(WireError::Unavailable("cordoned_log_dirs"));
         }
         if flexible {
-            let mut count = self.unknown_tagged_fields.len();
+            let mut count = self.unknown_tagged_fields.len() as u32;
             if version >= 1 && !self.offline_log_dirs.is_empty() {
                 count += 1;
             }
             if version >= 2 && self.cordoned_log_dirs.is_some() {
                 count += 1;
             }
-            wire::put_uvarint(out, count as u32);
+            wire::put_uvarint(out, count);
             if version >= 1 && !self.offline_log_dirs.is_empty() {
                 wire::put_tagged(out, 0, |out| {
                     wire::put_count(out, flexible, Some(self.offline_log_dirs.len()))?;
@@ -162,12 +162,9 @@ impl BrokerHeartbeatRequest {
             wire::get_tagged(buf, |tag, field| {
                 match tag {
                     0 if version >= 1 => {
-                        this.offline_log_dirs =
-                            wire::not_null(wire::get_array(field, flexible, |buf| wire::get_uuid(buf))?)?
+                        this.offline_log_dirs = wire::not_null(wire::get_array(field, flexible, wire::get_uuid)?)?
                     }
-                    1 if version >= 2 => {
-                        this.cordoned_log_dirs = wire::get_array(field, flexible, |buf| wire::get_uuid(buf))?
-                    }
+                    1 if version >= 2 => this.cordoned_log_dirs = wire::get_array(field, flexible, wire::get_uuid)?,
                     _ => {
                         this.unknown_tagged_fields.insert(tag as i32, std::mem::take(field));
                     }

@@ -121,7 +121,7 @@ impl DescribableLogDirTopic {
         let flexible = version >= 2;
         let mut this = Self::default();
         this.topic = wire::not_null(wire::get_string(buf, flexible)?)?.into();
-        this.partitions = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partitions = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |tag, field| {
                 {

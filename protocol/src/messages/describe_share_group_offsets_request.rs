@@ -189,7 +189,7 @@ impl DescribeShareGroupOffsetsRequestTopic {
         let _ = version;
         let mut this = Self::default();
         this.topic_name = wire::not_null(wire::get_string(buf, flexible)?)?.into();
-        this.partitions = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partitions = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |tag, field| {
                 {

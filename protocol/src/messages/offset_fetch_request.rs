@@ -208,7 +208,7 @@ impl OffsetFetchRequestTopic {
             this.name = wire::not_null(wire::get_string(buf, flexible)?)?.into();
         }
         if version <= 7 {
-            this.partition_indexes = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+            this.partition_indexes = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         }
         if flexible {
             wire::get_tagged(buf, |tag, field| {
@@ -418,7 +418,7 @@ impl OffsetFetchRequestTopics {
             this.topic_id = wire::get_uuid(buf)?;
         }
         if version >= 8 {
-            this.partition_indexes = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+            this.partition_indexes = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         }
         if flexible {
             wire::get_tagged(buf, |tag, field| {

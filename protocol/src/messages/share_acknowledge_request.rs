@@ -324,7 +324,7 @@ impl AcknowledgementBatch {
         let mut this = Self::default();
         this.first_offset = wire::get_i64(buf)?;
         this.last_offset = wire::get_i64(buf)?;
-        this.acknowledge_types = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i8(buf))?)?;
+        this.acknowledge_types = wire::not_null(wire::get_array(buf, flexible, wire::get_i8)?)?;
         if flexible {
             wire::get_tagged(buf, |tag, field| {
                 {

@@ -331,7 +331,7 @@ impl FetchPartition {
     pub(crate) fn write<S: Sink>(&self, out: &mut S, version: i16) -> Result<(), WireError> {
         let flexible = true;
         out.put(&self.partition_index.to_be_bytes());
-        if true && self.partition_max_bytes != 0 {
+        if self.partition_max_bytes != 0 {
             return Err(WireError::Unavailable("partition_max_bytes"));
         }
         wire::put_count(out, flexible, Some(self.acknowledgement_batches.len()))?;
@@ -427,7 +427,7 @@ impl AcknowledgementBatch {
         let mut this = Self::default();
         this.first_offset = wire::get_i64(buf)?;
         this.last_offset = wire::get_i64(buf)?;
-        this.acknowledge_types = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i8(buf))?)?;
+        this.acknowledge_types = wire::not_null(wire::get_array(buf, flexible, wire::get_i8)?)?;
         if flexible {
             wire::get_tagged(buf, |tag, field| {
                 {
@@ -493,7 +493,7 @@ impl ForgottenTopic {
         let _ = version;
         let mut this = Self::default();
         this.topic_id = wire::get_uuid(buf)?;
-        this.partitions = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partitions = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |tag, field| {
                 {

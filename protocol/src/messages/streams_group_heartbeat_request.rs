@@ -710,9 +710,9 @@ impl CopartitionGroup {
         let flexible = true;
         let _ = version;
         let mut this = Self::default();
-        this.source_topics = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i16(buf))?)?;
-        this.source_topic_regex = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i16(buf))?)?;
-        this.repartition_source_topics = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i16(buf))?)?;
+        this.source_topics = wire::not_null(wire::get_array(buf, flexible, wire::get_i16)?)?;
+        this.source_topic_regex = wire::not_null(wire::get_array(buf, flexible, wire::get_i16)?)?;
+        this.repartition_source_topics = wire::not_null(wire::get_array(buf, flexible, wire::get_i16)?)?;
         if flexible {
             wire::get_tagged(buf, |tag, field| {
                 {
@@ -778,7 +778,7 @@ impl TaskIds {
         let _ = version;
         let mut this = Self::default();
         this.subtopology_id = wire::not_null(wire::get_string(buf, flexible)?)?;
-        this.partitions = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partitions = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |tag, field| {
                 {

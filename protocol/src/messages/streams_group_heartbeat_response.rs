@@ -359,7 +359,7 @@ impl TaskIds {
         let _ = version;
         let mut this = Self::default();
         this.subtopology_id = wire::not_null(wire::get_string(buf, flexible)?)?;
-        this.partitions = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partitions = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |tag, field| {
                 {
@@ -568,7 +568,7 @@ impl TopicPartition {
         let _ = version;
         let mut this = Self::default();
         this.topic = wire::not_null(wire::get_string(buf, flexible)?)?.into();
-        this.partitions = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partitions = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |tag, field| {
                 {

@@ -230,7 +230,7 @@ impl WritableTxnMarkerTopic {
         let _ = version;
         let mut this = Self::default();
         this.name = wire::not_null(wire::get_string(buf, flexible)?)?.into();
-        this.partition_indexes = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partition_indexes = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |tag, field| {
                 {

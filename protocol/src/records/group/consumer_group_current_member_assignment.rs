@@ -126,7 +126,7 @@ impl ConsumerGroupCurrentMemberAssignmentValue {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl TopicPartitions {
             if self.assignment_epochs.is_some() {
                 count += 1;
             }
-            wire::put_uvarint(out, count as u32);
+            wire::put_uvarint(out, count);
             if self.assignment_epochs.is_some() {
                 wire::put_tagged(out, 0, |out| {
                     wire::put_count(out, flexible, self.assignment_epochs.as_ref().map(Vec::len))?;
@@ -216,11 +216,11 @@ impl TopicPartitions {
         let _ = version;
         let mut this = Self::default();
         this.topic_id = wire::get_uuid(buf)?;
-        this.partitions = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partitions = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |tag, field| {
                 match tag {
-                    0 => this.assignment_epochs = wire::get_array(field, flexible, |buf| wire::get_i32(buf))?,
+                    0 => this.assignment_epochs = wire::get_array(field, flexible, wire::get_i32)?,
                     _ => field.clear(),
                 }
                 Ok(())

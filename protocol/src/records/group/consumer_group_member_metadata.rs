@@ -182,7 +182,7 @@ impl ConsumerGroupMemberMetadataValue {
             if self.classic_member_metadata.is_some() {
                 count += 1;
             }
-            wire::put_uvarint(out, count as u32);
+            wire::put_uvarint(out, count);
             if self.classic_member_metadata.is_some() {
                 wire::put_tagged(out, 0, |out| {
                     out.put(&[if self.classic_member_metadata.is_some() { 1 } else { 0xff }]);
@@ -259,7 +259,7 @@ impl ClassicMemberMetadata {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -310,7 +310,7 @@ impl ClassicProtocol {
         wire::put_string(out, flexible, Some(&self.name))?;
         wire::put_bytes(out, flexible, Some(&self.metadata))?;
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }

@@ -82,7 +82,7 @@ impl ConsumerGroupMetadataValue {
             if self.metadata_hash != 0 {
                 count += 1;
             }
-            wire::put_uvarint(out, count as u32);
+            wire::put_uvarint(out, count);
             if self.metadata_hash != 0 {
                 wire::put_tagged(out, 0, |out| {
                     out.put(&self.metadata_hash.to_be_bytes());

@@ -72,7 +72,7 @@ impl ConsumerGroupPartitionMetadataValue {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -143,7 +143,7 @@ impl TopicMetadata {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -199,7 +199,7 @@ impl PartitionMetadata {
             wire::put_string(out, flexible, Some(element))?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }

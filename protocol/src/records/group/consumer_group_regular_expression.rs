@@ -103,7 +103,7 @@ impl ConsumerGroupRegularExpressionValue {
         out.put(&self.version.to_be_bytes());
         out.put(&self.timestamp.to_be_bytes());
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }

@@ -83,7 +83,7 @@ impl ConsumerGroupTargetAssignmentMemberValue {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl TopicPartition {
             out.put(&element.to_be_bytes());
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl TopicPartition {
         let _ = version;
         let mut this = Self::default();
         this.topic_id = wire::get_uuid(buf)?;
-        this.partitions = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partitions = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |_, field| {
                 field.clear();

@@ -137,7 +137,7 @@ impl GroupMetadataValue {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -271,7 +271,7 @@ impl MemberMetadata {
         wire::put_bytes(out, flexible, Some(&self.subscription))?;
         wire::put_bytes(out, flexible, Some(&self.assignment))?;
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }

@@ -161,7 +161,7 @@ impl OffsetCommitValue {
             if self.topic_id != Uuid::nil() {
                 count += 1;
             }
-            wire::put_uvarint(out, count as u32);
+            wire::put_uvarint(out, count);
             if self.topic_id != Uuid::nil() {
                 wire::put_tagged(out, 0, |out| {
                     out.put(self.topic_id.as_bytes());

@@ -113,7 +113,7 @@ impl ShareGroupCurrentMemberAssignmentValue {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -169,7 +169,7 @@ impl TopicPartitions {
             out.put(&element.to_be_bytes());
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -179,7 +179,7 @@ impl TopicPartitions {
         let _ = version;
         let mut this = Self::default();
         this.topic_id = wire::get_uuid(buf)?;
-        this.partitions = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partitions = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |_, field| {
                 field.clear();

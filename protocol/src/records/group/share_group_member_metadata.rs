@@ -113,7 +113,7 @@ impl ShareGroupMemberMetadataValue {
             wire::put_string(out, flexible, Some(element))?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }

@@ -79,7 +79,7 @@ impl ShareGroupMetadataValue {
         out.put(&self.epoch.to_be_bytes());
         out.put(&self.metadata_hash.to_be_bytes());
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }

@@ -98,7 +98,7 @@ impl ShareGroupStatePartitionMetadataValue {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -164,7 +164,7 @@ impl TopicPartitionsInfo {
             out.put(&element.to_be_bytes());
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -175,7 +175,7 @@ impl TopicPartitionsInfo {
         let mut this = Self::default();
         this.topic_id = wire::get_uuid(buf)?;
         this.topic_name = wire::not_null(wire::get_string(buf, flexible)?)?;
-        this.partitions = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partitions = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |_, field| {
                 field.clear();
@@ -216,7 +216,7 @@ impl TopicInfo {
         out.put(self.topic_id.as_bytes());
         wire::put_string(out, flexible, Some(&self.topic_name))?;
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }

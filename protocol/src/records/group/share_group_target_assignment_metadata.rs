@@ -82,7 +82,7 @@ impl ShareGroupTargetAssignmentMetadataValue {
             if self.assignment_timestamp != 0 {
                 count += 1;
             }
-            wire::put_uvarint(out, count as u32);
+            wire::put_uvarint(out, count);
             if self.assignment_timestamp != 0 {
                 wire::put_tagged(out, 0, |out| {
                     out.put(&self.assignment_timestamp.to_be_bytes());

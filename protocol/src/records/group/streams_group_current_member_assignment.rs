@@ -177,7 +177,7 @@ impl StreamsGroupCurrentMemberAssignmentValue {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -253,7 +253,7 @@ impl TaskIds {
             if self.assignment_epochs.is_some() {
                 count += 1;
             }
-            wire::put_uvarint(out, count as u32);
+            wire::put_uvarint(out, count);
             if self.assignment_epochs.is_some() {
                 wire::put_tagged(out, 0, |out| {
                     wire::put_count(out, flexible, self.assignment_epochs.as_ref().map(Vec::len))?;
@@ -272,11 +272,11 @@ impl TaskIds {
         let _ = version;
         let mut this = Self::default();
         this.subtopology_id = wire::not_null(wire::get_string(buf, flexible)?)?;
-        this.partitions = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partitions = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |tag, field| {
                 match tag {
-                    0 => this.assignment_epochs = wire::get_array(field, flexible, |buf| wire::get_i32(buf))?,
+                    0 => this.assignment_epochs = wire::get_array(field, flexible, wire::get_i32)?,
                     _ => field.clear(),
                 }
                 Ok(())

@@ -181,7 +181,7 @@ impl StreamsGroupMemberMetadataValue {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -238,7 +238,7 @@ impl Endpoint {
         wire::put_string(out, flexible, Some(&self.host))?;
         out.put(&self.port.to_be_bytes());
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -289,7 +289,7 @@ impl KeyValue {
         wire::put_string(out, flexible, Some(&self.key))?;
         wire::put_string(out, flexible, Some(&self.value))?;
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }

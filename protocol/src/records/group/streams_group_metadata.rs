@@ -109,7 +109,7 @@ impl StreamsGroupMetadataValue {
             if self.last_assignment_configs.is_some() {
                 count += 1;
             }
-            wire::put_uvarint(out, count as u32);
+            wire::put_uvarint(out, count);
             if self.validated_topology_epoch != -1 {
                 wire::put_tagged(out, 0, |out| {
                     out.put(&self.validated_topology_epoch.to_be_bytes());
@@ -181,7 +181,7 @@ impl LastAssignmentConfig {
         wire::put_string(out, flexible, Some(&self.key))?;
         wire::put_string(out, flexible, Some(&self.value))?;
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }

@@ -108,7 +108,7 @@ impl StreamsGroupTargetAssignmentMemberValue {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl TaskIds {
             out.put(&element.to_be_bytes());
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -172,7 +172,7 @@ impl TaskIds {
         let _ = version;
         let mut this = Self::default();
         this.subtopology_id = wire::not_null(wire::get_string(buf, flexible)?)?;
-        this.partitions = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partitions = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |_, field| {
                 field.clear();

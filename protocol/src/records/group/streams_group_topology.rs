@@ -81,7 +81,7 @@ impl StreamsGroupTopologyValue {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Subtopology {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -281,7 +281,7 @@ impl TopicInfo {
             element.write(out, version)?;
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -333,7 +333,7 @@ impl TopicConfig {
         wire::put_string(out, flexible, Some(&self.key))?;
         wire::put_string(out, flexible, Some(&self.value))?;
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -403,7 +403,7 @@ impl CopartitionGroup {
             out.put(&element.to_be_bytes());
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -412,9 +412,9 @@ impl CopartitionGroup {
         let flexible = true;
         let _ = version;
         let mut this = Self::default();
-        this.source_topics = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i16(buf))?)?;
-        this.source_topic_regex = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i16(buf))?)?;
-        this.repartition_source_topics = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i16(buf))?)?;
+        this.source_topics = wire::not_null(wire::get_array(buf, flexible, wire::get_i16)?)?;
+        this.source_topic_regex = wire::not_null(wire::get_array(buf, flexible, wire::get_i16)?)?;
+        this.repartition_source_topics = wire::not_null(wire::get_array(buf, flexible, wire::get_i16)?)?;
         if flexible {
             wire::get_tagged(buf, |_, field| {
                 field.clear();

@@ -182,7 +182,7 @@ impl ShareSnapshotValue {
             if self.delivery_complete_count != -1 {
                 count += 1;
             }
-            wire::put_uvarint(out, count as u32);
+            wire::put_uvarint(out, count);
             if self.delivery_complete_count != -1 {
                 wire::put_tagged(out, 0, |out| {
                     out.put(&self.delivery_complete_count.to_be_bytes());
@@ -266,7 +266,7 @@ impl StateBatch {
         out.put(&self.delivery_state.to_be_bytes());
         out.put(&self.delivery_count.to_be_bytes());
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }

@@ -210,7 +210,7 @@ impl TransactionLogValue {
             if self.client_transaction_version != 0 {
                 count += 1;
             }
-            wire::put_uvarint(out, count as u32);
+            wire::put_uvarint(out, count);
             if self.previous_producer_id != -1 {
                 wire::put_tagged(out, 0, |out| {
                     out.put(&self.previous_producer_id.to_be_bytes());
@@ -297,7 +297,7 @@ impl PartitionsSchema {
             out.put(&element.to_be_bytes());
         }
         if flexible {
-            wire::put_uvarint(out, 0 as u32);
+            wire::put_uvarint(out, 0);
         }
         Ok(())
     }
@@ -306,7 +306,7 @@ impl PartitionsSchema {
         let flexible = version >= 1;
         let mut this = Self::default();
         this.topic = wire::not_null(wire::get_string(buf, flexible)?)?;
-        this.partition_ids = wire::not_null(wire::get_array(buf, flexible, |buf| wire::get_i32(buf))?)?;
+        this.partition_ids = wire::not_null(wire::get_array(buf, flexible, wire::get_i32)?)?;
         if flexible {
             wire::get_tagged(buf, |_, field| {
                 field.clear();
