@@ -19,17 +19,17 @@ const OWN_APIS: &[i16] = &[2, 8, 9, 27, 35, 63, 78, 79, 80, 85, 87, 88, 89, 90];
 pub fn generate() -> Vec<(PathBuf, String)> {
     let mut wire = schema::parse(include_str!("../schemas/requests.txt"));
     wire.extend(schema::parse(include_str!("../schemas/responses.txt")));
-    let mut files = vec![(PathBuf::from("src/skeleton/tables.rs"), skeleton::tables(&wire))];
+    let records = [
+        ("group", schema::parse(include_str!("../schemas/group.txt"))),
+        ("transaction", schema::parse(include_str!("../schemas/transaction.txt"))),
+        ("share", schema::parse(include_str!("../schemas/share.txt"))),
+    ];
+    let mut files = vec![(PathBuf::from("src/skeleton/tables.rs"), skeleton::tables(&wire, &records))];
     for message in wire.iter().filter(|message| OWN_APIS.contains(&message.key)) {
         let path = format!("src/messages/{}.rs", snake_case(&message.name));
         files.push((path.into(), rustfmt(&messages::file(&[message]))));
     }
-    for (topic, table) in [
-        ("group", include_str!("../schemas/group.txt")),
-        ("transaction", include_str!("../schemas/transaction.txt")),
-        ("share", include_str!("../schemas/share.txt")),
-    ] {
-        let all = schema::parse(table);
+    for (topic, all) in &records {
         for key in all.iter().filter(|message| message.kind == Kind::Key) {
             let both: Vec<&Message> = all.iter().filter(|message| message.key == key.key).collect();
             let path = format!("src/records/{topic}/{}.rs", snake_case(key.name.trim_end_matches("Key")));

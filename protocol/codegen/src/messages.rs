@@ -145,7 +145,7 @@ impl Writer<'_> {
                 let _ = writeln!(body, "if {test} {{ return Err(WireError::Unavailable(\"{}\")); }}", field.name);
             }
         }
-        let tagged: Vec<&&Field> = fields.iter().filter(|field| !self.tag_versions(field).is_empty()).collect();
+        let tagged = self.tagged(fields);
         if !self.message.flexible.intersect(self.message.versions).is_empty() {
             let _ = writeln!(body, "if flexible {{");
             let unknown = if self.wire { "self.unknown_tagged_fields.len() as u32" } else { "0" };
@@ -194,7 +194,7 @@ impl Writer<'_> {
             }
         }
         if !self.message.flexible.intersect(self.message.versions).is_empty() {
-            let tagged: Vec<&&Field> = fields.iter().filter(|field| !self.tag_versions(field).is_empty()).collect();
+            let tagged = self.tagged(fields);
             let _ = writeln!(body, "if flexible {{");
             let unknown = if self.wire {
                 "{ this.unknown_tagged_fields.insert(tag as i32, std::mem::take(field)); }"
@@ -280,6 +280,14 @@ impl Writer<'_> {
         } else {
             format!("version >= {}", self.message.flexible.from)
         }
+    }
+
+    /// The tagged fields in the order of their numbers, which is the order on the wire.
+    fn tagged<'f>(&self, fields: &[&'f Field]) -> Vec<&'f Field> {
+        let tagged = fields.iter().copied().filter(|field| !self.tag_versions(field).is_empty());
+        let mut tagged: Vec<&Field> = tagged.collect();
+        tagged.sort_by_key(|field| field.tag.map(|(tag, _)| tag));
+        tagged
     }
 
     fn versions(&self, field: &Field) -> Versions {

@@ -2508,3 +2508,461 @@ pub(super) static RESPONSES: &[Schema] = &[
         ])), 0, 0),
     ]),
 ];
+
+#[cfg(test)]
+pub(super) static GROUP_KEYS: &[Schema] = &[
+    // LegacyOffsetCommitKey
+    schema(0, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(S, 0, 0),
+        f(F4, 0, 0),
+    ]),
+    // OffsetCommitKey
+    schema(1, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(S, 0, 0),
+        f(F4, 0, 0),
+    ]),
+    // GroupMetadataKey
+    schema(2, 0, 0, 32767, &[
+        f(S, 0, 0),
+    ]),
+    // ConsumerGroupMetadataKey
+    schema(3, 0, 0, 32767, &[
+        f(S, 0, 0),
+    ]),
+    // ConsumerGroupPartitionMetadataKey
+    schema(4, 0, 0, 32767, &[
+        f(S, 0, 0),
+    ]),
+    // ConsumerGroupMemberMetadataKey
+    schema(5, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(S, 0, 0),
+    ]),
+    // ConsumerGroupTargetAssignmentMetadataKey
+    schema(6, 0, 0, 32767, &[
+        f(S, 0, 0),
+    ]),
+    // ConsumerGroupTargetAssignmentMemberKey
+    schema(7, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(S, 0, 0),
+    ]),
+    // ConsumerGroupCurrentMemberAssignmentKey
+    schema(8, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(S, 0, 0),
+    ]),
+    // ShareGroupMemberMetadataKey
+    schema(10, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(S, 0, 0),
+    ]),
+    // ShareGroupMetadataKey
+    schema(11, 0, 0, 32767, &[
+        f(S, 0, 0),
+    ]),
+    // ShareGroupTargetAssignmentMetadataKey
+    schema(12, 0, 0, 32767, &[
+        f(S, 0, 0),
+    ]),
+    // ShareGroupTargetAssignmentMemberKey
+    schema(13, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(S, 0, 0),
+    ]),
+    // ShareGroupCurrentMemberAssignmentKey
+    schema(14, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(S, 0, 0),
+    ]),
+    // ShareGroupStatePartitionMetadataKey
+    schema(15, 0, 0, 32767, &[
+        f(S, 0, 0),
+    ]),
+    // ConsumerGroupRegularExpressionKey
+    schema(16, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(S, 0, 0),
+    ]),
+    // StreamsGroupMetadataKey
+    schema(17, 0, 0, 32767, &[
+        f(S, 0, 0),
+    ]),
+    // StreamsGroupMemberMetadataKey
+    schema(19, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(S, 0, 0),
+    ]),
+    // StreamsGroupTargetAssignmentMetadataKey
+    schema(20, 0, 0, 32767, &[
+        f(S, 0, 0),
+    ]),
+    // StreamsGroupTargetAssignmentMemberKey
+    schema(21, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(S, 0, 0),
+    ]),
+    // StreamsGroupCurrentMemberAssignmentKey
+    schema(22, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(S, 0, 0),
+    ]),
+    // StreamsGroupTopologyKey
+    schema(23, 0, 0, 32767, &[
+        f(S, 0, 0),
+    ]),
+];
+
+#[cfg(test)]
+pub(super) static GROUP_VALUES: &[Schema] = &[
+    // LegacyOffsetCommitValue
+    schema(0, 0, 0, 32767, &[
+        f(F8, 0, 0),
+        f(S, 0, 0),
+        f(F8, 0, 0),
+    ]),
+    // OffsetCommitValue
+    schema(1, 0, 4, 4, &[
+        f(F8, 0, 4),
+        f(F4, 3, 4),
+        f(S, 0, 4),
+        f(F8, 0, 4),
+        f(F8, 1, 1),
+        f(F16, 4, 4).tagged(0, 4),
+    ]),
+    // GroupMetadataValue
+    schema(2, 0, 4, 4, &[
+        f(S, 0, 4),
+        f(F4, 0, 4),
+        f(S, 0, 4).nullable(0, 4),
+        f(S, 0, 4).nullable(0, 4),
+        f(F8, 2, 4),
+        f(A(&T(&[
+            f(S, 0, 4),
+            f(S, 3, 4).nullable(3, 4),
+            f(S, 0, 4),
+            f(S, 0, 4),
+            f(F4, 1, 4),
+            f(F4, 0, 4),
+            f(B, 0, 4),
+            f(B, 0, 4),
+        ])), 0, 4),
+    ]),
+    // ConsumerGroupMetadataValue
+    schema(3, 0, 0, 0, &[
+        f(F4, 0, 0),
+        f(F8, 0, 0).tagged(0, 0),
+    ]),
+    // ConsumerGroupPartitionMetadataValue
+    schema(4, 0, 0, 0, &[
+        f(A(&T(&[
+            f(F16, 0, 0),
+            f(S, 0, 0),
+            f(F4, 0, 0),
+            f(A(&T(&[
+                f(F4, 0, 0),
+                f(A(&S), 0, 0),
+            ])), 0, 0),
+        ])), 0, 0),
+    ]),
+    // ConsumerGroupMemberMetadataValue
+    schema(5, 0, 0, 0, &[
+        f(S, 0, 0).nullable(0, 0),
+        f(S, 0, 0).nullable(0, 0),
+        f(S, 0, 0),
+        f(S, 0, 0),
+        f(A(&S), 0, 0),
+        f(S, 0, 0).nullable(0, 0),
+        f(F4, 0, 0),
+        f(S, 0, 0).nullable(0, 0),
+        f(T(&[
+            f(F4, 0, 0),
+            f(A(&T(&[
+                f(S, 0, 0),
+                f(B, 0, 0),
+            ])), 0, 0),
+        ]), 0, 0).nullable(0, 0).tagged(0, 0),
+    ]),
+    // ConsumerGroupTargetAssignmentMetadataValue
+    schema(6, 0, 0, 0, &[
+        f(F4, 0, 0),
+        f(F8, 0, 0).tagged(0, 0),
+    ]),
+    // ConsumerGroupTargetAssignmentMemberValue
+    schema(7, 0, 0, 0, &[
+        f(A(&T(&[
+            f(F16, 0, 0),
+            f(A(&F4), 0, 0),
+        ])), 0, 0),
+    ]),
+    // ConsumerGroupCurrentMemberAssignmentValue
+    schema(8, 0, 0, 0, &[
+        f(F4, 0, 0),
+        f(F4, 0, 0),
+        f(F1, 0, 0),
+        f(A(&T(&[
+            f(F16, 0, 0),
+            f(A(&F4), 0, 0),
+            f(A(&F4), 0, 0).nullable(0, 0).tagged(0, 0),
+        ])), 0, 0),
+        f(A(&T(&[
+            f(F16, 0, 0),
+            f(A(&F4), 0, 0),
+            f(A(&F4), 0, 0).nullable(0, 0).tagged(0, 0),
+        ])), 0, 0),
+    ]),
+    // ShareGroupMemberMetadataValue
+    schema(10, 0, 0, 0, &[
+        f(S, 0, 0).nullable(0, 0),
+        f(S, 0, 0),
+        f(S, 0, 0),
+        f(A(&S), 0, 0),
+    ]),
+    // ShareGroupMetadataValue
+    schema(11, 0, 0, 0, &[
+        f(F4, 0, 0),
+        f(F8, 0, 0),
+    ]),
+    // ShareGroupTargetAssignmentMetadataValue
+    schema(12, 0, 0, 0, &[
+        f(F4, 0, 0),
+        f(F8, 0, 0).tagged(0, 0),
+    ]),
+    // ShareGroupTargetAssignmentMemberValue
+    schema(13, 0, 0, 0, &[
+        f(A(&T(&[
+            f(F16, 0, 0),
+            f(A(&F4), 0, 0),
+        ])), 0, 0),
+    ]),
+    // ShareGroupCurrentMemberAssignmentValue
+    schema(14, 0, 0, 0, &[
+        f(F4, 0, 0),
+        f(F4, 0, 0),
+        f(F1, 0, 0),
+        f(A(&T(&[
+            f(F16, 0, 0),
+            f(A(&F4), 0, 0),
+        ])), 0, 0),
+    ]),
+    // ShareGroupStatePartitionMetadataValue
+    schema(15, 0, 0, 0, &[
+        f(A(&T(&[
+            f(F16, 0, 0),
+            f(S, 0, 0),
+            f(A(&F4), 0, 0),
+        ])), 0, 0),
+        f(A(&T(&[
+            f(F16, 0, 0),
+            f(S, 0, 0),
+            f(A(&F4), 0, 0),
+        ])), 0, 0),
+        f(A(&T(&[
+            f(F16, 0, 0),
+            f(S, 0, 0),
+        ])), 0, 0),
+    ]),
+    // ConsumerGroupRegularExpressionValue
+    schema(16, 0, 0, 0, &[
+        f(A(&S), 0, 0),
+        f(F8, 0, 0),
+        f(F8, 0, 0),
+    ]),
+    // StreamsGroupMetadataValue
+    schema(17, 0, 0, 0, &[
+        f(F4, 0, 0),
+        f(F8, 0, 0),
+        f(F4, 0, 0).tagged(0, 0),
+        f(A(&T(&[
+            f(S, 0, 0),
+            f(S, 0, 0),
+        ])), 0, 0).nullable(0, 0).tagged(1, 0),
+    ]),
+    // StreamsGroupMemberMetadataValue
+    schema(19, 0, 0, 0, &[
+        f(S, 0, 0).nullable(0, 0),
+        f(S, 0, 0).nullable(0, 0),
+        f(S, 0, 0),
+        f(S, 0, 0),
+        f(F4, 0, 0),
+        f(F4, 0, 0),
+        f(S, 0, 0),
+        f(T(&[
+            f(S, 0, 0),
+            f(F2, 0, 0),
+        ]), 0, 0).nullable(0, 0),
+        f(A(&T(&[
+            f(S, 0, 0),
+            f(S, 0, 0),
+        ])), 0, 0),
+    ]),
+    // StreamsGroupTargetAssignmentMetadataValue
+    schema(20, 0, 0, 0, &[
+        f(F4, 0, 0),
+        f(F8, 0, 0).tagged(0, 0),
+    ]),
+    // StreamsGroupTargetAssignmentMemberValue
+    schema(21, 0, 0, 0, &[
+        f(A(&T(&[
+            f(S, 0, 0),
+            f(A(&F4), 0, 0),
+        ])), 0, 0),
+        f(A(&T(&[
+            f(S, 0, 0),
+            f(A(&F4), 0, 0),
+        ])), 0, 0),
+        f(A(&T(&[
+            f(S, 0, 0),
+            f(A(&F4), 0, 0),
+        ])), 0, 0),
+    ]),
+    // StreamsGroupCurrentMemberAssignmentValue
+    schema(22, 0, 0, 0, &[
+        f(F4, 0, 0),
+        f(F4, 0, 0),
+        f(F1, 0, 0),
+        f(A(&T(&[
+            f(S, 0, 0),
+            f(A(&F4), 0, 0),
+            f(A(&F4), 0, 0).nullable(0, 0).tagged(0, 0),
+        ])), 0, 0),
+        f(A(&T(&[
+            f(S, 0, 0),
+            f(A(&F4), 0, 0),
+            f(A(&F4), 0, 0).nullable(0, 0).tagged(0, 0),
+        ])), 0, 0),
+        f(A(&T(&[
+            f(S, 0, 0),
+            f(A(&F4), 0, 0),
+            f(A(&F4), 0, 0).nullable(0, 0).tagged(0, 0),
+        ])), 0, 0),
+        f(A(&T(&[
+            f(S, 0, 0),
+            f(A(&F4), 0, 0),
+            f(A(&F4), 0, 0).nullable(0, 0).tagged(0, 0),
+        ])), 0, 0),
+        f(A(&T(&[
+            f(S, 0, 0),
+            f(A(&F4), 0, 0),
+            f(A(&F4), 0, 0).nullable(0, 0).tagged(0, 0),
+        ])), 0, 0),
+        f(A(&T(&[
+            f(S, 0, 0),
+            f(A(&F4), 0, 0),
+            f(A(&F4), 0, 0).nullable(0, 0).tagged(0, 0),
+        ])), 0, 0),
+    ]),
+    // StreamsGroupTopologyValue
+    schema(23, 0, 0, 0, &[
+        f(F4, 0, 0),
+        f(A(&T(&[
+            f(S, 0, 0),
+            f(A(&S), 0, 0),
+            f(A(&S), 0, 0),
+            f(A(&T(&[
+                f(S, 0, 0),
+                f(F4, 0, 0),
+                f(F2, 0, 0),
+                f(A(&T(&[
+                    f(S, 0, 0),
+                    f(S, 0, 0),
+                ])), 0, 0),
+            ])), 0, 0),
+            f(A(&S), 0, 0),
+            f(A(&T(&[
+                f(S, 0, 0),
+                f(F4, 0, 0),
+                f(F2, 0, 0),
+                f(A(&T(&[
+                    f(S, 0, 0),
+                    f(S, 0, 0),
+                ])), 0, 0),
+            ])), 0, 0),
+            f(A(&T(&[
+                f(A(&F2), 0, 0),
+                f(A(&F2), 0, 0),
+                f(A(&F2), 0, 0),
+            ])), 0, 0),
+        ])), 0, 0),
+    ]),
+];
+
+#[cfg(test)]
+pub(super) static TRANSACTION_KEYS: &[Schema] = &[
+    // TransactionLogKey
+    schema(0, 0, 0, 32767, &[
+        f(S, 0, 0),
+    ]),
+];
+
+#[cfg(test)]
+pub(super) static TRANSACTION_VALUES: &[Schema] = &[
+    // TransactionLogValue
+    schema(0, 0, 1, 1, &[
+        f(F8, 0, 1),
+        f(F8, 1, 1).tagged(0, 1),
+        f(F8, 1, 1).tagged(1, 1),
+        f(F2, 0, 1),
+        f(F2, 1, 1).tagged(3, 1),
+        f(F4, 0, 1),
+        f(F1, 0, 1),
+        f(A(&T(&[
+            f(S, 0, 1),
+            f(A(&F4), 0, 1),
+        ])), 0, 1).nullable(0, 1),
+        f(F8, 0, 1),
+        f(F8, 0, 1),
+        f(F2, 1, 1).tagged(2, 1),
+    ]),
+];
+
+#[cfg(test)]
+pub(super) static SHARE_KEYS: &[Schema] = &[
+    // ShareSnapshotKey
+    schema(0, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(F16, 0, 0),
+        f(F4, 0, 0),
+    ]),
+    // ShareUpdateKey
+    schema(1, 0, 0, 32767, &[
+        f(S, 0, 0),
+        f(F16, 0, 0),
+        f(F4, 0, 0),
+    ]),
+];
+
+#[cfg(test)]
+pub(super) static SHARE_VALUES: &[Schema] = &[
+    // ShareSnapshotValue
+    schema(0, 0, 0, 0, &[
+        f(F4, 0, 0),
+        f(F4, 0, 0),
+        f(F4, 0, 0),
+        f(F8, 0, 0),
+        f(F4, 0, 0).tagged(0, 0),
+        f(F8, 0, 0),
+        f(F8, 0, 0),
+        f(A(&T(&[
+            f(F8, 0, 0),
+            f(F8, 0, 0),
+            f(F1, 0, 0),
+            f(F2, 0, 0),
+        ])), 0, 0),
+    ]),
+    // ShareUpdateValue
+    schema(1, 0, 0, 0, &[
+        f(F4, 0, 0),
+        f(F4, 0, 0),
+        f(F8, 0, 0),
+        f(F4, 0, 0).tagged(0, 0),
+        f(A(&T(&[
+            f(F8, 0, 0),
+            f(F8, 0, 0),
+            f(F1, 0, 0),
+            f(F2, 0, 0),
+        ])), 0, 0),
+    ]),
+];

@@ -204,10 +204,10 @@ impl TransactionLogValue {
             if self.next_producer_id != -1 {
                 count += 1;
             }
-            if self.next_producer_epoch != -1 {
+            if self.client_transaction_version != 0 {
                 count += 1;
             }
-            if self.client_transaction_version != 0 {
+            if self.next_producer_epoch != -1 {
                 count += 1;
             }
             wire::put_uvarint(out, count);
@@ -223,15 +223,15 @@ impl TransactionLogValue {
                     Ok(())
                 })?;
             }
-            if self.next_producer_epoch != -1 {
-                wire::put_tagged(out, 3, |out| {
-                    out.put(&self.next_producer_epoch.to_be_bytes());
-                    Ok(())
-                })?;
-            }
             if self.client_transaction_version != 0 {
                 wire::put_tagged(out, 2, |out| {
                     out.put(&self.client_transaction_version.to_be_bytes());
+                    Ok(())
+                })?;
+            }
+            if self.next_producer_epoch != -1 {
+                wire::put_tagged(out, 3, |out| {
+                    out.put(&self.next_producer_epoch.to_be_bytes());
                     Ok(())
                 })?;
             }
@@ -254,8 +254,8 @@ impl TransactionLogValue {
                 match tag {
                     0 => this.previous_producer_id = wire::get_i64(field)?,
                     1 => this.next_producer_id = wire::get_i64(field)?,
-                    3 => this.next_producer_epoch = wire::get_i16(field)?,
                     2 => this.client_transaction_version = wire::get_i16(field)?,
+                    3 => this.next_producer_epoch = wire::get_i16(field)?,
                     _ => field.clear(),
                 }
                 Ok(())
