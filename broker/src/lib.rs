@@ -5,10 +5,15 @@
 
 pub mod api;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod coordinators;
 pub mod metadata_cache;
 pub mod network;
+pub mod node;
+pub mod publisher;
+pub mod registration;
+pub mod replica;
 pub mod security;
 pub mod server;
 pub mod telemetry;

@@ -1,21 +1,41 @@
-//! AlterPartition v2-3, BrokerRegistration v0-4, BrokerHeartbeat v0-2, UnregisterBroker v0, AllocateProducerIds v0.
+//! UnregisterBroker: v0. AlterPartition, BrokerRegistration, BrokerHeartbeat and AllocateProducerIds are spoken between
+//! brokers and controllers only; on a node that is both they are calls, so they are not offered on the wire.
 
+use ottla_controller::Controller;
 use ottla_protocol::messages::{
     AllocateProducerIdsRequest, AlterPartitionRequest, BrokerHeartbeatRequest, BrokerRegistrationRequest,
-    UnregisterBrokerRequest,
+    UnregisterBrokerRequest, UnregisterBrokerResponse,
 };
 
+use super::topics::origin;
+use super::wire::text;
 use super::{ApiSpec, House, Reply, RequestContext};
+use crate::publisher::Publisher;
 
-/// Handler of AlterPartition, BrokerRegistration, BrokerHeartbeat, UnregisterBroker, AllocateProducerIds.
-pub struct BrokerLifecycle {}
+/// Handler of UnregisterBroker, and of what brokers and controllers say to each other.
+pub struct BrokerLifecycle {
+    controller: Controller,
+    publisher: Publisher,
+}
 
 impl BrokerLifecycle {
-    /// What is advertised of this family: nothing until it is built.
-    pub const APIS: &'static [ApiSpec] = &[];
+    pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(64)];
 
-    pub fn new(_house: &House) -> Self {
-        Self {}
+    pub fn new(house: &House) -> Self {
+        Self { controller: house.controller.clone(), publisher: house.publisher.clone() }
+    }
+
+    pub async fn unregister_broker(&self, cx: &RequestContext, request: UnregisterBrokerRequest) -> Reply {
+        let unregistered = async {
+            let committed = self.controller.unregister_broker(origin(cx), request).await?;
+            self.publisher.wait_applied(committed.offset).await?;
+            Ok(committed.response)
+        };
+        cx.reply(&unregistered.await.unwrap_or_else(|code: ottla_protocol::ErrorCode| {
+            UnregisterBrokerResponse::default()
+                .with_error_code(code as i16)
+                .with_error_message(Some(text(code.message())))
+        }))
     }
 
     pub async fn alter_partition(&self, _cx: &RequestContext, _request: AlterPartitionRequest) -> Reply {
@@ -27,10 +47,6 @@ impl BrokerLifecycle {
     }
 
     pub async fn broker_heartbeat(&self, _cx: &RequestContext, _request: BrokerHeartbeatRequest) -> Reply {
-        Reply::Close
-    }
-
-    pub async fn unregister_broker(&self, _cx: &RequestContext, _request: UnregisterBrokerRequest) -> Reply {
         Reply::Close
     }
 

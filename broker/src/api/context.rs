@@ -13,7 +13,7 @@ use ottla_protocol::{Encodable, HeaderVersion};
 use crate::security::Principal;
 
 /// Records of a partition lent by storage; only the connection's writer reads them.
-pub type Records = Bytes;
+pub type Records = ottla_storage::FileRecords;
 
 /// A future that owns what it needs.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

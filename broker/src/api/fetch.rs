@@ -1,21 +1,362 @@
 //! Fetch: v4-18.
+//!
+//! v5 log start · v7 sessions · v9 leader epochs · v11 rack · v12 diverging epochs · v13 topic ids · v15 replica state ·
+//! v16 the current leader beside its errors · v17 directory ids · v18 the follower's high watermark.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_metadata::MetadataImage;
+use ottla_protocol::fetch_response::{
+    self, AbortedTransaction, EpochEndOffset, FetchAnswer, FetchedPartition, FetchedTopic, LeaderIdAndEpoch,
+    NodeEndpoint,
+};
 use ottla_protocol::messages::FetchRequest;
+use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, StrBytes, TopicId};
+use ottla_storage::FileRecords;
+use tokio::time::Instant;
 
-use super::{ApiSpec, House, Reply, RequestContext};
+use super::fetch_session::{Asked, FetchContext, FetchSessions, PartitionKey, SessionRequest, Told, TopicKey};
+use super::wire::{current_leader, endpoint_of, text};
+use super::{ApiSpec, House, Reply, RequestContext, Response};
+use crate::clock;
+use crate::metadata_cache::MetadataCache;
+use crate::replica::{Epochs, FetchWait, FollowerRead, Isolation, Partition, Partitions, ReadAnswer, ReadAt};
 
-/// Handler of Fetch.
-pub struct Fetch {}
+const SESSIONS_VERSION: i16 = 7;
+const ANY_REPLICA_VERSION: i16 = 11;
+const TOPIC_ID_VERSION: i16 = 13;
+const REPLICA_STATE_VERSION: i16 = 15;
+const CURRENT_LEADER_VERSION: i16 = 16;
+
+/// Handler of Fetch. Cheap to clone: a fetch that waits keeps one.
+#[derive(Clone)]
+pub struct Fetch {
+    partitions: Partitions,
+    metadata: MetadataCache,
+    sessions: FetchSessions,
+    /// `fetch.max.bytes`
+    max_bytes: i32,
+}
+
+/// Who fetches, and how much.
+#[derive(Debug, Clone, Copy)]
+struct Fetcher {
+    /// The fetching broker; negative for clients.
+    replica: BrokerId,
+    broker_epoch: i64,
+    isolation: Isolation,
+    leader_only: bool,
+    min_bytes: usize,
+    max_bytes: usize,
+}
+
+type Answered = FetchedPartition<FileRecords>;
+
+/// A round of reads over all partitions.
+struct Round {
+    answers: Vec<(PartitionKey, Answered)>,
+    /// Partitions that may have more later.
+    waits_at: Vec<Arc<Partition>>,
+    size: usize,
+    /// An error or a diverging epoch: nobody waits for more then.
+    is_remarkable: bool,
+}
 
 impl Fetch {
-    /// What is advertised of this family: nothing until it is built.
-    pub const APIS: &'static [ApiSpec] = &[];
+    pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(1)];
 
-    pub fn new(_house: &House) -> Self {
-        Self {}
+    pub fn new(house: &House) -> Self {
+        let slots = house.settings.i32("max.incremental.fetch.session.cache.slots");
+        Self {
+            partitions: house.partitions.clone(),
+            metadata: house.metadata.clone(),
+            sessions: FetchSessions::new(usize::try_from(slots).unwrap_or(0)),
+            max_bytes: house.settings.i32("fetch.max.bytes"),
+        }
     }
 
-    pub async fn handle(&self, _cx: &RequestContext, _request: FetchRequest) -> Reply {
-        Reply::Close
+    /// Reads once at once; only if that is not enough the request waits, apart from the connection's order of work.
+    pub async fn handle(&self, cx: &RequestContext, request: FetchRequest) -> Reply {
+        let image = self.metadata.load();
+        let fetcher = self.fetcher(cx.version, &request);
+        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+        let deadline = Instant::now() + wait;
+        let session = session_request(cx.version, request, &image, fetcher.replica.0 >= 0);
+        let context =
+            self.sessions.resolve(session, clock::now(), |id| image.topics.by_id(id).map(|t| Arc::clone(&t.name)));
+        let round = self.read(cx, &image, &fetcher, context.asked(), true);
+        if wait.is_zero() || round.waits_at.is_empty() || is_enough(&round, &fetcher) {
+            return Reply::Now(self.answer(cx, &image, context, round));
+        }
+        let (this, cx) = (self.clone(), cx.clone());
+        Reply::Later(Box::pin(async move { this.wait(&cx, &fetcher, context, round.waits_at, deadline).await }))
     }
+
+    async fn wait(
+        &self,
+        cx: &RequestContext,
+        fetcher: &Fetcher,
+        context: FetchContext,
+        waits_at: Vec<Arc<Partition>>,
+        deadline: Instant,
+    ) -> Response {
+        let wait = FetchWait::new(waits_at, fetcher.isolation);
+        loop {
+            // What moved before the registration was complete is seen by this read, what moves later wakes.
+            let image = self.metadata.load();
+            let round = self.read(cx, &image, fetcher, context.asked(), false);
+            if is_enough(&round, fetcher) || Instant::now() >= deadline {
+                drop(wait);
+                return self.answer(cx, &image, context, round);
+            }
+            // Whether woken or timed out, the next round decides.
+            let _ = tokio::time::timeout_at(deadline, wait.moved()).await;
+        }
+    }
+
+    fn fetcher(&self, version: i16, request: &FetchRequest) -> Fetcher {
+        let (replica, broker_epoch) = if version >= REPLICA_STATE_VERSION {
+            (request.replica_state.replica_id.0, request.replica_state.replica_epoch)
+        } else {
+            (request.replica_id.0, -1)
+        };
+        let isolation = match (replica >= 0, request.isolation_level) {
+            (true, _) => Isolation::LogEnd,
+            (false, 1) => Isolation::LastStable,
+            (false, _) => Isolation::HighWatermark,
+        };
+        let max_bytes = usize::try_from(request.max_bytes.min(self.max_bytes)).unwrap_or(0);
+        let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);
+        // Consumers may read from followers since they say in which rack they are (KIP-392).
+        let leader_only = replica >= 0 || version < ANY_REPLICA_VERSION;
+        Fetcher { replica: BrokerId(replica), broker_epoch, isolation, leader_only, min_bytes, max_bytes }
+    }
+
+    /// Reads the partitions in order until the answer is full. `first` is false on a second look for one request.
+    fn read(
+        &self,
+        cx: &RequestContext,
+        image: &MetadataImage,
+        fetcher: &Fetcher,
+        asked: &[Asked],
+        first: bool,
+    ) -> Round {
+        let now = clock::now();
+        let mut round = Round {
+            answers: Vec::with_capacity(asked.len()),
+            waits_at: Vec::with_capacity(asked.len()),
+            size: 0,
+            is_remarkable: false,
+        };
+        // Refused partitions come behind the others, as in Kafka.
+        let mut refused = Vec::new();
+        for one in asked {
+            let Some(name) = &one.name else {
+                refused.push((one.key.clone(), unreadable(one.key.partition, ErrorCode::UnknownTopicId)));
+                continue;
+            };
+            if image.topics.partition(name, one.key.partition).is_none() {
+                refused.push((one.key.clone(), unreadable(one.key.partition, ErrorCode::UnknownTopicOrPartition)));
+                continue;
+            }
+            let left = fetcher.max_bytes.saturating_sub(round.size);
+            let at = ReadAt {
+                offset: one.fetch_offset,
+                max_bytes: left.min(usize::try_from(one.max_bytes).unwrap_or(0)),
+                at_least_one: round.size == 0,
+                isolation: fetcher.isolation,
+                epochs: Epochs { current: one.current_leader_epoch, leader_only: fetcher.leader_only },
+                last_fetched_epoch: one.last_fetched_epoch,
+                follower: (fetcher.replica.0 >= 0).then_some(FollowerRead {
+                    replica: fetcher.replica,
+                    log_start: one.log_start,
+                    broker_epoch: fetcher.broker_epoch,
+                    now,
+                    counts: first,
+                }),
+            };
+            match self.find(one, name).and_then(|partition| Ok((partition.read(&at).map_err(|e| e.0)?, partition))) {
+                Ok((read, partition)) => {
+                    round.size += read.size;
+                    round.is_remarkable |= read.diverging.is_some();
+                    round.waits_at.push(partition);
+                    round.answers.push((one.key.clone(), readable(one.key.partition, read)));
+                }
+                Err(code) => {
+                    round.is_remarkable = true;
+                    round.answers.push((one.key.clone(), failed(cx.version, image, name, one.key.partition, code)));
+                }
+            }
+        }
+        round.answers.append(&mut refused);
+        round
+    }
+
+    fn find(&self, asked: &Asked, name: &str) -> Result<Arc<Partition>, ErrorCode> {
+        let partition = self.partitions.get(name, asked.key.partition)?;
+        match asked.key.topic {
+            // The topic was created again under its name since the client learned the id.
+            TopicKey::Id(id) if partition.topic_id() != id => Err(ErrorCode::InconsistentTopicId),
+            _ => Ok(partition),
+        }
+    }
+
+    fn answer(&self, cx: &RequestContext, image: &MetadataImage, context: FetchContext, round: Round) -> Response {
+        let (session_id, answers) = self.sessions.finish(context, round.answers, told, clock::now());
+        let answer = match answers {
+            Ok(answers) => FetchAnswer {
+                session_id,
+                node_endpoints: endpoints(cx, image, &answers),
+                topics: by_topic(image, answers),
+                ..FetchAnswer::default()
+            },
+            Err(code) => FetchAnswer { error_code: code as i16, session_id, ..FetchAnswer::default() },
+        };
+        match fetch_response::encode(cx.correlation_id, cx.version, &answer) {
+            Ok(chunks) => Response { chunks, throttle_ms: 0 },
+            Err(error) => {
+                tracing::error!(%error, "fetch answer could not be encoded, closing the connection");
+                Response::close()
+            }
+        }
+    }
+}
+
+fn is_enough(round: &Round, fetcher: &Fetcher) -> bool {
+    round.is_remarkable || round.size >= fetcher.min_bytes
+}
+
+fn session_request(version: i16, request: FetchRequest, image: &MetadataImage, is_follower: bool) -> SessionRequest {
+    let by_id = version >= TOPIC_ID_VERSION;
+    let topic_key = |name: &StrBytes, id: uuid::Uuid| {
+        if by_id {
+            let id = TopicId(id);
+            (TopicKey::Id(id), image.topics.by_id(id).map(|topic| Arc::clone(&topic.name)))
+        } else {
+            let name = super::wire::shared(image, name);
+            (TopicKey::Name(Arc::clone(&name)), Some(name))
+        }
+    };
+    let mut asked = Vec::new();
+    for topic in &request.topics {
+        let (key, name) = topic_key(&topic.topic, topic.topic_id);
+        asked.extend(topic.partitions.iter().map(|partition| Asked {
+            key: PartitionKey { topic: key.clone(), partition: partition.partition },
+            name: name.clone(),
+            fetch_offset: Offset(partition.fetch_offset),
+            log_start: Offset(partition.log_start_offset),
+            max_bytes: partition.partition_max_bytes,
+            current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
+            last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
+        }));
+    }
+    let mut forgotten = Vec::new();
+    for topic in &request.forgotten_topics_data {
+        let (key, _) = topic_key(&topic.topic, topic.topic_id);
+        forgotten.extend(topic.partitions.iter().map(|&partition| PartitionKey { topic: key.clone(), partition }));
+    }
+    // Without sessions every request is complete in itself.
+    let (session_id, epoch) =
+        if version >= SESSIONS_VERSION { (request.session_id, request.session_epoch) } else { (0, -1) };
+    SessionRequest { session_id, epoch, uses_topic_ids: by_id, is_follower, asked, forgotten }
+}
+
+fn told(answer: &Answered) -> Told {
+    Told {
+        has_records: !answer.records.is_empty(),
+        is_remarkable: answer.error_code != 0
+            || answer.diverging_epoch.is_some()
+            || answer.preferred_read_replica != -1,
+        is_error: answer.error_code != 0,
+        high_watermark: Offset(answer.high_watermark),
+        log_start: Offset(answer.log_start_offset),
+    }
+}
+
+fn readable(partition_index: i32, read: ReadAnswer) -> Answered {
+    let diverging_epoch = read.diverging.map(|(epoch, end)| EpochEndOffset { epoch: epoch.0, end_offset: end.0 });
+    let aborted = read.aborted.map(|aborted| {
+        aborted
+            .iter()
+            .map(|txn| AbortedTransaction { producer_id: txn.producer_id.0, first_offset: txn.first_offset.0 })
+            .collect()
+    });
+    Answered {
+        partition_index,
+        high_watermark: read.offsets.high_watermark.0,
+        last_stable_offset: read.offsets.last_stable.0,
+        log_start_offset: read.offsets.log_start.0,
+        diverging_epoch,
+        aborted,
+        records: read.records,
+        ..Answered::default()
+    }
+}
+
+/// A partition that nobody looked at.
+fn unreadable(partition_index: i32, code: ErrorCode) -> Answered {
+    Answered {
+        partition_index,
+        error_code: code as i16,
+        high_watermark: -1,
+        aborted: Some(Vec::new()),
+        ..Answered::default()
+    }
+}
+
+/// A partition whose read failed; who came to the wrong broker is told the right one.
+fn failed(version: i16, image: &MetadataImage, topic: &str, partition_index: i32, code: ErrorCode) -> Answered {
+    // Old clients give up on a storage error, while they look for another leader on this one.
+    let told = if code == ErrorCode::KafkaStorageError && version <= 5 { ErrorCode::NotLeaderOrFollower } else { code };
+    let mut answer = Answered { aborted: None, ..unreadable(partition_index, told) };
+    if version >= CURRENT_LEADER_VERSION
+        && matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)
+    {
+        let (leader, epoch) = current_leader(image, topic, partition_index);
+        answer.current_leader = Some(LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: epoch.0 });
+    }
+    answer
+}
+
+/// Where the leaders are that the partitions name.
+fn endpoints(cx: &RequestContext, image: &MetadataImage, answers: &[(PartitionKey, Answered)]) -> Vec<NodeEndpoint> {
+    let named = answers.iter().filter_map(|(_, answer)| answer.current_leader).map(|leader| leader.leader_id);
+    let mut leaders: Vec<i32> = named.filter(|&id| id >= 0).collect();
+    leaders.sort_unstable();
+    leaders.dedup();
+    leaders
+        .into_iter()
+        .filter_map(|node_id| {
+            let (broker, endpoint) = endpoint_of(image, BrokerId(node_id), &cx.listener.name)?;
+            Some(NodeEndpoint {
+                node_id,
+                host: text(&endpoint.host),
+                port: i32::from(endpoint.port),
+                rack: broker.rack.as_deref().map(text),
+            })
+        })
+        .collect()
+}
+
+/// Neighbours of one topic share an entry; the order of partitions stays.
+fn by_topic(image: &MetadataImage, answers: Vec<(PartitionKey, Answered)>) -> Vec<FetchedTopic<FileRecords>> {
+    let mut topics: Vec<FetchedTopic<FileRecords>> = Vec::new();
+    let mut current: Option<TopicKey> = None;
+    for (key, answer) in answers {
+        match topics.last_mut() {
+            Some(topic) if current.as_ref() == Some(&key.topic) => topic.partitions.push(answer),
+            _ => {
+                let (topic, topic_id) = match &key.topic {
+                    TopicKey::Name(name) => {
+                        (text(name), image.topics.by_name(name).map_or(TopicId::ZERO, |topic| topic.id))
+                    }
+                    TopicKey::Id(id) => (StrBytes::default(), *id),
+                };
+                topics.push(FetchedTopic { topic, topic_id, partitions: vec![answer] });
+                current = Some(key.topic);
+            }
+        }
+    }
+    topics
 }

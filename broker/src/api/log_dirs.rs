@@ -1,25 +1,122 @@
-//! AlterReplicaLogDirs v1-2, DescribeLogDirs v1-5.
+//! AlterReplicaLogDirs: v1-2. DescribeLogDirs: v1-5 (v3 error of the whole, v4 total and usable bytes, v5 cordoned).
 
-use ottla_protocol::messages::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest};
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
 
+use ottla_protocol::messages::alter_replica_log_dirs_response::{
+    AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
+};
+use ottla_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use ottla_protocol::messages::{
+    AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse,
+};
+use ottla_protocol::{BrokerId, ErrorCode, TopicPartition};
+
+use super::wire::{text, topic_name};
 use super::{ApiSpec, House, Reply, RequestContext};
+use crate::metadata_cache::MetadataCache;
+use crate::replica::Partitions;
 
-/// Handler of AlterReplicaLogDirs, DescribeLogDirs.
-pub struct LogDirs {}
+/// Handler of AlterReplicaLogDirs and DescribeLogDirs.
+pub struct LogDirs {
+    partitions: Partitions,
+    log_dirs: Arc<ottla_storage::LogDirs>,
+    metadata: MetadataCache,
+    node_id: BrokerId,
+}
 
 impl LogDirs {
-    /// What is advertised of this family: nothing until it is built.
-    pub const APIS: &'static [ApiSpec] = &[];
+    pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(34), ApiSpec::of(35)];
 
-    pub fn new(_house: &House) -> Self {
-        Self {}
+    pub fn new(house: &House) -> Self {
+        Self {
+            partitions: house.partitions.clone(),
+            log_dirs: Arc::clone(&house.log_dirs),
+            metadata: house.metadata.clone(),
+            node_id: house.settings.node_id,
+        }
     }
 
-    pub async fn alter_replica_log_dirs(&self, _cx: &RequestContext, _request: AlterReplicaLogDirsRequest) -> Reply {
-        Reply::Close
+    /// A replica that is to go where it already is, is there. Moving between directories is not built: refused as a
+    /// directory that cannot be used.
+    pub async fn alter_replica_log_dirs(&self, cx: &RequestContext, request: AlterReplicaLogDirsRequest) -> Reply {
+        let mut results: BTreeMap<String, Vec<AlterReplicaLogDirPartitionResult>> = BTreeMap::new();
+        for dir in &request.dirs {
+            for topic in &dir.topics {
+                for &index in &topic.partitions {
+                    let code = self.check_move(Path::new(dir.path.as_str()), &topic.name, index);
+                    results.entry(topic.name.to_string()).or_default().push(
+                        AlterReplicaLogDirPartitionResult::default()
+                            .with_partition_index(index)
+                            .with_error_code(code as i16),
+                    );
+                }
+            }
+        }
+        let results = results.into_iter().map(|(topic, partitions)| {
+            AlterReplicaLogDirTopicResult::default().with_topic_name(topic_name(&topic)).with_partitions(partitions)
+        });
+        cx.reply(&AlterReplicaLogDirsResponse::default().with_results(results.collect()))
     }
 
-    pub async fn describe_log_dirs(&self, _cx: &RequestContext, _request: DescribeLogDirsRequest) -> Reply {
-        Reply::Close
+    fn check_move(&self, destination: &Path, topic: &str, index: i32) -> ErrorCode {
+        let dirs = self.log_dirs.dirs();
+        let Some(dir) = dirs.iter().find(|dir| dir.path == destination) else { return ErrorCode::LogDirNotFound };
+        if !dir.online {
+            return ErrorCode::KafkaStorageError;
+        }
+        match self.partitions.get(topic, index) {
+            Ok(partition) if partition.log().dir().starts_with(destination) => ErrorCode::None,
+            Ok(_) => ErrorCode::KafkaStorageError,
+            Err(code) => code,
+        }
+    }
+
+    pub async fn describe_log_dirs(&self, cx: &RequestContext, request: DescribeLogDirsRequest) -> Reply {
+        let wanted: Option<HashSet<(String, i32)>> = request.topics.map(|topics| {
+            let pairs = topics.iter().flat_map(|topic| topic.partitions.iter().map(|&p| (topic.topic.to_string(), p)));
+            pairs.collect()
+        });
+        let is_wanted = |id: &TopicPartition| {
+            wanted.as_ref().is_none_or(|wanted| wanted.contains(&(id.topic.to_string(), id.partition)))
+        };
+        let logs = self.partitions.iter();
+        let cordoned = self.cordoned();
+        let results = self.log_dirs.dirs().into_iter().map(|dir| {
+            let described = DescribeLogDirsResult::default().with_log_dir(text(&dir.path.to_string_lossy()));
+            if !dir.online {
+                return described
+                    .with_error_code(ErrorCode::KafkaStorageError as i16)
+                    .with_total_bytes(-1)
+                    .with_usable_bytes(-1);
+            }
+            let mut topics: BTreeMap<Arc<str>, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+            for partition in logs.iter().filter(|p| p.log().dir().starts_with(&dir.path) && is_wanted(p.id())) {
+                let offsets = partition.snapshot();
+                let described = DescribeLogDirsPartition::default()
+                    .with_partition_index(partition.id().partition)
+                    .with_partition_size(i64::try_from(partition.log().size()).unwrap_or(i64::MAX))
+                    .with_offset_lag((offsets.high_watermark.0 - offsets.log_end.0).max(0));
+                topics.entry(Arc::clone(&partition.id().topic)).or_default().push(described);
+            }
+            let topics = topics.into_iter().map(|(name, mut partitions)| {
+                partitions.sort_by_key(|partition| partition.partition_index);
+                DescribeLogDirsTopic::default().with_name(topic_name(&name)).with_partitions(partitions)
+            });
+            described
+                .with_topics(topics.collect())
+                .with_total_bytes(dir.total_bytes)
+                .with_usable_bytes(dir.usable_bytes)
+                .with_is_cordoned(cordoned.contains(&dir.id))
+        });
+        cx.reply(&DescribeLogDirsResponse::default().with_results(results.collect()))
+    }
+
+    fn cordoned(&self) -> Vec<uuid::Uuid> {
+        let image = self.metadata.load();
+        image.brokers.get(&self.node_id).map(|broker| broker.cordoned_log_dirs.clone()).unwrap_or_default()
     }
 }

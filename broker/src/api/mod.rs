@@ -5,9 +5,11 @@
 
 mod acls;
 mod api_versions;
+pub mod auto_create;
 mod broker_lifecycle;
 mod classic_group;
 mod client_quotas;
+mod cluster;
 mod configs;
 mod consumer_group;
 mod context;
@@ -17,6 +19,7 @@ mod delete_records;
 mod errors;
 mod features;
 mod fetch;
+mod fetch_session;
 mod find_coordinator;
 mod group_admin;
 mod leader_epochs;
@@ -32,12 +35,17 @@ mod share_fetch;
 mod share_group;
 mod share_state;
 mod telemetry;
+mod topic_names;
 mod topics;
 mod transactions;
 mod txn_admin;
 mod txn_markers;
+pub mod wire;
 
 use std::sync::Arc;
+
+use ottla_controller::Controller;
+use ottla_storage::LogDirs;
 
 pub use context::{Chunk, ConnectionId, ListenerInfo, Records, Reply, RequestContext, Response};
 pub use ottla_protocol::request::RequestBody;
@@ -45,13 +53,20 @@ pub use ottla_protocol::versions::ApiSpec;
 
 use crate::config::Settings;
 use crate::metadata_cache::MetadataCache;
+use crate::publisher::Publisher;
+use crate::replica::Partitions;
 
 /// What the house offers its handlers. A handler takes from it the three to five things it needs and keeps clones of those.
 #[derive(Clone)]
 pub struct House {
     pub settings: Arc<Settings>,
     pub metadata: MetadataCache,
-    // controller, publisher, partitions, log_dirs, coordinators: each owner adds a field and fills it in `server.rs`
+    pub cluster_id: Arc<str>,
+    pub controller: Controller,
+    pub publisher: Publisher,
+    pub partitions: Partitions,
+    pub log_dirs: Arc<LogDirs>,
+    // coordinators: their owner adds a field and fills it in `server.rs`
 }
 
 /// Every handler, each in its own room.
@@ -62,6 +77,7 @@ pub struct Api {
     pub leader_epochs: leader_epochs::LeaderEpochs,
     pub delete_records: delete_records::DeleteRecords,
     pub metadata: metadata::Metadata,
+    pub cluster: cluster::Cluster,
     pub api_versions: api_versions::ApiVersions,
     pub sasl: sasl::Sasl,
     pub offsets: offsets::Offsets,
@@ -98,6 +114,7 @@ impl Api {
             leader_epochs: leader_epochs::LeaderEpochs::new(house),
             delete_records: delete_records::DeleteRecords::new(house),
             metadata: metadata::Metadata::new(house),
+            cluster: cluster::Cluster::new(house),
             api_versions: api_versions::ApiVersions::new(house),
             sasl: sasl::Sasl::new(house),
             offsets: offsets::Offsets::new(house),
@@ -135,6 +152,7 @@ impl Api {
             leader_epochs::LeaderEpochs::APIS,
             delete_records::DeleteRecords::APIS,
             metadata::Metadata::APIS,
+            cluster::Cluster::APIS,
             api_versions::ApiVersions::APIS,
             sasl::Sasl::APIS,
             offsets::Offsets::APIS,
@@ -172,7 +190,7 @@ impl Api {
             RequestBody::Produce(request) => self.produce.handle(cx, request).await,
             RequestBody::Fetch(request) => self.fetch.handle(cx, request).await,
             RequestBody::ListOffsets(request) => self.list_offsets.handle(cx, request).await,
-            RequestBody::Metadata(request) => self.metadata.metadata(cx, request).await,
+            RequestBody::Metadata(request) => self.metadata.handle(cx, request).await,
             RequestBody::OffsetCommit(request) => self.offsets.offset_commit(cx, request).await,
             RequestBody::OffsetFetch(request) => self.offsets.offset_fetch(cx, request).await,
             RequestBody::FindCoordinator(request) => self.find_coordinator.handle(cx, request).await,
@@ -236,7 +254,7 @@ impl Api {
             RequestBody::DescribeQuorum(request) => self.quorum.describe_quorum(cx, request).await,
             RequestBody::AlterPartition(request) => self.broker_lifecycle.alter_partition(cx, request).await,
             RequestBody::UpdateFeatures(request) => self.features.handle(cx, request).await,
-            RequestBody::DescribeCluster(request) => self.metadata.describe_cluster(cx, request).await,
+            RequestBody::DescribeCluster(request) => self.cluster.describe_cluster(cx, request).await,
             RequestBody::DescribeProducers(request) => self.txn_admin.describe_producers(cx, request).await,
             RequestBody::BrokerRegistration(request) => self.broker_lifecycle.broker_registration(cx, request).await,
             RequestBody::BrokerHeartbeat(request) => self.broker_lifecycle.broker_heartbeat(cx, request).await,
@@ -255,7 +273,7 @@ impl Api {
             }
             RequestBody::PushTelemetry(request) => self.telemetry.push_telemetry(cx, request).await,
             RequestBody::ListConfigResources(request) => self.configs.list_config_resources(cx, request).await,
-            RequestBody::DescribeTopicPartitions(request) => self.metadata.describe_topic_partitions(cx, request).await,
+            RequestBody::DescribeTopicPartitions(request) => self.cluster.describe_topic_partitions(cx, request).await,
             RequestBody::ShareGroupHeartbeat(request) => self.share_group.share_group_heartbeat(cx, request).await,
             RequestBody::ShareGroupDescribe(request) => self.share_group.share_group_describe(cx, request).await,
             RequestBody::ShareFetch(request) => self.share_fetch.share_fetch(cx, request).await,

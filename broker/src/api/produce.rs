@@ -1,21 +1,318 @@
 //! Produce: v3-13 (v0-2 are advertised for old librdkafka, never decoded).
+//!
+//! v7 zstd · v8 errors by record · v10 the current leader beside NOT_LEADER_OR_FOLLOWER · v13 topic ids.
 
-use ottla_protocol::messages::ProduceRequest;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::{ApiSpec, House, Reply, RequestContext};
+use bytes::Bytes;
+use ottla_metadata::MetadataImage;
+use ottla_protocol::compression::Codec;
+use ottla_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use ottla_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use ottla_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
+use ottla_protocol::record_batch::BatchHeader;
+use ottla_protocol::{ErrorCode, Offset, Timestamp, TopicId};
+use ottla_storage::AppendOrigin;
+use tokio::time::Instant;
+
+use super::wire::{current_leader, endpoint_of, is_internal, text};
+use super::{ApiSpec, House, Reply, RequestContext, Response};
+use crate::clock;
+use crate::metadata_cache::MetadataCache;
+use crate::replica::{AppendError, LeaderAppend, Partition, Partitions};
+
+/// The only client that may write to internal topics.
+const ADMIN_CLIENT: &str = "__admin_client";
+/// From here on requests name topics by id.
+const TOPIC_ID_VERSION: i16 = 13;
+const ZSTD_VERSION: i16 = 7;
+const RECORD_ERRORS_VERSION: i16 = 8;
+const CURRENT_LEADER_VERSION: i16 = 10;
 
 /// Handler of Produce.
-pub struct Produce {}
+pub struct Produce {
+    partitions: Partitions,
+    metadata: MetadataCache,
+}
+
+/// An append that is not yet on the whole in-sync set: topic and partition place in the answer.
+struct Pending {
+    topic: usize,
+    partition: usize,
+    waits_at: Arc<Partition>,
+    offset: Offset,
+}
 
 impl Produce {
-    /// What is advertised of this family: nothing until it is built.
-    pub const APIS: &'static [ApiSpec] = &[];
+    pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(0)];
 
-    pub fn new(_house: &House) -> Self {
-        Self {}
+    pub fn new(house: &House) -> Self {
+        Self { partitions: house.partitions.clone(), metadata: house.metadata.clone() }
     }
 
-    pub async fn handle(&self, _cx: &RequestContext, _request: ProduceRequest) -> Reply {
-        Reply::Close
+    /// Stage one appends, in the order of the connection; what `acks=all` still waits for is stage two.
+    pub async fn handle(&self, cx: &RequestContext, request: ProduceRequest) -> Reply {
+        let image = self.metadata.load();
+        let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+        let acks = request.acks;
+        if !claims_its_transactions(&request) {
+            return self.refuse(cx, &request, ErrorCode::TransactionalIdAuthorizationFailed);
+        }
+        let now = clock::now();
+        let mut pending = Vec::new();
+        let mut topics = Vec::with_capacity(request.topic_data.len());
+        for topic in request.topic_data {
+            topics.push(self.append_topic(cx, &image, topic, acks, now, (topics.len(), &mut pending)));
+        }
+        let response = ProduceResponse::default().with_responses(topics);
+        if acks == 0 {
+            // Without an answer a closed connection is the only way to tell the producer.
+            return if first_error(&response).is_some() { Reply::Close } else { Reply::None };
+        }
+        if pending.is_empty() {
+            return Reply::Now(answer(cx, &image, response));
+        }
+        let (cx, metadata) = (cx.clone(), self.metadata.clone());
+        Reply::Later(Box::pin(async move {
+            let response = wait_for_all(response, pending, deadline).await;
+            answer(&cx, &metadata.load(), response)
+        }))
     }
+
+    fn append_topic(
+        &self,
+        cx: &RequestContext,
+        image: &MetadataImage,
+        topic: TopicProduceData,
+        acks: i16,
+        now: Timestamp,
+        (place, pending): (usize, &mut Vec<Pending>),
+    ) -> TopicProduceResponse {
+        let TopicProduceData { name, topic_id, partition_data, .. } = topic;
+        let by_id = cx.version >= TOPIC_ID_VERSION;
+        let known_name =
+            if by_id { image.topics.by_id(TopicId(topic_id)).map(|topic| &*topic.name) } else { Some(name.as_str()) };
+        let mut responses = Vec::with_capacity(partition_data.len());
+        for data in partition_data {
+            let index = data.index;
+            let appended = match known_name {
+                None => Err(Refusal::code(ErrorCode::UnknownTopicId)),
+                Some(name) => self.append(cx, image, name, data, acks, now),
+            };
+            let response = match appended {
+                Ok(Appended { partition, mut response, end }) => {
+                    match if acks == -1 { partition.is_committed(end) } else { Some(Ok(())) } {
+                        Some(Ok(())) => {}
+                        Some(Err(code)) => response.error_code = code as i16,
+                        None => pending.push(Pending {
+                            topic: place,
+                            partition: responses.len(),
+                            waits_at: partition,
+                            offset: end,
+                        }),
+                    }
+                    response
+                }
+                Err(refusal) => refusal.response(cx, image, known_name, index),
+            };
+            responses.push(response);
+        }
+        let answered = TopicProduceResponse::default().with_partition_responses(responses);
+        if by_id { answered.with_topic_id(topic_id) } else { answered.with_name(name) }
+    }
+
+    fn append(
+        &self,
+        cx: &RequestContext,
+        image: &MetadataImage,
+        topic: &str,
+        data: PartitionProduceData,
+        acks: i16,
+        now: Timestamp,
+    ) -> Result<Appended, Refusal> {
+        let index = data.index;
+        if image.topics.partition(topic, index).is_none() {
+            return Err(Refusal::code(ErrorCode::UnknownTopicOrPartition));
+        }
+        let records = checked_records(cx.version, data.records)?;
+        if !(-1..=1).contains(&acks) {
+            return Err(Refusal::code(ErrorCode::InvalidRequiredAcks));
+        }
+        if is_internal(topic) && &*cx.client_id != ADMIN_CLIENT {
+            return Err(Refusal::code(ErrorCode::InvalidTopicException));
+        }
+        let partition = self.partitions.get(topic, index).map_err(Refusal::code)?;
+        let how = LeaderAppend {
+            required_acks: acks,
+            origin: AppendOrigin::Client,
+            now,
+            verified_transaction: false,
+            only_at: None,
+        };
+        let info = partition.append_as_leader(records, &how).map_err(|error| {
+            let log_start = Some(partition.snapshot().log_start);
+            Refusal { code: error.error_code(), log_start, error: Some(error) }
+        })?;
+        let response = PartitionProduceResponse::default()
+            .with_index(index)
+            .with_base_offset(info.first_offset.0)
+            .with_log_append_time_ms(info.log_append_time.map_or(-1, |time| time.0))
+            .with_log_start_offset(info.log_start_offset.0);
+        Ok(Appended { partition, response, end: info.last_offset.plus(1) })
+    }
+
+    /// One error for every partition of the request.
+    fn refuse(&self, cx: &RequestContext, request: &ProduceRequest, code: ErrorCode) -> Reply {
+        if request.acks == 0 {
+            return Reply::Close;
+        }
+        let topics = request.topic_data.iter().map(|topic| {
+            let partitions = topic.partition_data.iter().map(|data| refused(data.index, code)).collect();
+            let answered = TopicProduceResponse::default().with_partition_responses(partitions);
+            if cx.version >= TOPIC_ID_VERSION {
+                answered.with_topic_id(topic.topic_id)
+            } else {
+                answered.with_name(TopicName(topic.name.0.clone()))
+            }
+        });
+        cx.reply(&ProduceResponse::default().with_responses(topics.collect()))
+    }
+}
+
+struct Appended {
+    partition: Arc<Partition>,
+    response: PartitionProduceResponse,
+    end: Offset,
+}
+
+/// Why a partition's records were not appended.
+struct Refusal {
+    code: ErrorCode,
+    log_start: Option<Offset>,
+    error: Option<AppendError>,
+}
+
+impl Refusal {
+    const fn code(code: ErrorCode) -> Self {
+        Self { code, log_start: None, error: None }
+    }
+
+    fn response(
+        self,
+        cx: &RequestContext,
+        image: &MetadataImage,
+        topic: Option<&str>,
+        index: i32,
+    ) -> PartitionProduceResponse {
+        let mut response = refused(index, self.code);
+        if let Some(AppendError::Log(error)) = &self.error {
+            response.log_start_offset = self.log_start.map_or(-1, |offset| offset.0);
+            if cx.version >= RECORD_ERRORS_VERSION && !error.record_errors().is_empty() {
+                response.error_message = Some(text(&error.to_string()));
+                response.record_errors = error
+                    .record_errors()
+                    .iter()
+                    .map(|record| {
+                        BatchIndexAndErrorMessage::default()
+                            .with_batch_index(record.batch_index)
+                            .with_batch_index_error_message(Some(text(&record.message)))
+                    })
+                    .collect();
+            }
+        }
+        if self.code == ErrorCode::NotLeaderOrFollower
+            && cx.version >= CURRENT_LEADER_VERSION
+            && let Some(topic) = topic
+        {
+            let (leader, epoch) = current_leader(image, topic, index);
+            response.current_leader =
+                LeaderIdAndEpoch::default().with_leader_id(leader.0.into()).with_leader_epoch(epoch.0);
+        }
+        response
+    }
+}
+
+fn refused(index: i32, code: ErrorCode) -> PartitionProduceResponse {
+    PartitionProduceResponse::default()
+        .with_index(index)
+        .with_error_code(code as i16)
+        .with_base_offset(-1)
+        .with_log_append_time_ms(-1)
+        .with_log_start_offset(-1)
+}
+
+/// A producer that writes transactional records says in whose name.
+fn claims_its_transactions(request: &ProduceRequest) -> bool {
+    request.transactional_id.is_some()
+        || !request.topic_data.iter().flat_map(|topic| &topic.partition_data).any(|data| {
+            data.records.as_deref().is_some_and(|bytes| BatchHeader::read(bytes).is_ok_and(|h| h.is_transactional()))
+        })
+}
+
+/// What the request format itself asks of records: exactly one batch of the current format, in a codec that the version
+/// may carry. What is in the batch is the log's to check.
+fn checked_records(version: i16, records: Option<Bytes>) -> Result<Bytes, Refusal> {
+    let records = records.unwrap_or_default();
+    // Magic lies at byte 16 in every format there has been.
+    if records.get(16).is_none_or(|&magic| magic != 2) {
+        return Err(Refusal::code(ErrorCode::InvalidRecord));
+    }
+    let header = BatchHeader::read(&records).map_err(|_| Refusal::code(ErrorCode::CorruptMessage))?;
+    if header.size() < records.len() {
+        return Err(Refusal::code(ErrorCode::InvalidRecord));
+    }
+    if version < ZSTD_VERSION && header.codec().is_ok_and(|codec| codec == Codec::Zstd) {
+        return Err(Refusal::code(ErrorCode::UnsupportedCompressionType));
+    }
+    Ok(records)
+}
+
+fn first_error(response: &ProduceResponse) -> Option<i16> {
+    let mut codes = response.responses.iter().flat_map(|topic| &topic.partition_responses).map(|p| p.error_code);
+    codes.find(|&code| code != 0)
+}
+
+/// One deadline for all: those that come in time are answered with success, the others with REQUEST_TIMED_OUT; their
+/// records stay.
+async fn wait_for_all(mut response: ProduceResponse, pending: Vec<Pending>, deadline: Instant) -> ProduceResponse {
+    for wait in pending {
+        if let Err(code) = wait.waits_at.wait_for_high_watermark(wait.offset, deadline).await {
+            let place = response.responses.get_mut(wait.topic).map(|topic| &mut topic.partition_responses);
+            if let Some(partition) = place.and_then(|partitions| partitions.get_mut(wait.partition)) {
+                partition.error_code = code as i16;
+            }
+        }
+    }
+    response
+}
+
+fn answer(cx: &RequestContext, image: &MetadataImage, mut response: ProduceResponse) -> Response {
+    if cx.version >= CURRENT_LEADER_VERSION {
+        add_endpoints(cx, image, &mut response);
+    }
+    cx.respond(&response)
+}
+
+/// Where the leaders are that `current_leader` names.
+fn add_endpoints(cx: &RequestContext, image: &MetadataImage, response: &mut ProduceResponse) {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let mut leaders: Vec<i32> = partitions.map(|p| p.current_leader.leader_id.0).filter(|&id| id >= 0).collect();
+    leaders.sort_unstable();
+    leaders.dedup();
+    response.node_endpoints = leaders
+        .into_iter()
+        .filter_map(|id| {
+            let (broker, endpoint) = endpoint_of(image, ottla_protocol::BrokerId(id), &cx.listener.name)?;
+            Some(
+                NodeEndpoint::default()
+                    .with_node_id(id.into())
+                    .with_host(text(&endpoint.host))
+                    .with_port(i32::from(endpoint.port))
+                    .with_rack(broker.rack.as_deref().map(text)),
+            )
+        })
+        .collect();
 }

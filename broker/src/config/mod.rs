@@ -8,9 +8,11 @@
 mod checks;
 pub mod effective;
 mod listeners;
+mod log_config;
 mod settings;
 pub mod sources;
 
 pub use effective::Effective;
 pub use listeners::ListenerSettings;
+pub use log_config::log_config;
 pub use settings::{ConfigError, Settings};

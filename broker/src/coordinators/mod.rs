@@ -9,6 +9,7 @@ mod clock;
 mod host;
 mod loader;
 mod log;
+mod partition_log;
 mod runtime;
 #[cfg(test)]
 mod test_log;
@@ -18,4 +19,5 @@ mod tests;
 pub use clock::Clock;
 pub use host::{Host, Waiting};
 pub use log::PartitionLog;
+pub use partition_log::LedPartition;
 pub use runtime::{Actions, Answer, Status, World};

@@ -1,0 +1,53 @@
+//! Small turns between the wire's types and the house's.
+
+use std::sync::Arc;
+
+use ottla_metadata::{BrokerRegistration, Endpoint, MetadataImage};
+use ottla_protocol::messages::TopicName;
+use ottla_protocol::{BrokerId, LeaderEpoch, StrBytes};
+
+/// Topics that belong to the broker itself: clients may read them, nobody but coordinators writes them.
+pub const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
+/// True for a topic that belongs to the broker itself.
+pub fn is_internal(topic: &str) -> bool {
+    INTERNAL_TOPICS.contains(&topic)
+}
+
+/// The wire's string for a shared one.
+pub fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+/// The wire's topic name for a shared one.
+pub fn topic_name(name: &str) -> TopicName {
+    TopicName(text(name))
+}
+
+/// The wire's broker ids.
+pub fn broker_ids(ids: &[BrokerId]) -> Vec<ottla_protocol::messages::BrokerId> {
+    ids.iter().map(|id| id.0.into()).collect()
+}
+
+/// Where a broker is reached by clients of a listener; `None` when it is unknown, fenced or has no such listener.
+pub fn endpoint_of<'a>(
+    image: &'a MetadataImage,
+    broker: BrokerId,
+    listener: &str,
+) -> Option<(&'a BrokerRegistration, &'a Endpoint)> {
+    let registration = image.brokers.get(&broker).filter(|broker| !broker.fenced)?;
+    Some((registration, registration.listener(listener)?))
+}
+
+/// Who leads a partition now, for clients that came to the wrong broker: id and epoch (-1 when unknown).
+pub fn current_leader(image: &MetadataImage, topic: &str, partition: i32) -> (BrokerId, LeaderEpoch) {
+    match image.topics.partition(topic, partition) {
+        Some(partition) => (partition.leader.unwrap_or(BrokerId(-1)), partition.leader_epoch),
+        None => (BrokerId(-1), LeaderEpoch::UNKNOWN),
+    }
+}
+
+/// A shared string from the wire's, without a copy where the image has it already.
+pub fn shared(image: &MetadataImage, name: &str) -> Arc<str> {
+    image.topics.by_name(name).map_or_else(|| Arc::from(name), |topic| Arc::clone(&topic.name))
+}

@@ -1,0 +1,268 @@
+//! The lower floors of the house: log directories, controller, partitions, and this broker's place in the cluster.
+//!
+//! Built bottom-up by [`Node::start`], taken down top-down by [`Node::shutdown`]. Listeners stand on top of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_controller::{Controller, ControllerDefaults, ControllerOptions, NoTransport, VoterInfo};
+use ottla_metadata::{Endpoint, FeatureRange, MetadataImage};
+use ottla_protocol::ids::encode_uuid;
+use ottla_storage::disk::RealDisk;
+use ottla_storage::{LogConfig, LogDirs, LogDirsOptions};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::config::{Effective, Settings, log_config};
+use crate::metadata_cache::MetadataCache;
+use crate::publisher::Publisher;
+use crate::registration::{Identity, Registration, RegistrationError};
+use crate::replica::{Assignment, Partitions, isr_proposals};
+
+/// Longest wait for a controlled shutdown; on one node there is nobody to hand leadership to.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Segments whose files stay open besides those being read; each holds a log and two index files.
+const OPEN_FILES_MAX: usize = 4096;
+
+/// Features with the levels that this build can run, and the level that a new cluster begins with. A level belongs here
+/// only once everything it promises is built.
+const FEATURES: &[(&str, i16, i16, i16)] = &[
+    ("eligible.leader.replicas.version", 0, 1, 1),
+    ("group.version", 0, 0, 0),
+    ("kraft.version", 0, 1, 0),
+    ("metadata.version", 7, 30, 30),
+    ("transaction.version", 0, 0, 0),
+];
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Storage(#[from] ottla_storage::OpenError),
+    #[error("controller: {0}")]
+    Controller(#[from] ottla_controller::StartError),
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
+    #[error("{0}: {1}")]
+    Io(PathBuf, std::io::Error),
+}
+
+/// A node without its listeners.
+pub struct Node {
+    pub cluster_id: Arc<str>,
+    pub metadata: MetadataCache,
+    pub controller: Controller,
+    pub publisher: Publisher,
+    pub partitions: Partitions,
+    pub log_dirs: Arc<LogDirs>,
+    registration: Registration,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Starts everything below the listeners, in the order in which one part needs the other. `listeners` is what
+    /// clients are told; `controller_listeners` what other controllers would be.
+    ///
+    /// # Errors
+    /// When the data cannot be used, belongs to another cluster or another process, or the broker is refused.
+    pub async fn start(
+        settings: Arc<Settings>,
+        listeners: Vec<Endpoint>,
+        controller_listeners: Vec<Endpoint>,
+    ) -> Result<Self, StartError> {
+        let cluster_id: Arc<str> = cluster_id(&settings)?.into();
+        let log_dirs = open_log_dirs(&settings, &cluster_id).await?;
+        let dirs = log_dirs.dirs();
+        let metadata_dir = settings.text("metadata.log.dir").map(PathBuf::from);
+        let metadata_dir = metadata_dir.or_else(|| settings.log_dirs.first().cloned()).unwrap_or_default();
+        let directory_id = dirs
+            .iter()
+            .find(|dir| same_dir(&dir.path, &metadata_dir))
+            .or(dirs.first())
+            .map_or(Uuid::nil(), |dir| dir.id);
+        let controller =
+            start_controller(&settings, &cluster_id, metadata_dir, directory_id, controller_listeners).await?;
+
+        let metadata = MetadataCache::new(Arc::new(MetadataImage::default()));
+        let partitions = Partitions::new(metadata.clone());
+        let (proposals, changes) = mpsc::unbounded_channel();
+        let effective = Effective::new(Arc::clone(&settings), metadata.clone());
+        let lag_max_ms = settings.i64("replica.lag.time.max.ms");
+        let assignment = Assignment::new(
+            settings.node_id,
+            partitions.clone(),
+            Arc::clone(&log_dirs),
+            Arc::new(move |image, topic| log_config(&effective.at(image), topic)),
+            proposals,
+            lag_max_ms,
+        );
+        let (publisher, published) = Publisher::start(controller.images(), metadata.clone(), assignment).await;
+
+        let identity = Identity {
+            broker: settings.node_id,
+            cluster_id: Arc::clone(&cluster_id),
+            listeners,
+            features: features(),
+            rack: settings.text("broker.rack").map(Arc::from),
+            log_dirs: dirs.iter().filter(|dir| dir.online).map(|dir| dir.id).collect(),
+            previous_broker_epoch: -1,
+        };
+        let interval = millis(settings.i64("broker.heartbeat.interval.ms"));
+        let registration = Registration::start(controller.clone(), publisher.clone(), identity, interval).await?;
+        let proposer = isr_proposals::Proposer {
+            local: settings.node_id,
+            broker_epoch: registration.broker_epoch(),
+            lag_check: millis((lag_max_ms / 2).max(1)),
+        };
+        let proposing =
+            isr_proposals::start(controller.clone(), partitions.clone(), metadata.clone(), proposer, changes);
+        let upkeep = tokio::spawn(upkeep(Arc::clone(&settings), Arc::clone(&log_dirs), partitions.clone()));
+        let tasks = vec![published, proposing, upkeep];
+        Ok(Self { cluster_id, metadata, controller, publisher, partitions, log_dirs, registration, tasks })
+    }
+
+    /// Leaves the cluster, then flushes and closes everything. Listeners must be closed before.
+    pub async fn shutdown(self) {
+        let broker_epoch = self.registration.broker_epoch();
+        self.registration.shutdown(SHUTDOWN_PATIENCE).await;
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.controller.shutdown().await;
+        let log_dirs = self.log_dirs;
+        let closed = tokio::task::spawn_blocking(move || log_dirs.shutdown(broker_epoch)).await;
+        if let Err(error) = closed {
+            tracing::error!(%error, "log directories were not closed cleanly");
+        }
+    }
+}
+
+/// The features of this build.
+pub fn features() -> Vec<FeatureRange> {
+    let ranges = FEATURES.iter().filter(|(_, _, max, _)| *max > 0);
+    ranges.map(|&(name, min, max, _)| FeatureRange { name: name.into(), min, max }).collect()
+}
+
+async fn open_log_dirs(settings: &Arc<Settings>, cluster_id: &str) -> Result<Arc<LogDirs>, StartError> {
+    let options = LogDirsOptions {
+        broker_id: settings.node_id,
+        cluster_id: cluster_id.to_owned(),
+        default_config: Arc::new(LogConfig::default()),
+        recovery_threads: settings.usize("num.recovery.threads.per.data.dir"),
+        cleaner_threads: if settings.bool("log.cleaner.enable") { settings.usize("log.cleaner.threads") } else { 0 },
+        cleaner_dedupe_bytes: settings.usize("log.cleaner.dedupe.buffer.size"),
+        cleaner_io_bytes_per_second_max: settings.f64("log.cleaner.io.max.bytes.per.second"),
+        cleaner_backoff_ms: u64::try_from(settings.i64("log.cleaner.backoff.ms")).unwrap_or(0),
+        open_files_max: OPEN_FILES_MAX,
+        disk: Arc::new(RealDisk),
+    };
+    let paths = settings.log_dirs.clone();
+    let opened = tokio::task::spawn_blocking(move || LogDirs::open(&paths, options)).await;
+    match opened {
+        Ok(opened) => Ok(opened?),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+async fn start_controller(
+    settings: &Settings,
+    cluster_id: &Arc<str>,
+    log_dir: PathBuf,
+    directory_id: Uuid,
+    endpoints: Vec<Endpoint>,
+) -> Result<Controller, StartError> {
+    let defaults = ControllerDefaults {
+        cluster_id: Arc::clone(cluster_id),
+        num_partitions: settings.i32("num.partitions"),
+        default_replication_factor: i16::try_from(settings.i32("default.replication.factor")).unwrap_or(1),
+        delete_topic_enable: settings.bool("delete.topic.enable"),
+        broker_session_timeout_ms: settings.i64("broker.session.timeout.ms"),
+        static_configs: Arc::new(settings.explicit.clone()),
+        supported_features: features(),
+        bootstrap_features: FEATURES
+            .iter()
+            .filter(|(_, _, _, level)| *level > 0)
+            .map(|&(name, _, _, level)| (Arc::from(name), level))
+            .collect(),
+    };
+    let options = ControllerOptions {
+        node_id: settings.node_id,
+        directory_id,
+        log_dir,
+        voters: vec![VoterInfo { id: settings.node_id, directory_id, endpoints }],
+        snapshot_bytes: u64::try_from(settings.i64("metadata.log.max.record.bytes.between.snapshots"))
+            .unwrap_or(u64::MAX),
+        election_timeout: millis(settings.i64("controller.quorum.election.timeout.ms")),
+        leader_balance_interval: settings.bool("auto.leader.rebalance.enable").then(|| {
+            Duration::from_secs(
+                u64::try_from(settings.i64("leader.imbalance.check.interval.seconds")).unwrap_or(0).max(1),
+            )
+        }),
+        defaults: Arc::new(defaults),
+    };
+    Ok(Controller::start(options, Arc::new(NoTransport)).await?)
+}
+
+/// Checkpoints and retention, at Kafka's intervals.
+async fn upkeep(settings: Arc<Settings>, log_dirs: Arc<LogDirs>, partitions: Partitions) {
+    let every = |key: &str| {
+        let mut interval = tokio::time::interval(millis(settings.i64(key).max(1)));
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        interval.reset();
+        interval
+    };
+    let mut checkpoints = every("replica.high.watermark.checkpoint.interval.ms");
+    let mut retention = every("log.retention.check.interval.ms");
+    loop {
+        let (log_dirs, partitions) = (Arc::clone(&log_dirs), partitions.clone());
+        let done = tokio::select! {
+            _ = checkpoints.tick() => tokio::task::spawn_blocking(move || {
+                if let Err(error) = log_dirs.checkpoint_all() {
+                    tracing::error!(%error, "checkpoints could not be written");
+                }
+            }),
+            _ = retention.tick() => tokio::task::spawn_blocking(move || {
+                log_dirs.maintenance(clock::now());
+                for partition in partitions.iter() {
+                    partition.refresh();
+                }
+            }),
+        };
+        if let Err(error) = done.await {
+            tracing::error!(%error, "upkeep of the log directories failed");
+        }
+    }
+}
+
+/// The id that was given, or that of the data, or a new one.
+fn cluster_id(settings: &Settings) -> Result<String, StartError> {
+    if let Some(id) = &settings.cluster_id {
+        return Ok(id.clone());
+    }
+    for dir in &settings.log_dirs {
+        let file = dir.join("meta.properties");
+        match std::fs::read_to_string(&file) {
+            Ok(text) => {
+                if let Some(id) = text.lines().find_map(|line| line.trim().strip_prefix("cluster.id=")) {
+                    return Ok(id.trim().to_owned());
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(StartError::Io(file, error)),
+        }
+    }
+    Ok(encode_uuid(Uuid::new_v4()))
+}
+
+/// `log.dirs` may be given relative, while storage knows them absolute.
+fn same_dir(one: &Path, other: &Path) -> bool {
+    one == other || std::path::absolute(other).is_ok_and(|other| one == other)
+}
+
+fn millis(milliseconds: i64) -> Duration {
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
+}

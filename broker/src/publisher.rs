@@ -1,0 +1,120 @@
+//! The one place where a metadata change enters the broker.
+//!
+//! ```text
+//!   controller ──image──► partitions made and re-roled ──► cache swapped ──► applied
+//! ```
+//!
+//! Partitions come before the cache: a client that learns of a topic finds it served. Whoever answers for a change waits
+//! for `applied`, so that every request that follows the answer succeeds.
+
+use std::sync::Arc;
+
+use ottla_metadata::{ConfigKind, MetadataImage};
+use ottla_protocol::{ErrorCode, Offset, Timestamp};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::clock::now;
+use crate::metadata_cache::MetadataCache;
+use crate::replica::Assignment;
+
+/// Told of every image once it is in force. Cheap to clone.
+#[derive(Clone)]
+pub struct Publisher {
+    applied: watch::Receiver<Arc<MetadataImage>>,
+}
+
+impl Publisher {
+    /// Applies the image of this moment, then starts the task that applies all later ones. The task ends with `images`.
+    pub async fn start(
+        mut images: watch::Receiver<Arc<MetadataImage>>,
+        cache: MetadataCache,
+        assignment: Assignment,
+    ) -> (Self, JoinHandle<()>) {
+        let first = images.borrow_and_update().clone();
+        let (published, applied) = watch::channel(cache.load());
+        let mut work = Work { assignment: Arc::new(assignment), cache, published, current: Arc::default() };
+        work.clear_strays(&first).await;
+        work.apply(first).await;
+        let task = tokio::spawn(async move {
+            while images.changed().await.is_ok() {
+                let image = images.borrow_and_update().clone();
+                work.apply(image).await;
+            }
+        });
+        (Self { applied }, task)
+    }
+
+    /// Waits until everything up to `offset` of the metadata log is in force here.
+    ///
+    /// # Errors
+    /// `BrokerNotAvailable` when this broker is going down.
+    pub async fn wait_applied(&self, offset: Offset) -> Result<(), ErrorCode> {
+        let mut applied = self.applied.clone();
+        let waited = applied.wait_for(|image| image.offset >= offset).await;
+        waited.map(drop).map_err(|_| ErrorCode::BrokerNotAvailable)
+    }
+
+    /// Images in force. A slow reader sees the newest and may miss some in between.
+    pub fn applied(&self) -> watch::Receiver<Arc<MetadataImage>> {
+        self.applied.clone()
+    }
+}
+
+struct Work {
+    assignment: Arc<Assignment>,
+    cache: MetadataCache,
+    published: watch::Sender<Arc<MetadataImage>>,
+    current: Arc<MetadataImage>,
+}
+
+impl Work {
+    async fn clear_strays(&self, image: &Arc<MetadataImage>) {
+        let (assignment, image) = (Arc::clone(&self.assignment), Arc::clone(image));
+        run_blocking(move || assignment.move_strays_aside(&image)).await;
+    }
+
+    async fn apply(&mut self, new: Arc<MetadataImage>) {
+        let (assignment, old, image) = (Arc::clone(&self.assignment), Arc::clone(&self.current), Arc::clone(&new));
+        if concerns_partitions(&old, &new) {
+            run_blocking(move || {
+                let now = now();
+                assignment.apply(&old, &image, now);
+                apply_configs(&assignment, &old, &image, now);
+            })
+            .await;
+        }
+        self.cache.store(Arc::clone(&new));
+        self.current = Arc::clone(&new);
+        self.published.send_replace(new);
+    }
+}
+
+/// Most images change something else (an ACL, a heartbeat's fence, a block of producer ids) and need no other thread.
+fn concerns_partitions(old: &MetadataImage, new: &MetadataImage) -> bool {
+    old.topics != new.topics || old.configs != new.configs || old.brokers != new.brokers
+}
+
+fn apply_configs(assignment: &Assignment, old: &MetadataImage, new: &MetadataImage, now: Timestamp) {
+    let changed = new.configs.changes_since(&old.configs);
+    // Defaults of the broker reach every topic that does not set the value itself.
+    let everything = changed.iter().any(|resource| resource.kind == ConfigKind::Broker);
+    let topics: Vec<Arc<str>> = changed
+        .iter()
+        .filter(|resource| resource.kind == ConfigKind::Topic)
+        .map(|resource| Arc::clone(&resource.name))
+        .collect();
+    if everything {
+        assignment.apply_configs(new, None, now);
+    } else if !topics.is_empty() {
+        assignment.apply_configs(new, Some(&topics), now);
+    }
+}
+
+async fn run_blocking(work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = tokio::task::spawn_blocking(work).await {
+        // A half-applied image would serve some partitions under old roles: better to end the process loudly.
+        tracing::error!(%error, "a metadata change could not be applied");
+        std::panic::resume_unwind(error.into_panic());
+    }
+}

@@ -1,0 +1,183 @@
+//! This broker's life in the cluster: it registers, says that it lives, and asks to leave.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use ottla_controller::{Controller, RequestOrigin};
+use ottla_metadata::{Endpoint, FeatureRange};
+use ottla_protocol::messages::broker_registration_request::{Feature, Listener};
+use ottla_protocol::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest};
+use ottla_protocol::{BrokerId, ErrorCode, StrBytes};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::publisher::Publisher;
+
+/// How often a registration that was refused for the moment is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// What this broker tells of itself.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub broker: BrokerId,
+    pub cluster_id: Arc<str>,
+    pub listeners: Vec<Endpoint>,
+    pub features: Vec<FeatureRange>,
+    pub rack: Option<Arc<str>>,
+    pub log_dirs: Vec<Uuid>,
+    /// The epoch of the life before, from the clean-shutdown marker; -1 when that life ended uncleanly: the controller
+    /// then takes the broker out of the in-sync sets it may no longer deserve.
+    pub previous_broker_epoch: i64,
+}
+
+/// Why this broker cannot join.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrationError {
+    #[error("registration refused: {}", .0.message())]
+    Refused(ErrorCode),
+    #[error("metadata stopped coming in")]
+    Stopped,
+}
+
+/// A registered, unfenced broker.
+pub struct Registration {
+    epoch: Arc<AtomicI64>,
+    leave: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Registration {
+    /// Registers, waits until this broker has caught up with its own registration, and is unfenced.
+    ///
+    /// # Errors
+    /// When another live broker has this id, or the cluster id differs.
+    pub async fn start(
+        controller: Controller,
+        publisher: Publisher,
+        identity: Identity,
+        heartbeat_interval: Duration,
+    ) -> Result<Self, RegistrationError> {
+        let incarnation = Uuid::new_v4();
+        let request = registration_request(&identity, incarnation);
+        let registered = loop {
+            match controller.register_broker(RequestOrigin::internal(), request.clone()).await {
+                Ok(committed) if committed.response.error_code == 0 => break committed,
+                Ok(committed) => {
+                    let code = ErrorCode::from_code(committed.response.error_code);
+                    let code = code.unwrap_or(ErrorCode::UnknownServerError);
+                    // Another life of this broker may not have ended in the controller's eyes yet.
+                    if code != ErrorCode::DuplicateBrokerRegistration {
+                        return Err(RegistrationError::Refused(code));
+                    }
+                }
+                Err(code) if code.is_retriable() => {}
+                Err(code) => return Err(RegistrationError::Refused(code)),
+            }
+            tokio::time::sleep(RETRY).await;
+        };
+        publisher.wait_applied(registered.offset).await.map_err(|_| RegistrationError::Stopped)?;
+        let epoch = registered.response.broker_epoch;
+        let mut life = Life { controller, publisher, broker: identity.broker, epoch };
+        loop {
+            match life.heartbeat(false).await {
+                Ok(answer) if !answer.is_fenced => break,
+                Ok(_) => {}
+                Err(code) if code.is_retriable() => {}
+                Err(code) => return Err(RegistrationError::Refused(code)),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        let (leave, left) = watch::channel(false);
+        let task = tokio::spawn(async move { life.run(heartbeat_interval, left).await });
+        Ok(Self { epoch: Arc::new(AtomicI64::new(epoch)), leave, task })
+    }
+
+    /// The epoch of this life; written beside the clean-shutdown marker.
+    pub fn broker_epoch(&self) -> i64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Asks to leave and waits until leadership has moved, but no longer than `patience`.
+    pub async fn shutdown(self, patience: Duration) {
+        self.leave.send_replace(true);
+        let abort = self.task.abort_handle();
+        if tokio::time::timeout(patience, self.task).await.is_err() {
+            abort.abort();
+        }
+    }
+}
+
+struct Life {
+    controller: Controller,
+    publisher: Publisher,
+    broker: BrokerId,
+    epoch: i64,
+}
+
+impl Life {
+    async fn run(&mut self, interval: Duration, mut left: watch::Receiver<bool>) {
+        loop {
+            let leaving = *left.borrow_and_update();
+            match self.heartbeat(leaving).await {
+                Ok(answer) if leaving && answer.should_shut_down => return,
+                Ok(answer) if answer.is_fenced && !leaving => {
+                    tracing::warn!("fenced by the controller");
+                }
+                Ok(_) => {}
+                Err(code) => tracing::warn!(error = ?code, "heartbeat refused"),
+            }
+            let pause = if leaving { RETRY } else { interval };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                changed = left.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn heartbeat(&mut self, want_shut_down: bool) -> Result<BrokerHeartbeatResponse, ErrorCode> {
+        let applied = self.publisher.applied().borrow().offset;
+        let request = BrokerHeartbeatRequest::default()
+            .with_broker_id(self.broker.0.into())
+            .with_broker_epoch(self.epoch)
+            .with_current_metadata_offset(applied.0)
+            .with_want_fence(false)
+            .with_want_shut_down(want_shut_down);
+        let committed = self.controller.heartbeat(RequestOrigin::internal(), request).await?;
+        match ErrorCode::from_code(committed.response.error_code) {
+            Some(ErrorCode::None) => Ok(committed.response),
+            code => Err(code.unwrap_or(ErrorCode::UnknownServerError)),
+        }
+    }
+}
+
+fn registration_request(identity: &Identity, incarnation: Uuid) -> BrokerRegistrationRequest {
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let listeners = identity.listeners.iter().map(|listener| {
+        Listener::default()
+            .with_name(text(&listener.name))
+            .with_host(text(&listener.host))
+            .with_port(listener.port)
+            .with_security_protocol(listener.security_protocol)
+    });
+    let features = identity.features.iter().map(|feature| {
+        Feature::default()
+            .with_name(text(&feature.name))
+            .with_min_supported_version(feature.min)
+            .with_max_supported_version(feature.max)
+    });
+    BrokerRegistrationRequest::default()
+        .with_broker_id(identity.broker.0.into())
+        .with_cluster_id(text(&identity.cluster_id))
+        .with_incarnation_id(incarnation)
+        .with_listeners(listeners.collect())
+        .with_features(features.collect())
+        .with_rack(identity.rack.as_deref().map(text))
+        .with_log_dirs(identity.log_dirs.clone())
+        .with_previous_broker_epoch(identity.previous_broker_epoch)
+}

@@ -1,0 +1,28 @@
+//! The partitions that live on this broker.
+//!
+//! ```text
+//!   registry    who is here: Partitions
+//!   assignment  makes what is here equal to what the metadata says
+//!   partition   one replica: append, offsets, waiting for the high watermark
+//!   read        reading from it: fetches, offsets by timestamp, ends of epochs
+//!   isr_proposals  asks the controller for changes of in-sync sets
+//!   waiters     fetches that wait for more
+//! ```
+//!
+//! Invariant: only `assignment` adds, removes or re-roles a partition, and only the publisher calls it.
+
+mod assignment;
+mod errors;
+pub mod isr_proposals;
+mod partition;
+mod read;
+mod registry;
+mod waiters;
+
+pub use assignment::{Assignment, TopicConfigs};
+pub use errors::{AppendError, ReadError};
+pub use ottla_replication::LogOffsetSnapshot;
+pub use partition::{IsrChange, IsrProposals, LeaderAppend, Partition, PartitionState};
+pub use read::{Epochs, FollowerRead, Isolation, OffsetFound, OffsetQuery, ReadAnswer, ReadAt};
+pub use registry::Partitions;
+pub use waiters::FetchWait;

@@ -1,0 +1,433 @@
+//! One replica of one partition on this broker.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
+use ottla_replication::{IsrProposal, Leader, LeaderStart, LogOffsetSnapshot};
+use ottla_state_machine::Purgatory;
+use ottla_storage::{AppendContext, AppendInfo, AppendOrigin, Log};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::errors::AppendError;
+use super::waiters::Waiters;
+
+/// How a leader is asked to append.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaderAppend {
+    /// -1 (the whole in-sync set), 0 or 1.
+    pub required_acks: i16,
+    pub origin: AppendOrigin,
+    pub now: Timestamp,
+    /// The transaction coordinator vouched for it that the partition belongs to the producer's open transaction.
+    pub verified_transaction: bool,
+    /// Refuse unless the leadership is still this one.
+    pub only_at: Option<LeaderEpoch>,
+}
+
+/// What the metadata says about this replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionState {
+    pub leader: Option<BrokerId>,
+    pub leader_epoch: LeaderEpoch,
+    pub partition_epoch: i32,
+    pub replicas: Vec<BrokerId>,
+    pub isr: Vec<BrokerId>,
+    /// Brokers that are neither fenced nor shutting down.
+    pub eligible: BTreeSet<BrokerId>,
+    pub min_insync_replicas: usize,
+    /// `replica.lag.time.max.ms`
+    pub lag_max_ms: i64,
+}
+
+/// A replica of a partition, led or followed from here.
+///
+/// The log orders appends under its own short lock; `state` is held only to look up or move offsets, never while the log
+/// writes and never across an await.
+#[derive(Debug)]
+pub struct Partition {
+    id: TopicPartition,
+    topic_id: TopicId,
+    local: BrokerId,
+    log: Arc<Log>,
+    pub(super) state: Mutex<State>,
+    snapshot: watch::Sender<LogOffsetSnapshot>,
+    waiters: Waiters,
+    proposals: IsrProposals,
+}
+
+/// A change of an in-sync set that the controller is to be asked for.
+#[derive(Debug)]
+pub struct IsrChange {
+    pub partition: Arc<str>,
+    pub index: i32,
+    pub topic_id: TopicId,
+    pub leader_epoch: LeaderEpoch,
+    pub proposal: IsrProposal,
+}
+
+/// Where leaders leave their proposals.
+pub type IsrProposals = mpsc::UnboundedSender<IsrChange>;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) role: Role,
+    /// Produce requests that wait for the high watermark.
+    parked: Purgatory<oneshot::Sender<Result<(), ErrorCode>>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Role {
+    Leader(Box<Leader>),
+    Follower {
+        epoch: LeaderEpoch,
+        leader: Option<BrokerId>,
+    },
+    /// Deleted or taken away from this broker: whoever still holds the partition is refused.
+    Gone,
+}
+
+impl State {
+    /// The epoch this replica lives under.
+    pub(super) fn epoch(&self) -> LeaderEpoch {
+        match &self.role {
+            Role::Leader(leader) => leader.epoch(),
+            Role::Follower { epoch, .. } => *epoch,
+            Role::Gone => LeaderEpoch::UNKNOWN,
+        }
+    }
+
+    pub(super) fn leader(&self) -> Option<&Leader> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader),
+            Role::Follower { .. } | Role::Gone => None,
+        }
+    }
+}
+
+impl Partition {
+    /// A replica that has no role yet; [`Partition::assume`] gives it one.
+    pub(super) fn new(
+        id: TopicPartition,
+        topic_id: TopicId,
+        local: BrokerId,
+        log: Arc<Log>,
+        proposals: IsrProposals,
+    ) -> Self {
+        let role = Role::Follower { epoch: LeaderEpoch::UNKNOWN, leader: None };
+        let (snapshot, _) = watch::channel(LogOffsetSnapshot { leader_epoch: LeaderEpoch::UNKNOWN, ..offsets(&log) });
+        let state = Mutex::new(State { role, parked: Purgatory::default() });
+        Self { id, topic_id, local, log, state, snapshot, waiters: Waiters::default(), proposals }
+    }
+
+    /// Topic name and index.
+    pub const fn id(&self) -> &TopicPartition {
+        &self.id
+    }
+
+    /// The topic's id.
+    pub const fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+
+    /// The log below.
+    pub const fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    pub(super) const fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    /// True while this broker leads the partition.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.state.lock().role, Role::Leader(_))
+    }
+
+    /// The epoch of the partition's leader, as this replica knows it.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.state.lock().epoch()
+    }
+
+    /// Who leads, as this replica knows it.
+    pub fn leader_id(&self) -> Option<BrokerId> {
+        match &self.state.lock().role {
+            Role::Leader(_) => Some(self.local),
+            Role::Follower { leader, .. } => *leader,
+            Role::Gone => None,
+        }
+    }
+
+    /// The offsets as last published; consistent with each other.
+    pub fn snapshot(&self) -> LogOffsetSnapshot {
+        *self.snapshot.borrow()
+    }
+
+    /// Every later snapshot.
+    pub fn subscribe(&self) -> watch::Receiver<LogOffsetSnapshot> {
+        self.snapshot.subscribe()
+    }
+
+    /// Appends a batch as the leader: when this returns, its place in the partition is fixed.
+    ///
+    /// # Errors
+    /// When this broker does not lead, when `acks=all` and too few replicas are in sync, or when the log refuses.
+    pub fn append_as_leader(&self, records: Bytes, how: &LeaderAppend) -> Result<AppendInfo, AppendError> {
+        let leader_epoch = {
+            let state = self.state.lock();
+            let leader = state.leader().ok_or(AppendError::NotLeader)?;
+            if how.only_at.is_some_and(|epoch| epoch != leader.epoch()) {
+                return Err(AppendError::NotLeader);
+            }
+            if how.required_acks == -1 {
+                leader
+                    .check_append()
+                    .map_err(|few| AppendError::NotEnoughReplicas { in_sync: few.in_sync, required: few.required })?;
+            }
+            leader.epoch()
+        };
+        // The log refuses an epoch that has passed meanwhile, so nothing written here can belong to a later leadership.
+        let context = AppendContext {
+            leader_epoch,
+            origin: how.origin,
+            now: how.now,
+            verified_transaction: how.verified_transaction,
+        };
+        let info = self.log.append_as_leader(records, &context)?;
+        if !info.duplicate {
+            let mut state = self.state.lock();
+            if let Role::Leader(leader) = &mut state.role
+                && leader.epoch() == leader_epoch
+            {
+                leader.on_appended(info.last_offset.plus(1), how.now);
+                self.publish(&mut state);
+            }
+        }
+        Ok(info)
+    }
+
+    /// Waits until everything before `offset` is on the whole in-sync set.
+    ///
+    /// # Errors
+    /// `RequestTimedOut` after `deadline` (the records stay), `NotEnoughReplicasAfterAppend` when the in-sync set has
+    /// meanwhile become too small, `NotLeaderOrFollower` when leadership was lost.
+    pub async fn wait_for_high_watermark(&self, offset: Offset, deadline: Instant) -> Result<(), ErrorCode> {
+        let committed = {
+            let mut state = self.state.lock();
+            let leader = state.leader().ok_or(ErrorCode::NotLeaderOrFollower)?;
+            if leader.high_watermark() >= offset {
+                return committed_answer(leader);
+            }
+            let (done, committed) = oneshot::channel();
+            state.parked.park(offset, done);
+            committed
+        };
+        match tokio::time::timeout_at(deadline, committed).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(ErrorCode::NotLeaderOrFollower),
+            Err(_) => Err(ErrorCode::RequestTimedOut),
+        }
+    }
+
+    /// True when everything before `offset` is already committed: the common case on a single replica, without a wait.
+    pub fn is_committed(&self, offset: Offset) -> Option<Result<(), ErrorCode>> {
+        let state = self.state.lock();
+        match state.leader() {
+            None => Some(Err(ErrorCode::NotLeaderOrFollower)),
+            Some(leader) if leader.high_watermark() >= offset => Some(committed_answer(leader)),
+            Some(_) => None,
+        }
+    }
+
+    /// Deletes records before `offset` (-1: before the high watermark). Returns the low watermark of the live replicas
+    /// and the offset it has to reach.
+    ///
+    /// # Errors
+    /// `PolicyViolation` on topics that are only compacted, `OffsetOutOfRange` beyond the high watermark,
+    /// `NotLeaderOrFollower`, `KafkaStorageError`.
+    pub fn delete_records_before(&self, offset: Offset) -> Result<(Offset, Offset), ErrorCode> {
+        let high_watermark = self.state.lock().leader().ok_or(ErrorCode::NotLeaderOrFollower)?.high_watermark();
+        let config = self.log.config();
+        if config.is_compacted() && !config.is_deleted() {
+            return Err(ErrorCode::PolicyViolation);
+        }
+        let offset = if offset == Offset(-1) { high_watermark } else { offset };
+        if offset.0 < 0 || offset > high_watermark {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        self.log.increment_log_start_offset(offset).map_err(|error| {
+            tracing::error!(partition = %self.id, %error, "records could not be deleted");
+            ErrorCode::KafkaStorageError
+        })?;
+        let mut state = self.state.lock();
+        self.publish(&mut state);
+        let low = self.low_watermark_of(&state).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        Ok((low, offset))
+    }
+
+    /// The lowest log start of the live replicas; `None` when this broker does not lead.
+    pub fn low_watermark(&self) -> Option<Offset> {
+        self.low_watermark_of(&self.state.lock())
+    }
+
+    /// Waits until no live replica has anything before `offset`.
+    ///
+    /// # Errors
+    /// `RequestTimedOut` after `deadline`, `NotLeaderOrFollower` when leadership was lost.
+    pub async fn wait_for_low_watermark(&self, offset: Offset, deadline: Instant) -> Result<Offset, ErrorCode> {
+        let mut moves = self.subscribe();
+        let reached = async {
+            loop {
+                let low = self.low_watermark().ok_or(ErrorCode::NotLeaderOrFollower)?;
+                if low >= offset {
+                    return Ok(low);
+                }
+                moves.changed().await.map_err(|_| ErrorCode::NotLeaderOrFollower)?;
+            }
+        };
+        tokio::time::timeout_at(deadline, reached).await.unwrap_or(Err(ErrorCode::RequestTimedOut))
+    }
+
+    fn low_watermark_of(&self, state: &State) -> Option<Offset> {
+        Some(state.leader()?.low_watermark(self.log.offsets().log_start))
+    }
+
+    /// Asks for a change of the in-sync set. At most one is under way per partition, which bounds the channel.
+    pub(super) fn propose(&self, state: &State, proposal: IsrProposal) {
+        let change = IsrChange {
+            partition: Arc::clone(&self.id.topic),
+            index: self.id.partition,
+            topic_id: self.topic_id,
+            leader_epoch: state.epoch(),
+            proposal,
+        };
+        // Only closed while the broker goes down.
+        let _ = self.proposals.send(change);
+    }
+
+    /// Proposes to remove followers that have lagged for too long.
+    pub(super) fn check_lag(&self, now: Timestamp) {
+        let mut state = self.state.lock();
+        if let Role::Leader(leader) = &mut state.role
+            && let Some(proposal) = leader.propose_shrink(now)
+        {
+            self.propose(&state, proposal);
+        }
+    }
+
+    /// The controller committed an in-sync set.
+    pub(super) fn on_isr_committed(&self, of: LeaderEpoch, isr: Vec<BrokerId>, partition_epoch: i32, now: Timestamp) {
+        let mut state = self.state.lock();
+        if let Role::Leader(leader) = &mut state.role
+            && leader.epoch() == of
+        {
+            leader.on_isr_committed(isr, partition_epoch, now);
+            self.publish(&mut state);
+        }
+    }
+
+    /// The controller refused a proposal.
+    pub(super) fn on_isr_refused(&self, of: LeaderEpoch, now: Timestamp) {
+        let mut state = self.state.lock();
+        if let Role::Leader(leader) = &mut state.role
+            && leader.epoch() == of
+        {
+            leader.on_isr_refused(now);
+            self.publish(&mut state);
+        }
+    }
+
+    /// Takes the role that the metadata gives this replica.
+    pub(super) fn assume(&self, assigned: PartitionState, now: Timestamp) -> std::io::Result<()> {
+        let mut state = self.state.lock();
+        if assigned.leader_epoch < state.epoch() {
+            return Ok(());
+        }
+        if assigned.leader == Some(self.local) {
+            let epoch = assigned.leader_epoch;
+            let start = LeaderStart {
+                local: self.local,
+                epoch,
+                partition_epoch: assigned.partition_epoch,
+                replicas: assigned.replicas,
+                isr: assigned.isr,
+                eligible: assigned.eligible,
+                min_insync_replicas: assigned.min_insync_replicas,
+                lag_max_ms: assigned.lag_max_ms,
+            };
+            match &mut state.role {
+                Role::Leader(leader) if leader.epoch() == epoch => {
+                    leader.update(start, now);
+                }
+                _ => {
+                    let offsets = self.log.offsets();
+                    // The start of an epoch is on disk before anything is written under it: followers cut by it.
+                    self.log.assign_leader_epoch(epoch, offsets.log_end)?;
+                    let leader = Leader::new(start, offsets.log_end, self.log.high_watermark(), now);
+                    state.role = Role::Leader(Box::new(leader));
+                }
+            }
+        } else {
+            state.role = Role::Follower { epoch: assigned.leader_epoch, leader: assigned.leader };
+            for parked in state.parked.drain() {
+                let _ = parked.send(Err(ErrorCode::NotLeaderOrFollower));
+            }
+        }
+        self.publish(&mut state);
+        Ok(())
+    }
+
+    /// Ends this replica: everybody who waits is answered, later requests are refused.
+    pub(super) fn leave(&self) {
+        let mut state = self.state.lock();
+        state.role = Role::Gone;
+        for parked in state.parked.drain() {
+            let _ = parked.send(Err(ErrorCode::NotLeaderOrFollower));
+        }
+        self.snapshot.send_modify(|_| {});
+        self.waiters.on_gone();
+    }
+
+    /// Publishes where the offsets are now. Called with `state` held, so that snapshots follow each other in order.
+    pub(super) fn publish(&self, state: &mut State) {
+        if let Role::Leader(leader) = &state.role {
+            let high_watermark = leader.high_watermark();
+            self.log.set_high_watermark(high_watermark);
+            if !state.parked.is_empty() {
+                let answer = committed_answer(leader);
+                for parked in state.parked.complete_up_to(high_watermark) {
+                    // Whoever gave up waiting is not there any more.
+                    let _ = parked.send(answer);
+                }
+            }
+        }
+        let new = LogOffsetSnapshot { leader_epoch: state.epoch(), ..offsets(&self.log) };
+        let old = self.snapshot.send_replace(new);
+        self.waiters.on_moved(&old, &new);
+    }
+
+    /// The log moved by itself: retention deleted segments, or the log start went on.
+    pub fn refresh(&self) {
+        let mut state = self.state.lock();
+        self.publish(&mut state);
+    }
+}
+
+/// Records may have become committed by a shrinking in-sync set; their producer asked for more than that.
+fn committed_answer(leader: &Leader) -> Result<(), ErrorCode> {
+    leader.check_append().map_err(|_| ErrorCode::NotEnoughReplicasAfterAppend)
+}
+
+fn offsets(log: &Log) -> LogOffsetSnapshot {
+    let offsets = log.offsets();
+    LogOffsetSnapshot {
+        log_start: offsets.log_start,
+        last_stable: log.last_stable_offset(),
+        high_watermark: log.high_watermark(),
+        log_end: offsets.log_end,
+        leader_epoch: LeaderEpoch::UNKNOWN,
+    }
+}
