@@ -9,14 +9,14 @@
 
 use std::sync::Arc;
 
-use ottla_metadata::{ConfigKind, MetadataImage};
-use ottla_protocol::{ErrorCode, Offset, Timestamp};
+use ottla_metadata::MetadataImage;
+use ottla_protocol::{ErrorCode, Offset};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::now;
 use crate::metadata_cache::MetadataCache;
-use crate::replica::Assignment;
+use crate::replica::{Assignment, Changes};
 
 /// Told of every image once it is in force. Cheap to clone.
 #[derive(Clone)]
@@ -75,39 +75,15 @@ impl Work {
     }
 
     async fn apply(&mut self, new: Arc<MetadataImage>) {
-        let (assignment, old, image) = (Arc::clone(&self.assignment), Arc::clone(&self.current), Arc::clone(&new));
-        if concerns_partitions(&old, &new) {
-            run_blocking(move || {
-                let now = now();
-                assignment.apply(&old, &image, now);
-                apply_configs(&assignment, &old, &image, now);
-            })
-            .await;
+        let changes = Changes::between(&self.current, &new);
+        // Most images change something else (an ACL, a quota, a block of producer ids) and need no other thread.
+        if !changes.is_empty() {
+            let (assignment, image) = (Arc::clone(&self.assignment), Arc::clone(&new));
+            run_blocking(move || assignment.apply(&image, &changes, now())).await;
         }
         self.cache.store(Arc::clone(&new));
         self.current = Arc::clone(&new);
         self.published.send_replace(new);
-    }
-}
-
-/// Most images change something else (an ACL, a heartbeat's fence, a block of producer ids) and need no other thread.
-fn concerns_partitions(old: &MetadataImage, new: &MetadataImage) -> bool {
-    old.topics != new.topics || old.configs != new.configs || old.brokers != new.brokers
-}
-
-fn apply_configs(assignment: &Assignment, old: &MetadataImage, new: &MetadataImage, now: Timestamp) {
-    let changed = new.configs.changes_since(&old.configs);
-    // Defaults of the broker reach every topic that does not set the value itself.
-    let everything = changed.iter().any(|resource| resource.kind == ConfigKind::Broker);
-    let topics: Vec<Arc<str>> = changed
-        .iter()
-        .filter(|resource| resource.kind == ConfigKind::Topic)
-        .map(|resource| Arc::clone(&resource.name))
-        .collect();
-    if everything {
-        assignment.apply_configs(new, None, now);
-    } else if !topics.is_empty() {
-        assignment.apply_configs(new, Some(&topics), now);
     }
 }
 

@@ -8,7 +8,7 @@ use ottla_controller::{Controller, RequestOrigin};
 use ottla_metadata::{Endpoint, FeatureRange};
 use ottla_protocol::messages::broker_registration_request::{Feature, Listener};
 use ottla_protocol::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest};
-use ottla_protocol::{BrokerId, ErrorCode, StrBytes};
+use ottla_protocol::{BrokerId, ErrorCode, Offset, StrBytes};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -82,7 +82,11 @@ impl Registration {
         let mut life = Life { controller, publisher, broker: identity.broker, epoch };
         loop {
             match life.heartbeat(false).await {
-                Ok(answer) if !answer.is_fenced => break,
+                Ok((answer, offset)) if !answer.is_fenced => {
+                    // From here on this broker leads what it should.
+                    life.publisher.wait_applied(offset).await.map_err(|_| RegistrationError::Stopped)?;
+                    break;
+                }
                 Ok(_) => {}
                 Err(code) if code.is_retriable() => {}
                 Err(code) => return Err(RegistrationError::Refused(code)),
@@ -121,8 +125,8 @@ impl Life {
         loop {
             let leaving = *left.borrow_and_update();
             match self.heartbeat(leaving).await {
-                Ok(answer) if leaving && answer.should_shut_down => return,
-                Ok(answer) if answer.is_fenced && !leaving => {
+                Ok((answer, _)) if leaving && answer.should_shut_down => return,
+                Ok((answer, _)) if answer.is_fenced && !leaving => {
                     tracing::warn!("fenced by the controller");
                 }
                 Ok(_) => {}
@@ -140,7 +144,7 @@ impl Life {
         }
     }
 
-    async fn heartbeat(&mut self, want_shut_down: bool) -> Result<BrokerHeartbeatResponse, ErrorCode> {
+    async fn heartbeat(&mut self, want_shut_down: bool) -> Result<(BrokerHeartbeatResponse, Offset), ErrorCode> {
         let applied = self.publisher.applied().borrow().offset;
         let request = BrokerHeartbeatRequest::default()
             .with_broker_id(self.broker.0.into())
@@ -150,7 +154,7 @@ impl Life {
             .with_want_shut_down(want_shut_down);
         let committed = self.controller.heartbeat(RequestOrigin::internal(), request).await?;
         match ErrorCode::from_code(committed.response.error_code) {
-            Some(ErrorCode::None) => Ok(committed.response),
+            Some(ErrorCode::None) => Ok((committed.response, committed.offset)),
             code => Err(code.unwrap_or(ErrorCode::UnknownServerError)),
         }
     }

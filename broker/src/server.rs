@@ -35,6 +35,7 @@ impl Server {
             publisher: node.publisher.clone(),
             partitions: node.partitions.clone(),
             log_dirs: Arc::clone(&node.log_dirs),
+            transaction_gate: None,
         };
         let api = Arc::new(Api::new(&house));
         Ok(Self { house, api, node })

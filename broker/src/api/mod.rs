@@ -37,6 +37,7 @@ mod share_state;
 mod telemetry;
 mod topic_names;
 mod topics;
+pub mod transaction_gate;
 mod transactions;
 mod txn_admin;
 mod txn_markers;
@@ -51,6 +52,7 @@ pub use context::{Chunk, ConnectionId, ListenerInfo, Records, Reply, RequestCont
 pub use ottla_protocol::request::RequestBody;
 pub use ottla_protocol::versions::ApiSpec;
 
+use self::transaction_gate::TransactionGate;
 use crate::config::Settings;
 use crate::metadata_cache::MetadataCache;
 use crate::publisher::Publisher;
@@ -66,6 +68,8 @@ pub struct House {
     pub publisher: Publisher,
     pub partitions: Partitions,
     pub log_dirs: Arc<LogDirs>,
+    /// Without it transactional records are refused.
+    pub transaction_gate: Option<Arc<dyn TransactionGate>>,
     // coordinators: their owner adds a field and fills it in `server.rs`
 }
 

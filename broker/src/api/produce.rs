@@ -2,6 +2,7 @@
 //!
 //! v7 zstd · v8 errors by record · v10 the current leader beside NOT_LEADER_OR_FOLLOWER · v13 topic ids.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use ottla_protocol::{ErrorCode, Offset, Timestamp, TopicId};
 use ottla_storage::AppendOrigin;
 use tokio::time::Instant;
 
+use super::transaction_gate::{Question, TransactionGate, adds_partitions, told, transactional};
 use super::wire::{current_leader, endpoint_of, is_internal, text};
 use super::{ApiSpec, House, Reply, RequestContext, Response};
 use crate::clock;
@@ -36,6 +38,19 @@ const CURRENT_LEADER_VERSION: i16 = 10;
 pub struct Produce {
     partitions: Partitions,
     metadata: MetadataCache,
+    transaction_gate: Option<Arc<dyn TransactionGate>>,
+}
+
+/// What the transaction coordinator said, by place of topic and partition in the request.
+type Admission = HashMap<(usize, usize), Result<(), ErrorCode>>;
+
+/// What all partitions of a request share.
+struct Round<'a> {
+    cx: &'a RequestContext,
+    image: &'a MetadataImage,
+    acks: i16,
+    now: Timestamp,
+    admission: Admission,
 }
 
 /// An append that is not yet on the whole in-sync set: topic and partition place in the answer.
@@ -50,7 +65,11 @@ impl Produce {
     pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(0)];
 
     pub fn new(house: &House) -> Self {
-        Self { partitions: house.partitions.clone(), metadata: house.metadata.clone() }
+        Self {
+            partitions: house.partitions.clone(),
+            metadata: house.metadata.clone(),
+            transaction_gate: house.transaction_gate.clone(),
+        }
     }
 
     /// Stage one appends, in the order of the connection; what `acks=all` still waits for is stage two.
@@ -58,14 +77,16 @@ impl Produce {
         let image = self.metadata.load();
         let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         let acks = request.acks;
-        if !claims_its_transactions(&request) {
-            return self.refuse(cx, &request, ErrorCode::TransactionalIdAuthorizationFailed);
-        }
+        let admission = match self.admit(cx, &image, &request).await {
+            Ok(admission) => admission,
+            Err(code) => return self.refuse(cx, &request, code),
+        };
         let now = clock::now();
         let mut pending = Vec::new();
         let mut topics = Vec::with_capacity(request.topic_data.len());
+        let round = Round { cx, image: &image, acks, now, admission };
         for topic in request.topic_data {
-            topics.push(self.append_topic(cx, &image, topic, acks, now, (topics.len(), &mut pending)));
+            topics.push(self.append_topic(&round, topic, (topics.len(), &mut pending)));
         }
         let response = ProduceResponse::default().with_responses(topics);
         if acks == 0 {
@@ -84,13 +105,11 @@ impl Produce {
 
     fn append_topic(
         &self,
-        cx: &RequestContext,
-        image: &MetadataImage,
+        round: &Round<'_>,
         topic: TopicProduceData,
-        acks: i16,
-        now: Timestamp,
         (place, pending): (usize, &mut Vec<Pending>),
     ) -> TopicProduceResponse {
+        let Round { cx, image, .. } = *round;
         let TopicProduceData { name, topic_id, partition_data, .. } = topic;
         let by_id = cx.version >= TOPIC_ID_VERSION;
         let known_name =
@@ -100,11 +119,11 @@ impl Produce {
             let index = data.index;
             let appended = match known_name {
                 None => Err(Refusal::code(ErrorCode::UnknownTopicId)),
-                Some(name) => self.append(cx, image, name, data, acks, now),
+                Some(name) => self.append(round, name, data, (place, responses.len())),
             };
             let response = match appended {
                 Ok(Appended { partition, mut response, end }) => {
-                    match if acks == -1 { partition.is_committed(end) } else { Some(Ok(())) } {
+                    match if round.acks == -1 { partition.is_committed(end) } else { Some(Ok(())) } {
                         Some(Ok(())) => {}
                         Some(Err(code)) => response.error_code = code as i16,
                         None => pending.push(Pending {
@@ -126,13 +145,12 @@ impl Produce {
 
     fn append(
         &self,
-        cx: &RequestContext,
-        image: &MetadataImage,
+        round: &Round<'_>,
         topic: &str,
         data: PartitionProduceData,
-        acks: i16,
-        now: Timestamp,
+        place: (usize, usize),
     ) -> Result<Appended, Refusal> {
+        let Round { cx, image, acks, now, ref admission } = *round;
         let index = data.index;
         if image.topics.partition(topic, index).is_none() {
             return Err(Refusal::code(ErrorCode::UnknownTopicOrPartition));
@@ -144,12 +162,17 @@ impl Produce {
         if is_internal(topic) && &*cx.client_id != ADMIN_CLIENT {
             return Err(Refusal::code(ErrorCode::InvalidTopicException));
         }
+        let verified_transaction = match admission.get(&place) {
+            Some(Err(code)) => return Err(Refusal::code(*code)),
+            Some(Ok(())) => true,
+            None => false,
+        };
         let partition = self.partitions.get(topic, index).map_err(Refusal::code)?;
         let how = LeaderAppend {
             required_acks: acks,
             origin: AppendOrigin::Client,
             now,
-            verified_transaction: false,
+            verified_transaction,
             only_at: None,
         };
         let info = partition.append_as_leader(records, &how).map_err(|error| {
@@ -162,6 +185,57 @@ impl Produce {
             .with_log_append_time_ms(info.log_append_time.map_or(-1, |time| time.0))
             .with_log_start_offset(info.log_start_offset.0);
         Ok(Appended { partition, response, end: info.last_offset.plus(1) })
+    }
+
+    /// Asks the transaction coordinator about the partitions that transactional records go to. Partitions where the
+    /// producer's transaction has already written are part of it.
+    async fn admit(
+        &self,
+        cx: &RequestContext,
+        image: &MetadataImage,
+        request: &ProduceRequest,
+    ) -> Result<Admission, ErrorCode> {
+        let Some(found) = transactional(request)? else { return Ok(Admission::new()) };
+        let id = request.transactional_id.as_ref().ok_or(ErrorCode::TransactionalIdAuthorizationFailed)?;
+        let mut admission = Admission::new();
+        let mut asked = Vec::new();
+        for &(topic_place, place) in &found.places {
+            let topic = &request.topic_data[topic_place];
+            let index = topic.partition_data[place].index;
+            let name = if cx.version >= TOPIC_ID_VERSION {
+                image.topics.by_id(TopicId(topic.topic_id)).map(|topic| &*topic.name)
+            } else {
+                Some(topic.name.as_str())
+            };
+            // What cannot be written to is refused by the append itself.
+            let Some(partition) = name.and_then(|name| self.partitions.get(name, index).ok()) else { continue };
+            if partition.log().has_ongoing_transaction(found.producer_id, found.producer_epoch) {
+                admission.insert((topic_place, place), Ok(()));
+            } else {
+                asked.push(((topic_place, place), partition.id().clone()));
+            }
+        }
+        if asked.is_empty() {
+            return Ok(admission);
+        }
+        let refused = match &self.transaction_gate {
+            Some(gate) => {
+                let question = Question {
+                    transactional_id: id.as_str().into(),
+                    producer_id: found.producer_id,
+                    producer_epoch: found.producer_epoch,
+                    partitions: asked.iter().map(|(_, partition)| partition.clone()).collect(),
+                    adds: adds_partitions(cx.version),
+                };
+                gate.admit(question).await
+            }
+            None => asked.iter().map(|(_, partition)| (partition.clone(), ErrorCode::InvalidTxnState)).collect(),
+        };
+        for (place, partition) in asked {
+            let admitted = refused.get(&partition).map_or(Ok(()), |&code| Err(told(cx.version, code)));
+            admission.insert(place, admitted);
+        }
+        Ok(admission)
     }
 
     /// One error for every partition of the request.
@@ -242,14 +316,6 @@ fn refused(index: i32, code: ErrorCode) -> PartitionProduceResponse {
         .with_base_offset(-1)
         .with_log_append_time_ms(-1)
         .with_log_start_offset(-1)
-}
-
-/// A producer that writes transactional records says in whose name.
-fn claims_its_transactions(request: &ProduceRequest) -> bool {
-    request.transactional_id.is_some()
-        || !request.topic_data.iter().flat_map(|topic| &topic.partition_data).any(|data| {
-            data.records.as_deref().is_some_and(|bytes| BatchHeader::read(bytes).is_ok_and(|h| h.is_transactional()))
-        })
 }
 
 /// What the request format itself asks of records: exactly one batch of the current format, in a codec that the version

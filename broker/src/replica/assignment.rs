@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ottla_metadata::{MetadataImage, PartitionImage, TopicChange, TopicImage};
+use ottla_metadata::{ConfigKind, ConfigResource, MetadataImage, PartitionImage, TopicChange, TopicImage};
 use ottla_protocol::{BrokerId, Timestamp, TopicId, TopicPartition};
 use ottla_storage::{LogConfig, LogDirs};
 
@@ -12,6 +12,51 @@ use super::registry::{Partitions, Replica};
 
 /// Finds the configuration of a topic's logs in an image.
 pub type TopicConfigs = Arc<dyn Fn(&MetadataImage, &str) -> Arc<LogConfig> + Send + Sync>;
+
+/// What differs between two images, as far as partitions are concerned.
+#[derive(Debug, Clone)]
+pub struct Changes {
+    topics: Vec<TopicChange>,
+    configs: Vec<ConfigResource>,
+    /// Brokers were fenced, unfenced, or began to shut down.
+    eligible: bool,
+}
+
+impl Changes {
+    /// The cost follows the change, not the size of the images.
+    pub fn between(old: &MetadataImage, new: &MetadataImage) -> Self {
+        Self {
+            topics: new.topics.changes_since(&old.topics),
+            configs: new.configs.changes_since(&old.configs),
+            eligible: eligible(old) != eligible(new),
+        }
+    }
+
+    /// True when no partition is concerned.
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty() && self.configs.is_empty() && !self.eligible
+    }
+
+    /// Defaults of the broker reach every topic that does not set the value itself.
+    fn reconfigured<'a>(&self, new: &'a MetadataImage) -> Vec<&'a Arc<TopicImage>> {
+        if self.configs.iter().any(|resource| resource.kind == ConfigKind::Broker) {
+            return new.topics.iter().collect();
+        }
+        let of_topics = self.configs.iter().filter(|resource| resource.kind == ConfigKind::Topic);
+        of_topics.filter_map(|resource| new.topics.by_name(&resource.name)).collect()
+    }
+}
+
+fn eligible(image: &MetadataImage) -> BTreeSet<BrokerId> {
+    image.active_brokers().map(|broker| broker.id).collect()
+}
+
+/// The image that is being applied.
+struct View<'a> {
+    image: &'a MetadataImage,
+    eligible: BTreeSet<BrokerId>,
+    now: Timestamp,
+}
 
 /// Creates, re-roles and removes the partitions of this broker. Blocking: it makes and renames directories.
 pub struct Assignment {
@@ -36,40 +81,28 @@ impl Assignment {
         Self { local, partitions, log_dirs, configs, proposals, lag_max_ms }
     }
 
-    /// Carries out the difference between two images.
-    pub fn apply(&self, old: &MetadataImage, new: &MetadataImage, now: Timestamp) {
-        let eligible: BTreeSet<BrokerId> = new.active_brokers().map(|broker| broker.id).collect();
-        let was_eligible: BTreeSet<BrokerId> = old.active_brokers().map(|broker| broker.id).collect();
-        for change in new.topics.changes_since(&old.topics) {
+    /// Carries out the difference to the image before.
+    pub fn apply(&self, new: &MetadataImage, changes: &Changes, now: Timestamp) {
+        let view = View { image: new, eligible: eligible(new), now };
+        for change in &changes.topics {
             match change {
-                TopicChange::Removed(topic) => self.remove_topic(&topic),
-                TopicChange::Created(topic) => self.place_topic(new, &topic, None, &eligible, now),
-                TopicChange::Changed { old, new: topic } => {
-                    self.place_topic(new, &topic, Some(&old), &eligible, now);
-                }
+                TopicChange::Removed(topic) => self.remove_topic(topic),
+                TopicChange::Created(topic) => self.place_topic(&view, topic, None),
+                TopicChange::Changed { old, new: topic } => self.place_topic(&view, topic, Some(old)),
             }
         }
-        if eligible != was_eligible {
-            for topic in new.topics.iter() {
-                self.place_topic(new, topic, None, &eligible, now);
-            }
-        }
-    }
-
-    /// Hands changed configurations to the logs they concern.
-    pub fn apply_configs(&self, new: &MetadataImage, topics: Option<&[Arc<str>]>, now: Timestamp) {
-        let concerned: Vec<&Arc<TopicImage>> = match topics {
-            Some(names) => names.iter().filter_map(|name| new.topics.by_name(name)).collect(),
-            None => new.topics.iter().collect(),
-        };
-        let eligible: BTreeSet<BrokerId> = new.active_brokers().map(|broker| broker.id).collect();
-        for topic in concerned {
+        for topic in changes.reconfigured(new) {
             let config = (self.configs)(new, &topic.name);
             for partition in self.partitions.of_topic(topic.id) {
                 partition.log().update_config(Arc::clone(&config));
             }
             // `min.insync.replicas` is the leader's business.
-            self.place_topic(new, topic, None, &eligible, now);
+            self.place_topic(&view, topic, None);
+        }
+        if changes.eligible {
+            for topic in new.topics.iter() {
+                self.place_topic(&view, topic, None);
+            }
         }
     }
 
@@ -92,39 +125,25 @@ impl Assignment {
         }
     }
 
-    fn place_topic(
-        &self,
-        image: &MetadataImage,
-        topic: &TopicImage,
-        old: Option<&TopicImage>,
-        eligible: &BTreeSet<BrokerId>,
-        now: Timestamp,
-    ) {
-        let config = (self.configs)(image, &topic.name);
+    fn place_topic(&self, view: &View<'_>, topic: &TopicImage, old: Option<&TopicImage>) {
+        let config = (self.configs)(view.image, &topic.name);
         for (index, partition) in (0_i32..).zip(&topic.partitions) {
             let before = old.and_then(|old| old.partition(index));
             if before.is_some_and(|before| Arc::ptr_eq(before, partition) || before == partition) {
                 continue;
             }
             if partition.replicas.contains(&self.local) {
-                self.place(topic, index, partition, &config, eligible, now);
+                self.place(view, topic, index, partition, &config);
             } else if before.is_none_or(|before| before.replicas.contains(&self.local)) {
                 self.remove(topic.id, &topic.name, index);
             }
         }
     }
 
-    fn place(
-        &self,
-        topic: &TopicImage,
-        index: i32,
-        image: &PartitionImage,
-        config: &Arc<LogConfig>,
-        eligible: &BTreeSet<BrokerId>,
-        now: Timestamp,
-    ) {
+    fn place(&self, view: &View<'_>, topic: &TopicImage, index: i32, image: &PartitionImage, config: &Arc<LogConfig>) {
         let id = TopicPartition { topic: Arc::clone(&topic.name), partition: index };
-        let existing = self.partitions.of_topic(topic.id).into_iter().find(|hosted| hosted.id().partition == index);
+        let existing = self.partitions.here(topic.id, index);
+        let is_new = existing.is_none();
         let partition = match existing {
             Some(partition) => partition,
             None => match self.log_dirs.create_log(&id, topic.id, Arc::clone(config)) {
@@ -145,16 +164,18 @@ impl Assignment {
             partition_epoch: image.partition_epoch,
             replicas: image.replicas.clone(),
             isr: image.isr.clone(),
-            eligible: eligible.clone(),
+            eligible: view.eligible.clone(),
             min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
             lag_max_ms: self.lag_max_ms,
         };
-        if let Err(error) = partition.assume(state, now) {
+        if let Err(error) = partition.assume(state, view.now) {
             tracing::error!(partition = %id, %error, "leadership could not be recorded, the partition is offline");
             self.partitions.insert(topic.id, &topic.name, index, Replica::Offline);
             return;
         }
-        self.partitions.insert(topic.id, &topic.name, index, Replica::Here(partition));
+        if is_new {
+            self.partitions.insert(topic.id, &topic.name, index, Replica::Here(partition));
+        }
     }
 
     fn remove_topic(&self, topic: &TopicImage) {

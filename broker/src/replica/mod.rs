@@ -19,7 +19,7 @@ mod read;
 mod registry;
 mod waiters;
 
-pub use assignment::{Assignment, TopicConfigs};
+pub use assignment::{Assignment, Changes, TopicConfigs};
 pub use errors::{AppendError, ReadError};
 pub use ottla_replication::LogOffsetSnapshot;
 pub use partition::{IsrChange, IsrProposals, LeaderAppend, Partition, PartitionState};

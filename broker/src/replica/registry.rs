@@ -112,6 +112,14 @@ impl Partitions {
             .collect()
     }
 
+    /// A partition that can be used here; no questions asked about others.
+    pub(super) fn here(&self, topic: TopicId, partition: i32) -> Option<Arc<Partition>> {
+        match self.table.load().by_id.get(&topic)?.partitions.get(&partition)? {
+            Replica::Here(partition) => Some(Arc::clone(partition)),
+            Replica::Offline => None,
+        }
+    }
+
     pub(super) fn insert(&self, topic: TopicId, name: &Arc<str>, partition: i32, replica: Replica) {
         self.change(|table| {
             table.by_name.insert(Arc::clone(name), topic);
