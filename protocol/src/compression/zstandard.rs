@@ -10,6 +10,9 @@ use super::{Codec, CompressionError};
 /// Idle contexts per thread; more than one is in use only where a caller reads several batches at once.
 const IDLE_CONTEXTS_MAX: usize = 4;
 
+/// A context keeps the window of the largest frame it has read (up to 128 MiB); one as large as this is not kept.
+const IDLE_CONTEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 thread_local! {
     static IDLE: RefCell<Vec<DCtx<'static>>> = const { RefCell::new(Vec::new()) };
 }
@@ -65,6 +68,7 @@ impl Read for Reader<'_> {
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
         if let Some(mut context) = self.context.take()
+            && context.sizeof() <= IDLE_CONTEXT_BYTES_MAX
             && context.reset(ResetDirective::SessionOnly).is_ok()
         {
             // A thread that is ending has no list any more; the context then goes with it.
