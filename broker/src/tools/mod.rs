@@ -1,0 +1,64 @@
+//! Kafka's command-line tools in the same binary, without a JVM: called as `kafka-topics`, `kafka-topics.sh` (a link to the
+//! binary) or `ottla topics`. The same flags, output and exit codes as Apache's; they speak to any Kafka cluster.
+
+mod client;
+mod failure;
+mod options;
+mod topics;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+pub use failure::Failure;
+
+use options::{Options, Spec};
+
+/// One tool: what it is called, what it does, its options and its work.
+struct Tool {
+    /// Without the leading `kafka-`.
+    name: &'static str,
+    about: &'static str,
+    specs: &'static [Spec],
+    run: fn(&Options, &mut dyn Write) -> Result<ExitCode, Failure>,
+}
+
+const TOOLS: &[Tool] = &[topics::TOOL];
+
+/// The names of the tools that are built, as `ottla NAME`.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TOOLS.iter().map(|tool| (tool.name, tool.about))
+}
+
+/// Runs the tool that `name` stands for (`topics`, `kafka-topics`, `/opt/kafka/bin/kafka-topics.sh`); `None` if it is no tool.
+pub fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let name = name.strip_suffix(".sh").unwrap_or(name);
+    let name = name.strip_prefix("kafka-").unwrap_or(name);
+    let tool = TOOLS.iter().find(|tool| tool.name == name)?;
+    Some(run_tool(tool, arguments))
+}
+
+fn run_tool(tool: &Tool, arguments: &[String]) -> ExitCode {
+    if arguments.is_empty() || arguments.iter().any(|argument| argument == "--help") {
+        eprintln!("{}\n{}", tool.about, options::usage(tool.specs));
+        return ExitCode::FAILURE;
+    }
+    if arguments.iter().any(|argument| argument == "--version") {
+        println!("{}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let outcome = Options::parse(tool.specs, arguments).and_then(|options| (tool.run)(&options, &mut out));
+    // A closed pipe (`kafka-topics --list | head -1`) ends a tool quietly, as it ends Unix tools.
+    let _ = out.flush();
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("{}", failure.message);
+            if failure.is_usage {
+                eprint!("{}", options::usage(tool.specs));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

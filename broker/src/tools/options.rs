@@ -1,0 +1,242 @@
+//! Command lines as Kafka's tools read them: long options with `--name value` or `--name=value`, repeated options, and the
+//! error texts that scripts have learnt to look for.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use super::Failure;
+
+/// What the argument of an option must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The option stands alone.
+    Flag,
+    /// The option takes any text.
+    Text,
+    /// The option takes a 32-bit integer.
+    Int,
+    /// The option takes a 64-bit integer.
+    Long,
+    /// The option takes a decimal number.
+    Double,
+}
+
+/// One option of a tool. Several names mean the same option; the first is the one shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    pub names: &'static [&'static str],
+    pub kind: Kind,
+    pub placeholder: &'static str,
+    pub help: &'static str,
+}
+
+/// An option without an argument.
+pub const fn flag(names: &'static [&'static str], help: &'static str) -> Spec {
+    Spec { names, kind: Kind::Flag, placeholder: "", help }
+}
+
+/// An option with an argument.
+pub const fn value(names: &'static [&'static str], kind: Kind, placeholder: &'static str, help: &'static str) -> Spec {
+    Spec { names, kind, placeholder, help }
+}
+
+/// The options that a command line carried, in its order.
+#[derive(Debug, Default)]
+pub struct Options {
+    values: HashMap<&'static str, Vec<String>>,
+    pub positional: Vec<String>,
+}
+
+impl Options {
+    /// Reads a command line. Unknown options, missing arguments and numbers that are none are errors in jopt-simple's words,
+    /// since those are what users of Kafka's tools know.
+    pub fn parse(specs: &[Spec], arguments: &[String]) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            if argument == "--" {
+                options.positional.extend(rest.cloned());
+                break;
+            }
+            let Some(word) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else {
+                options.positional.push(argument.clone());
+                continue;
+            };
+            let (name, inline) = match word.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (word, None),
+            };
+            let Some(spec) = specs.iter().find(|spec| spec.names.contains(&name)) else {
+                return Err(Failure::usage(format!("{name} is not a recognized option")));
+            };
+            let text = match (spec.kind, inline) {
+                (Kind::Flag, _) => String::new(),
+                (_, Some(value)) => value,
+                (_, None) => match rest.next() {
+                    Some(value) => value.clone(),
+                    None => return Err(Failure::usage(format!("Option {} requires an argument", shown(spec)))),
+                },
+            };
+            check_kind(spec, &text)?;
+            options.values.entry(spec.names[0]).or_default().push(text);
+        }
+        Ok(options)
+    }
+
+    /// Whether the option was given.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// The value of an option; the last one when it was repeated.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.values.get(name).and_then(|values| values.last()).map(String::as_str)
+    }
+
+    /// All values of a repeated option.
+    pub fn all(&self, name: &str) -> &[String] {
+        self.values.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The value of a numeric option. The kind was checked when the line was read.
+    pub fn number<N: std::str::FromStr>(&self, name: &str) -> Option<N> {
+        self.text(name).and_then(|text| text.parse().ok())
+    }
+
+    /// The value of a required option.
+    pub fn required(&self, name: &str) -> Result<&str, Failure> {
+        self.text(name).ok_or_else(|| Failure::usage(format!("Missing required argument \"[{name}]\"")))
+    }
+
+    /// `--used` cannot stand beside any of `others`.
+    pub fn refuse_with(&self, used: &str, others: &[&str]) -> Result<(), Failure> {
+        match others.iter().find(|other| self.has(used) && self.has(other)) {
+            Some(other) => {
+                Err(Failure::usage(format!("Option \"[{used}]\" can't be used with option \"[{other}]\"")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// `key=value` pairs of a repeated option; a missing value is empty.
+pub fn key_values(pairs: &[String]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|pair| match pair.split_once('=') {
+            Some((key, value)) => (key.trim().to_owned(), value.trim().to_owned()),
+            None => (pair.trim().to_owned(), String::new()),
+        })
+        .collect()
+}
+
+/// The table of options that `--help` and a wrong command line print.
+pub fn usage(specs: &[Spec]) -> String {
+    let mut text = String::from("Option                                   Description\n");
+    text.push_str("------                                   -----------\n");
+    for spec in specs {
+        let mut left = spec.names.iter().map(|name| format!("--{name}")).collect::<Vec<_>>().join(", ");
+        match spec.kind {
+            Kind::Flag => {}
+            Kind::Text => {
+                let _ = write!(left, " <String: {}>", spec.placeholder);
+            }
+            Kind::Int => {
+                let _ = write!(left, " <Integer: {}>", spec.placeholder);
+            }
+            Kind::Long => {
+                let _ = write!(left, " <Long: {}>", spec.placeholder);
+            }
+            Kind::Double => {
+                let _ = write!(left, " <Double: {}>", spec.placeholder);
+            }
+        }
+        let mut lines = wrap(spec.help, 60).into_iter();
+        let _ = writeln!(text, "{left:<40} {}", lines.next().unwrap_or_default());
+        for line in lines {
+            let _ = writeln!(text, "{:<40} {line}", "");
+        }
+    }
+    text
+}
+
+fn shown(spec: &Spec) -> String {
+    if spec.names.len() == 1 { spec.names[0].to_owned() } else { format!("[{}]", spec.names.join(", ")) }
+}
+
+fn check_kind(spec: &Spec, text: &str) -> Result<(), Failure> {
+    let (is_right, java) = match spec.kind {
+        Kind::Flag | Kind::Text => (true, ""),
+        Kind::Int => (text.parse::<i32>().is_ok(), "Integer"),
+        Kind::Long => (text.parse::<i64>().is_ok(), "Long"),
+        Kind::Double => (text.parse::<f64>().is_ok(), "Double"),
+    };
+    if is_right {
+        Ok(())
+    } else {
+        Err(Failure::usage(format!("Cannot parse argument '{text}' of option {}: not a {java}", shown(spec))))
+    }
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let full = lines.last().is_some_and(|line| !line.is_empty() && line.len() + 1 + word.len() > width);
+        if full {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    const SPECS: &[Spec] = &[
+        flag(&["list"], "List all topics."),
+        value(&["topic"], Kind::Text, "topic", "The topic."),
+        value(&["partitions"], Kind::Int, "count", "How many."),
+        value(&["config", "add"], Kind::Text, "name=value", "A config."),
+    ];
+
+    fn parse(line: &str) -> Result<Options, Failure> {
+        Options::parse(SPECS, &line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_read_in_both_forms() {
+        let options = parse("--list --topic=a --partitions 3 --config x=1 --add y=2 rest").unwrap();
+        assert!(options.has("list"));
+        assert_eq!(options.text("topic"), Some("a"));
+        assert_eq!(options.number::<i32>("partitions"), Some(3));
+        assert_eq!(key_values(options.all("config")), [("x".into(), "1".into()), ("y".into(), "2".into())]);
+        assert_eq!(options.positional, ["rest"]);
+    }
+
+    #[test]
+    fn a_wrong_line_is_refused_in_the_words_of_kafkas_tools() {
+        assert_eq!(parse("--nope").unwrap_err().message, "nope is not a recognized option");
+        assert_eq!(parse("--topic").unwrap_err().message, "Option topic requires an argument");
+        assert!(parse("--partitions x").unwrap_err().message.starts_with("Cannot parse argument 'x'"));
+        let missing = parse("--list").unwrap();
+        assert_eq!(missing.required("topic").unwrap_err().message, "Missing required argument \"[topic]\"");
+        let both = parse("--list --topic a").unwrap();
+        assert!(both.refuse_with("list", &["topic"]).is_err());
+    }
+
+    #[test]
+    fn usage_names_every_option() {
+        let text = usage(SPECS);
+        for spec in SPECS {
+            assert!(text.contains(spec.names[0]));
+        }
+    }
+}
