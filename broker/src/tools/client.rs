@@ -36,6 +36,7 @@ pub enum Target {
 pub struct Client {
     bootstrap: Vec<(String, u16)>,
     brokers: BTreeMap<i32, (String, u16)>,
+    racks: BTreeMap<i32, String>,
     controller: Option<i32>,
     connections: HashMap<(String, u16), Connection>,
     timeout: Duration,
@@ -45,22 +46,35 @@ pub struct Client {
 impl Client {
     /// Reads `host:port,host:port` and connects to the first broker that answers.
     pub fn connect(bootstrap: &str, timeout: Duration) -> Result<Self, Failure> {
+        Self::connect_to(bootstrap, timeout, false)
+    }
+
+    /// As [`Client::connect`]; controllers do not know Metadata, so they are only talked to directly.
+    pub fn connect_to(bootstrap: &str, timeout: Duration, is_controller: bool) -> Result<Self, Failure> {
         let bootstrap = parse_bootstrap(bootstrap)?;
         let mut client = Self {
             bootstrap,
             brokers: BTreeMap::new(),
+            racks: BTreeMap::new(),
             controller: None,
             connections: HashMap::new(),
             timeout,
             client_id: StrBytes::from_static_str("adminclient-1"),
         };
-        client.refresh()?;
+        if !is_controller {
+            client.refresh()?;
+        }
         Ok(client)
     }
 
     /// The brokers by id.
     pub const fn brokers(&self) -> &BTreeMap<i32, (String, u16)> {
         &self.brokers
+    }
+
+    /// The racks of the brokers that have one.
+    pub const fn racks(&self) -> &BTreeMap<i32, String> {
+        &self.racks
     }
 
     /// Asks again who the brokers are.
@@ -71,6 +85,11 @@ impl Client {
             .brokers
             .iter()
             .map(|broker| (broker.node_id.0, (broker.host.to_string(), u16::try_from(broker.port).unwrap_or(0))))
+            .collect();
+        self.racks = response
+            .brokers
+            .iter()
+            .filter_map(|broker| Some((broker.node_id.0, broker.rack.as_ref()?.to_string())))
             .collect();
         self.controller = Some(response.controller_id.0).filter(|id| *id >= 0);
         Ok(())

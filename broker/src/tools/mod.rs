@@ -1,7 +1,9 @@
 //! Kafka's command-line tools in the same binary, without a JVM: called as `kafka-topics`, `kafka-topics.sh` (a link to the
 //! binary) or `ottla topics`. The same flags, output and exit codes as Apache's; they speak to any Kafka cluster.
 
+mod broker_api_versions;
 mod client;
+mod cluster;
 mod failure;
 mod options;
 mod topics;
@@ -22,7 +24,7 @@ struct Tool {
     run: fn(&Options, &mut dyn Write) -> Result<ExitCode, Failure>,
 }
 
-const TOOLS: &[Tool] = &[topics::TOOL];
+const TOOLS: &[Tool] = &[broker_api_versions::TOOL, cluster::TOOL, topics::TOOL];
 
 /// The names of the tools that are built, as `ottla NAME`.
 pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
