@@ -5,6 +5,7 @@ mod broker_api_versions;
 mod client;
 mod cluster;
 mod failure;
+mod get_offsets;
 mod options;
 mod topics;
 
@@ -24,7 +25,7 @@ struct Tool {
     run: fn(&Options, &mut dyn Write) -> Result<ExitCode, Failure>,
 }
 
-const TOOLS: &[Tool] = &[broker_api_versions::TOOL, cluster::TOOL, topics::TOOL];
+const TOOLS: &[Tool] = &[broker_api_versions::TOOL, cluster::TOOL, get_offsets::TOOL, topics::TOOL];
 
 /// The names of the tools that are built, as `ottla NAME`.
 pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
