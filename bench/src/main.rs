@@ -1,1 +1,142 @@
-fn main() {}
+//! The same load on Ottla and on Apache Kafka, interleaved in one run, reported as ratios.
+//!
+//! `cargo run --release -p ottla-bench` takes about ten minutes. Machines are shared and noisy: only figures of one run are
+//! compared, the order of the two brokers alternates, and the medians of the rounds are what counts. Both brokers answer
+//! acks=all from the page cache (Kafka's own promise), on their default settings.
+
+mod measure;
+mod report;
+
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use ottla_compat_tests::broker::{Broker, Target};
+use ottla_compat_tests::{process, tool};
+
+use measure::{Cpu, Sample};
+
+/// Load Ottla and Apache Kafka side by side and print the ratios.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How often each broker is measured.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Megabytes (10^6) produced and consumed per record size and round.
+    #[arg(long, default_value_t = 500)]
+    megabytes: u64,
+    /// Record sizes in bytes.
+    #[arg(long, value_delimiter = ',', default_values_t = [1024, 100])]
+    sizes: Vec<u64>,
+    /// Messages of the end-to-end latency test.
+    #[arg(long, default_value_t = 5000)]
+    messages: u64,
+    /// Seconds of rest before the idle CPU is read.
+    #[arg(long, default_value_t = 10)]
+    idle_seconds: u64,
+    /// Only these brokers.
+    #[arg(long, value_delimiter = ',', default_values_t = ["apache".to_owned(), "ottla".to_owned()])]
+    targets: Vec<String>,
+}
+
+fn main() -> Result<(), String> {
+    let arguments = Arguments::parse();
+    let mut samples = Vec::new();
+    for round in 0..arguments.rounds {
+        // A B, B A, A B: a drift of the machine falls on both.
+        let mut order = [Target::Apache, Target::Ottla];
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for target in order.into_iter().filter(|target| arguments.targets.iter().any(|name| name == target.name())) {
+            eprintln!("round {} of {}: {}", round + 1, arguments.rounds, target.name());
+            let sample = measure_once(target, &arguments)?;
+            eprintln!("{sample}");
+            samples.push(sample);
+        }
+    }
+    println!("{}", report::markdown(&samples));
+    report::write_json(&samples)
+}
+
+fn measure_once(target: Target, arguments: &Arguments) -> Result<Sample, String> {
+    let mut sample = Sample::new(target);
+    let mut broker = Broker::start(target, &["num.partitions=4"])?;
+    // Started a second time on its own data: the first start creates files and warms the page cache of the binary.
+    broker.stop();
+    let started = Instant::now();
+    broker.restart()?;
+    sample.set("start_ms", started.elapsed().as_secs_f64() * 1000.0);
+
+    let cpu = Cpu::of(&broker);
+    std::thread::sleep(Duration::from_secs(arguments.idle_seconds));
+    sample.set("idle_cpu_percent", cpu.since(&broker).seconds / arguments.idle_seconds as f64 * 100.0);
+    sample.set("idle_rss_mib", broker.resident_bytes() as f64 / f64::from(1 << 20));
+
+    for &size in &arguments.sizes {
+        let topic = format!("load-{size}");
+        let records = arguments.megabytes * 1_000_000 / size;
+        // The JVM broker compiles its hot loops first; both get the same warm-up.
+        produce(&broker, &format!("warm-{size}"), records / 5, size)?;
+        let cpu = Cpu::of(&broker);
+        let output = produce(&broker, &topic, records, size)?;
+        let gigabytes = (records * size) as f64 / 1e9;
+        let spent = cpu.since(&broker);
+        sample.set(&format!("produce_{size}_cpu_s_per_gb"), spent.seconds / gigabytes);
+        sample.set(&format!("produce_{size}_user_s_per_gb"), spent.user_seconds / gigabytes);
+        let figures = measure::producer_figures(&output).ok_or_else(|| format!("no figures in:\n{output}"))?;
+        sample.set(&format!("produce_{size}_mb_s"), figures.megabytes_per_second);
+        sample.set(&format!("produce_{size}_p50_ms"), figures.p50_ms);
+        sample.set(&format!("produce_{size}_p99_ms"), figures.p99_ms);
+
+        let cpu = Cpu::of(&broker);
+        let output = consume(&broker, &topic, records)?;
+        let spent = cpu.since(&broker);
+        sample.set(&format!("fetch_{size}_cpu_s_per_gb"), spent.seconds / gigabytes);
+        let rate = measure::consumer_rate(&output).ok_or_else(|| format!("no figures in:\n{output}"))?;
+        sample.set(&format!("fetch_{size}_mb_s"), rate);
+    }
+
+    let output = run(
+        "kafka-e2e-latency",
+        &format!(
+            "--bootstrap-server {} --topic latency --num-records {} --producer-acks all --record-size 100",
+            broker.bootstrap(),
+            arguments.messages
+        ),
+    )?;
+    let (p50, p99) = measure::end_to_end(&output).ok_or_else(|| format!("no figures in:\n{output}"))?;
+    sample.set("end_to_end_p50_ms", p50);
+    sample.set("end_to_end_p99_ms", p99);
+    sample.set("loaded_rss_mib", broker.resident_bytes() as f64 / f64::from(1 << 20));
+    broker.stop();
+    Ok(sample)
+}
+
+fn produce(broker: &Broker, topic: &str, records: u64, size: u64) -> Result<process::Output, String> {
+    run(
+        "kafka-producer-perf-test",
+        &format!(
+            "--topic {topic} --num-records {records} --record-size {size} --throughput -1 --bootstrap-server {} \
+             --command-property acks=all",
+            broker.bootstrap()
+        ),
+    )
+}
+
+fn consume(broker: &Broker, topic: &str, records: u64) -> Result<process::Output, String> {
+    run(
+        "kafka-consumer-perf-test",
+        &format!(
+            "--bootstrap-server {} --topic {topic} --num-records {records} --group bench-{topic} --timeout 60000 \
+             --hide-header",
+            broker.bootstrap()
+        ),
+    )
+}
+
+/// Runs a tool of Kafka's to its end, at most ten minutes.
+fn run(name: &str, line: &str) -> Result<process::Output, String> {
+    let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    let output = tool::start(name, &arguments, b"")?.wait(Duration::from_secs(600));
+    if output.code == 0 { Ok(output) } else { Err(format!("{name} {line}\n{output}")) }
+}

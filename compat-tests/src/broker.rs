@@ -101,6 +101,11 @@ impl Broker {
         self.daemon.as_ref().map_or(0, Daemon::resident_bytes)
     }
 
+    /// Process id; 0 while it does not run.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().map_or(0, Daemon::pid)
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
