@@ -108,6 +108,17 @@ impl Client {
         connection.exchange(&body(version), version)
     }
 
+    /// Sends a request that the broker does not answer (Produce with acks=0).
+    pub fn send_without_answer<R: Request>(
+        &mut self,
+        target: &Target,
+        body: impl Fn(i16) -> R,
+    ) -> Result<(), Failure> {
+        let connection = self.connection_to(target)?;
+        let version = connection.version_of::<R>()?;
+        connection.write(&body(version), version).map(|_| ())
+    }
+
     /// The newest version of an API that `target` and this client share.
     pub fn version_of<R: Request>(&mut self, target: &Target) -> Result<i16, Failure> {
         self.connection_to(target)?.version_of::<R>()
@@ -269,7 +280,8 @@ impl Connection {
         answer
     }
 
-    fn exchange_bytes<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, Failure> {
+    /// Writes a request; its correlation id is what the answer must carry.
+    fn write<R: Request>(&mut self, request: &R, version: i16) -> Result<i32, Failure> {
         let correlation_id = self.next_correlation_id;
         self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
         let header = RequestHeader::default()
@@ -285,7 +297,11 @@ impl Connection {
         let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
         frame[..4].copy_from_slice(&length.to_be_bytes());
         self.stream.write_all(&frame).map_err(disconnected)?;
+        Ok(correlation_id)
+    }
 
+    fn exchange_bytes<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, Failure> {
+        let correlation_id = self.write(request, version)?;
         let mut prefix = [0_u8; 4];
         self.stream.read_exact(&mut prefix).map_err(disconnected)?;
         let length = u32::from_be_bytes(prefix) as usize;
