@@ -20,8 +20,18 @@ pub const TOOL: Tool = Tool {
 };
 
 const SPECS: &[Spec] = &[
-    value(&["bootstrap-server"], Kind::Text, "server(s) to use for bootstrapping", "REQUIRED: The server to connect to."),
-    value(&["command-config"], Kind::Text, "command config property file", "A file with properties for the connection."),
+    value(
+        &["bootstrap-server"],
+        Kind::Text,
+        "server(s) to use for bootstrapping",
+        "REQUIRED: The server to connect to.",
+    ),
+    value(
+        &["command-config"],
+        Kind::Text,
+        "command config property file",
+        "A file with properties for the connection.",
+    ),
     flag(&["help"], "Print usage information."),
     flag(&["version"], "Display the version."),
 ];

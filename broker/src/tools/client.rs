@@ -103,25 +103,26 @@ impl Client {
 
     /// As [`Client::send`], for requests whose fields depend on the version that was agreed.
     pub fn send_with<R: Request>(&mut self, target: &Target, body: impl Fn(i16) -> R) -> Result<R::Response, Failure> {
+        self.send_up_to(target, i16::MAX, body)
+    }
+
+    /// As [`Client::send_with`], in no version above `newest`.
+    pub fn send_up_to<R: Request>(
+        &mut self,
+        target: &Target,
+        newest: i16,
+        body: impl Fn(i16) -> R,
+    ) -> Result<R::Response, Failure> {
         let connection = self.connection_to(target)?;
-        let version = connection.version_of::<R>()?;
+        let version = connection.version_of::<R>()?.min(newest);
         connection.exchange(&body(version), version)
     }
 
     /// Sends a request that the broker does not answer (Produce with acks=0).
-    pub fn send_without_answer<R: Request>(
-        &mut self,
-        target: &Target,
-        body: impl Fn(i16) -> R,
-    ) -> Result<(), Failure> {
+    pub fn send_without_answer<R: Request>(&mut self, target: &Target, body: impl Fn(i16) -> R) -> Result<(), Failure> {
         let connection = self.connection_to(target)?;
         let version = connection.version_of::<R>()?;
         connection.write(&body(version), version).map(|_| ())
-    }
-
-    /// The newest version of an API that `target` and this client share.
-    pub fn version_of<R: Request>(&mut self, target: &Target) -> Result<i16, Failure> {
-        self.connection_to(target)?.version_of::<R>()
     }
 
     /// What the broker says of itself.
@@ -290,9 +291,8 @@ impl Connection {
             .with_correlation_id(correlation_id)
             .with_client_id(Some(self.client_id.clone()));
         let mut frame = BytesMut::from(&[0_u8; 4][..]);
-        let encoded = header
-            .encode(&mut frame, R::header_version(version))
-            .and_then(|()| request.encode(&mut frame, version));
+        let encoded =
+            header.encode(&mut frame, R::header_version(version)).and_then(|()| request.encode(&mut frame, version));
         encoded.map_err(|error| Failure::from_code(ErrorCode::UnsupportedVersion.code(), Some(error.to_string())))?;
         let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
         frame[..4].copy_from_slice(&length.to_be_bytes());
@@ -315,7 +315,8 @@ impl Connection {
         }
         let mut body = Bytes::from(body);
         // A broker that does not know this version of ApiVersions answers in version 0 (KIP-511).
-        let is_refusal = R::KEY == 18 && body.len() >= 6 && body[4..6] == ErrorCode::UnsupportedVersion.code().to_be_bytes();
+        let is_refusal =
+            R::KEY == 18 && body.len() >= 6 && body[4..6] == ErrorCode::UnsupportedVersion.code().to_be_bytes();
         let version = if is_refusal { 0 } else { version };
         let malformed = |error: &dyn std::fmt::Display| Failure::failed(format!("The answer cannot be read: {error}"));
         let header = ResponseHeader::decode(&mut body, <R::Response as HeaderVersion>::header_version(version))
@@ -329,9 +330,10 @@ impl Connection {
 
 fn disconnected(error: std::io::Error) -> Failure {
     match error.kind() {
-        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
-            Failure::from_code(ErrorCode::RequestTimedOut.code(), Some("Timed out waiting for a node assignment.".into()))
-        }
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => Failure::from_code(
+            ErrorCode::RequestTimedOut.code(),
+            Some("Timed out waiting for a node assignment.".into()),
+        ),
         _ => Failure::failed(format!("The connection was lost: {error}")),
     }
 }

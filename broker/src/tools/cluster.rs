@@ -65,7 +65,12 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn list_endpoints(client: &mut Client, options: &Options, endpoint_type: i8, out: &mut dyn Write) -> Result<(), Failure> {
+fn list_endpoints(
+    client: &mut Client,
+    options: &Options,
+    endpoint_type: i8,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let fenced_too = options.has("include-fenced-brokers");
     if fenced_too && endpoint_type == CONTROLLERS {
         return Err(Failure::failed(

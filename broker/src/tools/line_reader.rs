@@ -58,7 +58,8 @@ impl LineReader {
     /// `headers<TAB>key<TAB>value`, as far as the properties ask for it.
     pub fn read(&mut self, line: &str) -> Result<Record, Failure> {
         self.line_number += 1;
-        let (headers, rest) = self.part(self.parse_headers, line, line, &self.headers_delimiter, "headers delimiter")?;
+        let (headers, rest) =
+            self.part(self.parse_headers, line, line, &self.headers_delimiter, "headers delimiter")?;
         let (key, value) = self.part(self.parse_key, line, rest, &self.key_separator, "key separator")?;
         let bytes = |text: &str| (Some(text) != self.null_marker.as_deref()).then(|| text.as_bytes().to_vec());
         let headers = match headers.filter(|headers| Some(*headers) != self.null_marker.as_deref()) {

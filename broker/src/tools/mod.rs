@@ -4,9 +4,13 @@
 mod broker_api_versions;
 mod client;
 mod cluster;
+mod console_consumer;
 mod console_producer;
 mod failure;
+mod fetcher;
+mod formatter;
 mod get_offsets;
+mod group_member;
 mod line_reader;
 mod options;
 mod producer;
@@ -29,7 +33,14 @@ struct Tool {
     run: fn(&Options, &mut dyn Write) -> Result<ExitCode, Failure>,
 }
 
-const TOOLS: &[Tool] = &[broker_api_versions::TOOL, cluster::TOOL, console_producer::TOOL, get_offsets::TOOL, topics::TOOL];
+const TOOLS: &[Tool] = &[
+    broker_api_versions::TOOL,
+    cluster::TOOL,
+    console_consumer::TOOL,
+    console_producer::TOOL,
+    get_offsets::TOOL,
+    topics::TOOL,
+];
 
 /// The names of the tools that are built, as `ottla NAME`.
 pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {

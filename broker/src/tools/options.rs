@@ -111,9 +111,7 @@ impl Options {
     /// `--used` cannot stand beside any of `others`.
     pub fn refuse_with(&self, used: &str, others: &[&str]) -> Result<(), Failure> {
         match others.iter().find(|other| self.has(used) && self.has(other)) {
-            Some(other) => {
-                Err(Failure::usage(format!("Option \"[{used}]\" can't be used with option \"[{other}]\"")))
-            }
+            Some(other) => Err(Failure::usage(format!("Option \"[{used}]\" can't be used with option \"[{other}]\""))),
             None => Ok(()),
         }
     }

@@ -79,7 +79,8 @@ impl<'a> Producer<'a> {
         };
         producer.find_leaders()?;
         if producer.settings.acks == -1 {
-            let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(i32::MAX);
+            let request =
+                InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(i32::MAX);
             let response = producer.client.send(&Target::Any, &request)?;
             Failure::check(response.error_code, None)?;
             producer.id = ProducerId(response.producer_id.0);
@@ -156,10 +157,9 @@ impl<'a> Producer<'a> {
         let (acks, topic, topic_id) = (self.settings.acks, self.topic.clone(), self.topic_id);
         let timeout = i32::try_from(self.settings.request_timeout.as_millis()).unwrap_or(i32::MAX);
         let body = |version: i16| {
-            let data = TopicProduceData::default()
-                .with_partition_data(vec![
-                    PartitionProduceData::default().with_index(partition).with_records(Some(batch.clone())),
-                ]);
+            let data = TopicProduceData::default().with_partition_data(vec![
+                PartitionProduceData::default().with_index(partition).with_records(Some(batch.clone())),
+            ]);
             let data = if version >= 13 {
                 data.with_topic_id(topic_id)
             } else {
@@ -188,8 +188,8 @@ impl<'a> Producer<'a> {
     fn find_leaders(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + self.settings.delivery_timeout;
         loop {
-            let topic = MetadataRequestTopic::default()
-                .with_name(Some(TopicName(StrBytes::from_string(self.topic.clone()))));
+            let topic =
+                MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_string(self.topic.clone()))));
             let request =
                 MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(true);
             let response = self.client.send(&Target::Any, &request)?;

@@ -6,15 +6,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use kafka_protocol::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
-use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::list_partition_reassignments_response::OngoingPartitionReassignment;
 use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
 use kafka_protocol::messages::{
     BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
-    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, ListPartitionReassignmentsRequest, MetadataRequest,
-    TopicName,
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, ListPartitionReassignmentsRequest,
+    MetadataRequest, TopicName,
 };
 use kafka_protocol::messages::{describe_topic_partitions_request, describe_topic_partitions_response};
 use kafka_protocol::protocol::StrBytes;
@@ -32,9 +34,24 @@ pub const TOOL: Tool = Tool { name: "topics", about: ABOUT, specs: SPECS, run };
 const SPECS: &[Spec] = &[
     flag(&["alter"], "Change the number of partitions and the replica assignment of a topic."),
     flag(&["at-min-isr-partitions"], "With --describe: only partitions whose ISR is exactly the configured minimum."),
-    value(&["bootstrap-server"], Kind::Text, "server to connect to", "REQUIRED: the brokers to connect to, host:port,..."),
-    value(&["command-config"], Kind::Text, "command config property file", "A file with properties for the connection."),
-    value(&["config"], Kind::Text, "name=value", "With --create: a topic config that differs from the default; repeatable."),
+    value(
+        &["bootstrap-server"],
+        Kind::Text,
+        "server to connect to",
+        "REQUIRED: the brokers to connect to, host:port,...",
+    ),
+    value(
+        &["command-config"],
+        Kind::Text,
+        "command config property file",
+        "A file with properties for the connection.",
+    ),
+    value(
+        &["config"],
+        Kind::Text,
+        "name=value",
+        "With --create: a topic config that differs from the default; repeatable.",
+    ),
     flag(&["create"], "Create a topic."),
     flag(&["delete"], "Delete a topic."),
     value(&["delete-config"], Kind::Text, "name", "Not supported any longer (since 4.0)."),
@@ -73,7 +90,8 @@ const REPORTS: [&str; 4] =
 
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     check(options)?;
-    let bootstrap = options.text("bootstrap-server").ok_or_else(|| Failure::failed("--bootstrap-server must be specified"))?;
+    let bootstrap =
+        options.text("bootstrap-server").ok_or_else(|| Failure::failed("--bootstrap-server must be specified"))?;
     let work = || -> Result<Vec<u8>, Failure> {
         let mut lines = Vec::new();
         let mut client = Client::connect(bootstrap, TIMEOUT)?;
@@ -278,8 +296,11 @@ fn describe(client: &mut Client, options: &Options, out: &mut Vec<u8>) -> Result
     for (name, topic) in &topics {
         let no_configs = Vec::new();
         let entries = configs.get(name).unwrap_or(&no_configs);
-        let overrides: Vec<String> =
-            entries.iter().filter(|entry| !entry.is_default).map(|entry| format!("{}={}", entry.name, entry.value)).collect();
+        let overrides: Vec<String> = entries
+            .iter()
+            .filter(|entry| !entry.is_default)
+            .map(|entry| format!("{}={}", entry.name, entry.value))
+            .collect();
         let mut partitions: Vec<&MetadataResponsePartition> = topic.partitions.iter().collect();
         partitions.sort_by_key(|partition| partition.partition_index);
         let moving = |partition: i32| reassignments.get(&(name.clone(), partition));
@@ -366,11 +387,7 @@ fn replication_factor(partition: &MetadataResponsePartition, moving: Option<&Ong
 fn all_topics(client: &mut Client) -> Result<BTreeMap<String, MetadataResponseTopic>, Failure> {
     let request = MetadataRequest::default().with_topics(None).with_allow_auto_topic_creation(false);
     let response = client.send(&Target::Any, &request)?;
-    Ok(response
-        .topics
-        .into_iter()
-        .filter_map(|topic| Some((topic.name.as_ref()?.to_string(), topic)))
-        .collect())
+    Ok(response.topics.into_iter().filter_map(|topic| Some((topic.name.as_ref()?.to_string(), topic))).collect())
 }
 
 /// The topics that `--topic` (a regular expression; a comma separates alternatives) and `--exclude-internal` leave.
@@ -426,10 +443,8 @@ fn eligible_replicas(
         for topic in response.topics {
             let name = topic.name.map(|name| name.to_string()).unwrap_or_default();
             for partition in topic.partitions {
-                let eligible = Eligible {
-                    elr: partition.eligible_leader_replicas,
-                    last_known_elr: partition.last_known_elr,
-                };
+                let eligible =
+                    Eligible { elr: partition.eligible_leader_replicas, last_known_elr: partition.last_known_elr };
                 found.insert((name.clone(), partition.partition_index), eligible);
             }
         }

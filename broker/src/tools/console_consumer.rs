@@ -1,0 +1,314 @@
+//! kafka-console-consumer: records of a topic on standard output.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use super::client::Client;
+use super::fetcher::{Fetcher, Start, topic_metadata};
+use super::formatter::Formatter;
+use super::group_member::GroupMember;
+use super::options::{Kind, Options, Spec, flag, key_values, value};
+use super::{Failure, Tool, properties};
+
+pub const TOOL: Tool = Tool {
+    name: "console-consumer",
+    about: "This tool helps to read data from Kafka topics and outputs it to standard output.",
+    specs: SPECS,
+    run,
+};
+
+const SPECS: &[Spec] = &[
+    value(&["bootstrap-server"], Kind::Text, "server to connect to", "REQUIRED: The server(s) to connect to."),
+    value(&["command-config", "consumer.config"], Kind::Text, "config file", "A file with consumer properties."),
+    value(&["command-property", "consumer-property"], Kind::Text, "consumer_prop", "A consumer property, key=value."),
+    flag(&["enable-systest-events"], "Print shutdown_complete at the end."),
+    value(&["formatter"], Kind::Text, "class", "The class that prints records; only the default one is known here."),
+    value(&["formatter-config"], Kind::Text, "config file", "A file with properties of the formatter."),
+    value(
+        &["formatter-property", "property"],
+        Kind::Text,
+        "prop",
+        "A property of the formatter: print.timestamp, print.key, print.offset, print.epoch, print.partition, \
+         print.headers, print.value, key.separator, line.separator, headers.separator, null.literal.",
+    ),
+    flag(&["from-beginning"], "Start with the earliest record where the group has no offset yet."),
+    value(&["group"], Kind::Text, "consumer group id", "The consumer group id of the consumer."),
+    flag(&["help"], "Print usage information."),
+    value(&["include"], Kind::Text, "Java regex (String)", "A regular expression of topics to read."),
+    value(
+        &["isolation-level"],
+        Kind::Text,
+        "String",
+        "read_committed or read_uncommitted. (default: read_uncommitted)",
+    ),
+    value(&["key-deserializer"], Kind::Text, "deserializer for keys", "Only text is known here."),
+    value(&["max-messages"], Kind::Int, "num_messages", "End after this many records."),
+    value(&["offset"], Kind::Text, "consume offset", "With --partition: a number, 'earliest' or 'latest'."),
+    value(&["partition"], Kind::Int, "partition", "Read only this partition, without a group."),
+    flag(&["skip-message-on-error"], "Accepted; printing bytes cannot fail."),
+    value(&["timeout-ms"], Kind::Long, "timeout_ms", "End when no record came for so long."),
+    value(&["topic"], Kind::Text, "topic", "The topic to read."),
+    value(&["value-deserializer"], Kind::Text, "deserializer for values", "Only text is known here."),
+    flag(&["version"], "Display the version."),
+];
+
+const FORMATTER: &str = "org.apache.kafka.tools.consumer.DefaultMessageFormatter";
+const AUTO_COMMIT_EVERY: Duration = Duration::from_secs(5);
+const TOPICS_SEEN_EVERY: Duration = Duration::from_secs(5);
+
+/// What the command line and the property files ask for.
+struct Wanted {
+    topic: Option<String>,
+    include: Option<regex::Regex>,
+    partition: Option<(i32, Start)>,
+    group: String,
+    reset: Option<Start>,
+    is_auto_commit: bool,
+    is_read_committed: bool,
+    max_messages: Option<u64>,
+    timeout: Option<Duration>,
+}
+
+fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    let wanted = wanted(options)?;
+    let bootstrap = options.required("bootstrap-server")?;
+    if options.text("formatter").is_some_and(|class| class != FORMATTER) {
+        return Err(Failure::failed("Only the default formatter is built in: Java classes cannot be loaded"));
+    }
+    let mut printing = properties::load(options.text("formatter-config"))?;
+    printing.extend(options.all("formatter-property").iter().map(|pair| match pair.split_once('=') {
+        // Separators may be blanks, so nothing is trimmed here.
+        Some((key, value)) => (key.to_owned(), value.to_owned()),
+        None => (pair.clone(), String::new()),
+    }));
+    let formatter = Formatter::new(&printing);
+    let is_stopping = stop_on_signals()?;
+    let mut client = Client::connect(bootstrap, Duration::from_secs(30))?;
+    let mut count = 0;
+    let outcome = consume(&mut client, &wanted, &formatter, &is_stopping, &mut count, out);
+    let flushed = out.flush();
+    eprintln!("Processed a total of {count} messages");
+    if options.has("enable-systest-events") {
+        writeln!(out, "shutdown_complete")?;
+    }
+    match outcome {
+        // A reader that went away (`| head`) ends the tool quietly.
+        Ok(()) if flushed.is_err() => Ok(ExitCode::SUCCESS),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(failure) => {
+            eprintln!("Error processing message, terminating consumer process: {}", failure.as_java());
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn consume(
+    client: &mut Client,
+    wanted: &Wanted,
+    formatter: &Formatter,
+    is_stopping: &AtomicBool,
+    count: &mut u64,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut fetcher = Fetcher::new(wanted.is_read_committed, wanted.reset);
+    let mut member = match (&wanted.topic, wanted.partition) {
+        (Some(topic), Some((partition, start))) => {
+            fetcher.assign(client, &BTreeMap::from([((topic.clone(), partition), start)]))?;
+            None
+        }
+        _ => Some(GroupMember::new(&wanted.group)),
+    };
+    let mut topics = BTreeSet::new();
+    let mut topics_due = Instant::now();
+    let mut commit_due = Instant::now() + AUTO_COMMIT_EVERY;
+    let mut is_joined = false;
+    let mut last_record = Instant::now();
+    while !is_stopping.load(Ordering::Relaxed) && wanted.max_messages.is_none_or(|max| *count < max) {
+        if let Some(member) = &mut member {
+            if Instant::now() >= topics_due {
+                topics_due = Instant::now() + TOPICS_SEEN_EVERY;
+                let seen = subscribed_topics(client, wanted)?;
+                is_joined &= seen == topics;
+                topics = seen;
+            }
+            if is_joined && !member.heartbeat(client)? {
+                commit(member, client, wanted, &fetcher);
+                is_joined = false;
+            }
+            if !is_joined {
+                let partitions = member.join(client, &topics)?;
+                let committed = member.committed(client, &partitions)?;
+                let reset = wanted.reset.unwrap_or(Start::Latest);
+                let starts = partitions.into_iter().map(|partition| {
+                    let start = committed.get(&partition).map_or(reset, |offset| Start::At(*offset));
+                    (partition, start)
+                });
+                fetcher.assign(client, &starts.collect())?;
+                is_joined = true;
+            }
+            if Instant::now() >= commit_due {
+                commit_due = Instant::now() + AUTO_COMMIT_EVERY;
+                commit(member, client, wanted, &fetcher);
+            }
+        }
+        match fetcher.next(client)? {
+            Some(record) => {
+                last_record = Instant::now();
+                *count += 1;
+                if formatter.write(&record, out).is_err() {
+                    break;
+                }
+            }
+            None => {
+                out.flush()?;
+                if wanted.timeout.is_some_and(|timeout| last_record.elapsed() > timeout) {
+                    eprintln!(
+                        "Error processing message, terminating consumer process: \
+                         org.apache.kafka.common.errors.TimeoutException"
+                    );
+                    break;
+                }
+            }
+        }
+    }
+    if let Some(member) = member.filter(|_| is_joined) {
+        commit(&member, client, wanted, &fetcher);
+        member.leave(client)?;
+    }
+    Ok(())
+}
+
+/// A commit that fails is tried again with the next one, as Kafka's automatic commits are.
+fn commit(member: &GroupMember, client: &mut Client, wanted: &Wanted, fetcher: &Fetcher) {
+    if wanted.is_auto_commit
+        && let Err(failure) = member.commit(client, &fetcher.consumed())
+    {
+        eprintln!("Offsets could not be committed: {}", failure.as_java());
+    }
+}
+
+fn subscribed_topics(client: &mut Client, wanted: &Wanted) -> Result<BTreeSet<String>, Failure> {
+    match (&wanted.topic, &wanted.include) {
+        (_, Some(pattern)) => Ok(topic_metadata(client, None)?
+            .into_iter()
+            .filter(|topic| !topic.is_internal && pattern.is_match(&topic.name))
+            .map(|topic| topic.name)
+            .collect()),
+        (Some(topic), None) => Ok(BTreeSet::from([topic.clone()])),
+        (None, None) => Ok(BTreeSet::new()),
+    }
+}
+
+fn wanted(options: &Options) -> Result<Wanted, Failure> {
+    if options.has("topic") == options.has("include") {
+        return Err(Failure::usage("Exactly one of the following arguments is required: [topic], [include]"));
+    }
+    let partition = options.number::<i32>("partition");
+    if partition.is_some() && !options.has("topic") {
+        return Err(Failure::usage("The topic is required when partition is specified."));
+    }
+    if partition.is_some() && options.has("from-beginning") && options.has("offset") {
+        return Err(Failure::usage("Options from-beginning and offset cannot be specified together."));
+    }
+    if partition.is_none() && options.has("offset") {
+        return Err(Failure::usage("The partition is required when offset is specified."));
+    }
+    options.required("bootstrap-server")?;
+    let mut consumer = properties::load(options.text("command-config"))?;
+    consumer.extend(key_values(options.all("command-property")));
+    properties::refuse_security(&consumer)?;
+    let group = options.text("group").or(consumer.get("group.id").map(String::as_str));
+    if group.is_some() && partition.is_some() {
+        return Err(Failure::usage("Options group and partition cannot be specified together."));
+    }
+    let is_auto_commit = match consumer.get("enable.auto.commit").map(String::as_str) {
+        Some(text) => text.eq_ignore_ascii_case("true"),
+        // A group made up for this run leaves nothing behind.
+        None => group.is_some(),
+    };
+    let from_beginning = options.has("from-beginning");
+    let reset = reset(&consumer, from_beginning)?;
+    let include = options
+        .text("include")
+        .map(|pattern| {
+            regex::Regex::new(&format!("^(?:{pattern})$"))
+                .map_err(|_| Failure::failed(format!("{pattern} is an invalid regex.")))
+        })
+        .transpose()?;
+    let isolation = options.text("isolation-level").or(consumer.get("isolation.level").map(String::as_str));
+    let timeout = options.number::<i64>("timeout-ms").and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+    Ok(Wanted {
+        topic: options.text("topic").map(str::to_owned),
+        include,
+        partition: match partition {
+            Some(partition) => Some((partition, start(options.text("offset"), from_beginning)?)),
+            None => None,
+        },
+        group: group
+            .map_or_else(|| format!("console-consumer-{}", rand::rng().random_range(0..100_000)), str::to_owned),
+        reset,
+        is_auto_commit,
+        is_read_committed: isolation == Some("read_committed"),
+        max_messages: options.number::<i64>("max-messages").and_then(|max| u64::try_from(max).ok()),
+        timeout,
+    })
+}
+
+fn reset(consumer: &HashMap<String, String>, from_beginning: bool) -> Result<Option<Start>, Failure> {
+    match consumer.get("auto.offset.reset").map(String::as_str) {
+        None if from_beginning => Ok(Some(Start::Earliest)),
+        None => Ok(Some(Start::Latest)),
+        Some(other) if from_beginning && other != "earliest" => Err(Failure::failed(format!(
+            "Can't simultaneously specify --from-beginning and 'auto.offset.reset={other}', please remove one option"
+        ))),
+        Some("earliest") => Ok(Some(Start::Earliest)),
+        Some("latest") => Ok(Some(Start::Latest)),
+        Some("none") => Ok(None),
+        Some(other) => Err(Failure::failed(format!("Invalid value {other} for configuration auto.offset.reset"))),
+    }
+}
+
+fn start(offset: Option<&str>, from_beginning: bool) -> Result<Start, Failure> {
+    match offset.map(str::to_ascii_lowercase).as_deref() {
+        None if from_beginning => Ok(Start::Earliest),
+        None | Some("latest") => Ok(Start::Latest),
+        Some("earliest") => Ok(Start::Earliest),
+        Some(number) => match number.parse::<i64>() {
+            Ok(offset) if offset >= 0 => Ok(Start::At(offset)),
+            _ => Err(Failure::usage(format!(
+                "The provided offset value '{number}' is incorrect. Valid values are 'earliest', 'latest', or a \
+                 non-negative long."
+            ))),
+        },
+    }
+}
+
+/// SIGINT and SIGTERM end the loop, so that offsets are committed and the group is left.
+fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&is_stopping);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let (Ok(mut interrupt), Ok(mut terminate)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+            else {
+                return;
+            };
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            seen.store(true, Ordering::Relaxed);
+        });
+    });
+    Ok(is_stopping)
+}
