@@ -27,8 +27,6 @@ pub enum Target {
     Controller,
     /// The coordinator of this consumer group.
     Group(String),
-    /// The coordinator of this transactional id.
-    Transaction(String),
 }
 
 /// A cluster as a tool sees it.
@@ -138,8 +136,7 @@ impl Client {
                 Some(id) => self.address_of(id)?,
                 None => return self.any_connection(),
             },
-            Target::Group(group) => self.coordinator(group, 0)?,
-            Target::Transaction(id) => self.coordinator(id, 1)?,
+            Target::Group(group) => self.coordinator(group)?,
         };
         self.open(address)
     }
@@ -151,12 +148,12 @@ impl Client {
             .ok_or_else(|| Failure::failed(format!("Broker {id} is not a live broker of this cluster")))
     }
 
-    fn coordinator(&mut self, key: &str, key_type: i8) -> Result<(String, u16), Failure> {
+    fn coordinator(&mut self, key: &str) -> Result<(String, u16), Failure> {
         let deadline = Instant::now() + self.timeout;
         loop {
             let key = StrBytes::from_string(key.to_owned());
             let response = self.send_with(&Target::Any, |version| {
-                let request = FindCoordinatorRequest::default().with_key_type(key_type);
+                let request = FindCoordinatorRequest::default().with_key_type(GROUP);
                 if version >= 4 {
                     request.with_coordinator_keys(vec![key.clone()])
                 } else {
@@ -213,6 +210,8 @@ struct Connection {
     is_broken: bool,
 }
 
+/// FindCoordinator's key type for a consumer group.
+const GROUP: i8 = 0;
 /// An answer larger than this is refused before it is read.
 const RESPONSE_BYTES_MAX: usize = 256 * 1024 * 1024;
 

@@ -13,6 +13,7 @@ use ottla_protocol::{ErrorCode, Timestamp};
 
 use super::Failure;
 use super::client::{Client, Target};
+use super::producer::Headers;
 
 /// One record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct Fetched {
     pub timestamp: Timestamp,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub headers: Headers,
 }
 
 /// Where to begin in a partition.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Failure;
-use super::producer::Record;
+use super::producer::{Headers, Record};
 
 /// Kafka's reader properties: `parse.key`, `key.separator`, `parse.headers`, ... with their defaults.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl LineReader {
         }
     }
 
-    fn headers(&self, text: &str) -> Result<Vec<(String, Option<Vec<u8>>)>, Failure> {
+    fn headers(&self, text: &str) -> Result<Headers, Failure> {
         text.split(self.headers_separator.as_str())
             .map(|pair| match pair.split_once(self.headers_key_separator.as_str()) {
                 Some((key, _)) if Some(key) == self.null_marker.as_deref() => Err(Failure::failed(format!(

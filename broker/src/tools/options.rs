@@ -17,8 +17,6 @@ pub enum Kind {
     Int,
     /// The option takes a 64-bit integer.
     Long,
-    /// The option takes a decimal number.
-    Double,
 }
 
 /// One option of a tool. Several names mean the same option; the first is the one shown.
@@ -145,9 +143,6 @@ pub fn usage(specs: &[Spec]) -> String {
             Kind::Long => {
                 let _ = write!(left, " <Long: {}>", spec.placeholder);
             }
-            Kind::Double => {
-                let _ = write!(left, " <Double: {}>", spec.placeholder);
-            }
         }
         let mut lines = wrap(spec.help, 60).into_iter();
         let _ = writeln!(text, "{left:<40} {}", lines.next().unwrap_or_default());
@@ -167,7 +162,6 @@ fn check_kind(spec: &Spec, text: &str) -> Result<(), Failure> {
         Kind::Flag | Kind::Text => (true, ""),
         Kind::Int => (text.parse::<i32>().is_ok(), "Integer"),
         Kind::Long => (text.parse::<i64>().is_ok(), "Long"),
-        Kind::Double => (text.parse::<f64>().is_ok(), "Double"),
     };
     if is_right {
         Ok(())

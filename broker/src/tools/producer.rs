@@ -15,12 +15,15 @@ use ottla_protocol::{ErrorCode, ProducerEpoch, ProducerId, Timestamp};
 use super::Failure;
 use super::client::{Client, Target};
 
+/// Keys and values of headers, in their order; a key may occur more than once.
+pub type Headers = Vec<(String, Option<Vec<u8>>)>;
+
 /// One record to send.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub headers: Headers,
 }
 
 impl Record {
