@@ -18,6 +18,8 @@ pub mod record_batch;
 pub mod records;
 pub mod request;
 pub mod response;
+mod scatter;
+pub mod share_fetch_response;
 pub mod skeleton;
 pub mod versions;
 mod wire;

@@ -1,5 +1,7 @@
 //! Fetch answers, v4-18, whose records are lent and never copied.
 
+mod encoder;
+
 use kafka_protocol::protocol::StrBytes;
 
 use crate::TopicId;
@@ -122,7 +124,5 @@ pub fn encode<R: RecordsLen + Clone>(
     if !(4..=18).contains(&version) {
         return Err(EncodeError { message: "FetchResponse", version, reason: "not a version of Fetch".to_owned() });
     }
-    encoder::Encoder::new(version).encode(correlation_id, answer)
+    encoder::Encoder::new(correlation_id, version).encode(answer)
 }
-
-mod encoder;
