@@ -13,6 +13,7 @@ mod cluster;
 mod configs;
 mod consumer_group;
 mod context;
+mod table;
 mod credentials;
 mod delegation_tokens;
 mod delete_records;
@@ -48,8 +49,9 @@ use std::sync::Arc;
 use ottla_controller::Controller;
 use ottla_storage::LogDirs;
 
-pub use context::{Chunk, ConnectionId, ListenerInfo, Records, Reply, RequestContext, Response};
+pub use context::{BoxFuture, Chunk, ConnectionId, ListenerInfo, Records, Reply, RequestContext, Response};
 pub use ottla_protocol::request::RequestBody;
+pub use table::ApiTable;
 pub use ottla_protocol::versions::ApiSpec;
 
 use self::transaction_gate::TransactionGate;

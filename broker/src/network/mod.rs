@@ -1,1 +1,22 @@
-//! Sockets: listeners, connections, and the order of replies.
+//! Sockets: who may connect, how requests come in, and in which order answers go out.
+//!
+//! ```text
+//!   Listener ─accept─► Connection ─Inbox─► frames ─► Api::dispatch ─► Reply ─► Pipeline ─writev─► socket
+//!      Admission (how many, from where)       RequestMemory (how many bytes)      in request order
+//! ```
+//!
+//! A connection is one task. It handles one request after the other, as Kafka does; only produce requests right behind
+//! produce requests are started while earlier ones wait for their replicas.
+
+mod admission;
+mod connection;
+mod inbox;
+pub mod limits;
+mod listener;
+mod memory;
+mod pipeline;
+
+pub use admission::Admission;
+pub use connection::{Connection, Door};
+pub use listener::{BoundListener, bind};
+pub use memory::RequestMemory;

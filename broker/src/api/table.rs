@@ -1,0 +1,53 @@
+//! Which APIs and versions a listener serves: what the handlers say they have built.
+
+use super::{Api, ApiSpec};
+
+/// One listener's APIs, looked up by key.
+#[derive(Debug, Clone)]
+pub struct ApiTable {
+    /// By API key.
+    rows: Vec<Option<ApiSpec>>,
+}
+
+impl ApiTable {
+    /// What a broker listener serves.
+    pub fn of_broker() -> Self {
+        Self::new(Api::specs().into_iter().filter(|spec| spec.listeners.broker))
+    }
+
+    /// What a controller listener serves.
+    pub fn of_controller() -> Self {
+        Self::new(Api::specs().into_iter().filter(|spec| spec.listeners.controller))
+    }
+
+    fn new(specs: impl Iterator<Item = ApiSpec>) -> Self {
+        let mut rows = Vec::new();
+        for spec in specs {
+            let index = usize::try_from(spec.key).unwrap_or(0);
+            if rows.len() <= index {
+                rows.resize(index + 1, None);
+            }
+            rows[index] = Some(spec);
+        }
+        Self { rows }
+    }
+
+    fn row(&self, key: i16) -> Option<&ApiSpec> {
+        self.rows.get(usize::try_from(key).ok()?)?.as_ref()
+    }
+
+    /// Whether the API is built and belongs here.
+    pub fn serves(&self, key: i16) -> bool {
+        self.row(key).is_some()
+    }
+
+    /// Whether the API is built in this version.
+    pub fn serves_version(&self, key: i16, version: i16) -> bool {
+        self.row(key).is_some_and(|spec| (spec.min..=spec.max).contains(&version))
+    }
+
+    /// Everything served, by key.
+    pub fn iter(&self) -> impl Iterator<Item = &ApiSpec> {
+        self.rows.iter().flatten()
+    }
+}

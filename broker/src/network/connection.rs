@@ -1,0 +1,293 @@
+//! One client: reads its requests, has them handled, writes the answers. One task, no locks.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use ottla_protocol::request::{self, DecodeError, Request};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::inbox::{Frame, Inbox, Refused};
+use super::limits::{HALF_CLOSED_MAX, PRODUCES_IN_FLIGHT_MAX};
+use super::memory::RequestMemory;
+use super::pipeline::{Pipeline, Written};
+use crate::api::{Api, ApiTable, BoxFuture, ConnectionId, ListenerInfo, Reply, RequestContext};
+use crate::config::Effective;
+use crate::security::Principal;
+
+const PRODUCE: i16 = 0;
+const API_VERSIONS: i16 = 18;
+
+/// What all connections of a listener share.
+#[derive(Clone)]
+pub struct Door {
+    pub api: Arc<Api>,
+    /// What is served here.
+    pub table: Arc<ApiTable>,
+    pub listener: Arc<ListenerInfo>,
+    pub memory: RequestMemory,
+    pub config: Effective,
+    pub shutdown: CancellationToken,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("closed by the client")]
+    ByClient,
+    #[error("idle for too long")]
+    Idle,
+    #[error("a request took too long to come in")]
+    SlowSender,
+    #[error("the broker stops")]
+    Shutdown,
+    #[error("closed by the answer")]
+    ByAnswer,
+    #[error("{0}")]
+    Refused(#[from] Refused),
+    #[error("{0}")]
+    Undecodable(#[from] DecodeError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A client's connection.
+pub struct Connection<S> {
+    socket: S,
+    id: ConnectionId,
+    peer: SocketAddr,
+    door: Door,
+    inbox: Inbox,
+    pipeline: Pipeline,
+    /// A whole frame that waits for earlier requests to end.
+    next: Option<Frame>,
+    /// Most requests of a connection carry the same client id.
+    client_id: Arc<str>,
+    idle_max: Duration,
+    last_active: Instant,
+    /// When the frame that is coming in began.
+    frame_began: Option<Instant>,
+    muted_until: Option<Instant>,
+    half_closed: Option<Instant>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub fn new(socket: S, id: ConnectionId, peer: SocketAddr, door: Door) -> Self {
+        let frame_bytes_max = door.config.settings.usize("socket.request.max.bytes");
+        let idle_ms = door.config.settings.i64("connections.max.idle.ms");
+        // Negative: never.
+        let idle_max = u64::try_from(idle_ms).map_or(Duration::from_secs(365 * 86_400), Duration::from_millis);
+        Self {
+            socket,
+            id,
+            peer,
+            door,
+            inbox: Inbox::new(frame_bytes_max),
+            pipeline: Pipeline::default(),
+            next: None,
+            client_id: "".into(),
+            idle_max,
+            last_active: Instant::now(),
+            frame_began: None,
+            muted_until: None,
+            half_closed: None,
+        }
+    }
+
+    /// Serves the client until either side ends it.
+    pub async fn run(mut self) {
+        let Err(end) = self.serve().await;
+        let (id, peer, listener) = (self.id.0, self.peer, &*self.door.listener.name);
+        // Whatever came from the client is written with its control characters escaped.
+        match end {
+            End::ByClient | End::Shutdown | End::ByAnswer => debug!(id, %peer, listener, reason = %end, "disconnected"),
+            End::Io(error) => debug!(id, %peer, listener, %error, "disconnected"),
+            End::Idle | End::SlowSender => info!(id, %peer, listener, reason = %end, "disconnected"),
+            End::Refused(_) | End::Undecodable(_) => {
+                let reason = end.to_string();
+                warn!(id, %peer, listener, client_id = ?self.client_id, ?reason, "disconnected");
+            }
+        }
+    }
+
+    async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
+        let mut timer = Box::pin(tokio::time::sleep_until(self.next_deadline()));
+        let shutdown = self.door.shutdown.clone();
+        loop {
+            self.start_requests().await?;
+            if self.pipeline.is_ready() {
+                self.write().await?;
+                continue;
+            }
+            if let Some(since) = self.half_closed
+                && (self.pipeline.is_empty() || since.elapsed() > HALF_CLOSED_MAX)
+            {
+                return Err(End::ByClient);
+            }
+            arm(&mut timer, self.next_deadline());
+            let may_read = self.half_closed.is_none() && self.inbox.has_room();
+            tokio::select! {
+                biased;
+                () = self.pipeline.front(), if !self.pipeline.is_empty() => {}
+                read = self.inbox.read(&mut self.socket, &self.door.memory), if may_read => {
+                    if read? == 0 {
+                        self.half_closed = Some(Instant::now());
+                    } else if self.pipeline.is_empty() {
+                        self.last_active = Instant::now();
+                    }
+                }
+                () = timer.as_mut() => self.on_deadline()?,
+                () = shutdown.cancelled() => return Err(End::Shutdown),
+            }
+        }
+    }
+
+    /// Starts every request that is here and may be started.
+    async fn start_requests(&mut self) -> Result<(), End> {
+        while self.muted_until.is_none() {
+            if self.next.is_none() {
+                let table = &self.door.table;
+                self.next = self.inbox.next_frame(|key| table.serves(key))?;
+            }
+            self.frame_began = match (&self.next, self.inbox.is_empty()) {
+                (None, false) => self.frame_began.or_else(|| Some(Instant::now())),
+                _ => None,
+            };
+            let Some(frame) = &self.next else { return Ok(()) };
+            if !self.pipeline.admits(frame.api_key() == PRODUCE, PRODUCES_IN_FLIGHT_MAX) {
+                return Ok(());
+            }
+            if let Some(frame) = self.next.take() {
+                self.start(frame).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes a request and runs the part of it that must keep its place.
+    async fn start(&mut self, frame: Frame) -> Result<(), End> {
+        let (api_key, reserved) = (frame.api_key(), frame.reserved);
+        let request = match request::decode(frame.bytes) {
+            Ok(request) => request,
+            Err(DecodeError::UnsupportedVersion { api_key: API_VERSIONS, version, correlation_id, client_id }) => {
+                let client_id = client_id.unwrap_or_default();
+                let cx = self.context(API_VERSIONS, version, correlation_id, &client_id, 0);
+                self.pipeline.push(self.door.api.api_versions.unsupported(&cx), false, reserved);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Request { header, version, body, size, .. } = request;
+        if !self.door.table.serves_version(api_key, version) {
+            let client_id = header.client_id;
+            return Err(DecodeError::UnsupportedVersion {
+                api_key,
+                version,
+                correlation_id: header.correlation_id,
+                client_id,
+            }
+            .into());
+        }
+        let client_id = header.client_id.unwrap_or_default();
+        let cx = self.context(api_key, version, header.correlation_id, &client_id, size);
+        let api = Arc::clone(&self.door.api);
+        let reply = guarded(Box::pin(api.dispatch(&cx, body))).await;
+        self.pipeline.push(reply, api_key == PRODUCE, reserved);
+        Ok(())
+    }
+
+    fn context(
+        &mut self,
+        api_key: i16,
+        version: i16,
+        correlation_id: i32,
+        client_id: &str,
+        request_size: usize,
+    ) -> RequestContext {
+        if *self.client_id != *client_id {
+            self.client_id = client_id.into();
+        }
+        RequestContext {
+            api_key,
+            version,
+            correlation_id,
+            client_id: Arc::clone(&self.client_id),
+            connection: self.id,
+            listener: Arc::clone(&self.door.listener),
+            peer: self.peer,
+            principal: Principal::anonymous(),
+            received: std::time::Instant::now(),
+            request_size,
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), End> {
+        let written = self.pipeline.write_ready(&mut self.socket, self.idle_max).await?;
+        self.last_active = Instant::now();
+        match written {
+            Written::Close => Err(End::ByAnswer),
+            Written::Mute(time) => {
+                if !time.is_zero() {
+                    self.muted_until = Some(self.last_active + time);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// When something must be looked at again without the client's doing.
+    fn next_deadline(&self) -> Instant {
+        let mut deadline = self.last_active + self.idle_max;
+        if let Some(began) = self.frame_began {
+            deadline = deadline.min(began + self.inbox.patience());
+        }
+        if let Some(muted) = self.muted_until {
+            deadline = deadline.min(muted);
+        }
+        if let Some(since) = self.half_closed {
+            deadline = deadline.min(since + HALF_CLOSED_MAX);
+        }
+        if !self.pipeline.is_empty() && self.muted_until.is_none() && self.half_closed.is_none() {
+            // A request in work keeps the connection, however long it takes.
+            deadline = deadline.max(Instant::now() + self.idle_max);
+        }
+        deadline
+    }
+
+    fn on_deadline(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        if self.muted_until.is_some_and(|muted| now >= muted) {
+            self.muted_until = None;
+            return Ok(());
+        }
+        if self.frame_began.is_some_and(|began| now >= began + self.inbox.patience()) && self.pipeline.is_empty() {
+            return Err(End::SlowSender);
+        }
+        if self.pipeline.is_empty() && now >= self.last_active + self.idle_max {
+            return Err(End::Idle);
+        }
+        Ok(())
+    }
+}
+
+/// Moves the timer only when it would fire too late or has fired: most deadlines only move away.
+fn arm(timer: &mut std::pin::Pin<Box<Sleep>>, deadline: Instant) {
+    if timer.is_elapsed() || deadline < timer.deadline() {
+        timer.as_mut().reset(deadline);
+    }
+}
+
+/// A request that panics costs its connection, not the broker.
+async fn guarded(mut future: BoxFuture<'_, Reply>) -> Reply {
+    std::future::poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll,
+        // The panic hook has said what happened.
+        Err(_) => Poll::Ready(Reply::Close),
+    })
+    .await
+}

@@ -1,0 +1,210 @@
+//! Frames coming in: nothing is allocated before its bytes are there or paid for.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use ottla_protocol::frame::{self, FRAME_BYTES_MIN, Prefix};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::limits::{FRAME_BYTES_ON_TRUST, FRAME_RATE_MIN, FRAME_RECEIVE_MAX, INBOX_BYTES};
+use super::memory::{RequestMemory, Reserved};
+
+/// A whole request frame, without its length prefix.
+#[derive(Debug)]
+pub struct Frame {
+    pub bytes: Bytes,
+    /// Memory set aside for a long frame, until the request is done.
+    pub reserved: Option<Reserved>,
+}
+
+impl Frame {
+    /// The API key, which every frame begins with.
+    pub fn api_key(&self) -> i16 {
+        match self.bytes.first_chunk::<2>() {
+            Some(key) => i16::from_be_bytes(*key),
+            None => -1,
+        }
+    }
+}
+
+/// Why a connection's bytes are read no further.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("{0:?} instead of Kafka's protocol")]
+    NotKafka(frame::Stranger),
+    #[error("a frame of {length} bytes where at most {limit} are allowed")]
+    TooLarge { length: usize, limit: usize },
+    #[error("a frame of {0} bytes is too short to be a request")]
+    TooShort(usize),
+    #[error("the API key {0} is not served here")]
+    NotServed(i16),
+}
+
+/// Collects frames from a socket.
+pub struct Inbox {
+    /// Bytes as they came; begins with a length prefix.
+    buffer: BytesMut,
+    /// A frame longer than the buffer, with its length.
+    long: Option<LongFrame>,
+    /// `socket.request.max.bytes`
+    frame_bytes_max: usize,
+}
+
+struct LongFrame {
+    bytes: BytesMut,
+    length: usize,
+    reserved: Option<Reserved>,
+}
+
+impl Inbox {
+    pub fn new(frame_bytes_max: usize) -> Self {
+        Self { buffer: BytesMut::new(), long: None, frame_bytes_max }
+    }
+
+    /// The next whole frame, if all of it is here. `is_served` judges the API key before a long frame is collected.
+    ///
+    /// # Errors
+    /// When what came in is no frame that will be read.
+    pub fn next_frame(&mut self, is_served: impl Fn(i16) -> bool) -> Result<Option<Frame>, Refused> {
+        if let Some(long) = &self.long {
+            if long.bytes.len() < long.length {
+                return Ok(None);
+            }
+            return Ok(self.long.take().map(|long| Frame { bytes: long.bytes.freeze(), reserved: long.reserved }));
+        }
+        let Some(prefix) = self.buffer.first_chunk::<4>() else { return Ok(None) };
+        let length = match frame::check(*prefix, self.frame_bytes_max) {
+            Prefix::Length(length) => length,
+            Prefix::TooLarge { length, limit } => return Err(Refused::TooLarge { length, limit }),
+            Prefix::NotKafka(stranger) => return Err(Refused::NotKafka(stranger)),
+        };
+        if length < FRAME_BYTES_MIN {
+            return Err(Refused::TooShort(length));
+        }
+        if let Some(key) = self.buffer.get(4..6) {
+            let key = i16::from_be_bytes([key[0], key[1]]);
+            if !is_served(key) {
+                return Err(Refused::NotServed(key));
+            }
+            let limit = frame::limit_for(key, self.frame_bytes_max);
+            if length > limit {
+                return Err(Refused::TooLarge { length, limit });
+            }
+        }
+        if self.buffer.len() >= 4 + length {
+            let mut bytes = self.buffer.split_to(4 + length);
+            let _ = bytes.split_to(4);
+            return Ok(Some(Frame { bytes: bytes.freeze(), reserved: None }));
+        }
+        if 4 + length > INBOX_BYTES && self.buffer.len() > 6 {
+            let mut bytes = BytesMut::with_capacity(length.min(FRAME_BYTES_ON_TRUST));
+            bytes.extend_from_slice(&self.buffer[4..]);
+            self.buffer = BytesMut::new();
+            self.long = Some(LongFrame { bytes, length, reserved: None });
+        }
+        Ok(None)
+    }
+
+    /// Reads once. Nothing is lost when the future is dropped. Returns 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub async fn read<S: AsyncRead + Unpin>(
+        &mut self,
+        socket: &mut S,
+        memory: &RequestMemory,
+    ) -> std::io::Result<usize> {
+        let Some(long) = &mut self.long else {
+            if self.buffer.capacity() - self.buffer.len() < INBOX_BYTES / 4 {
+                self.buffer.reserve(INBOX_BYTES);
+            }
+            return socket.read_buf(&mut self.buffer).await;
+        };
+        if long.bytes.len() == long.bytes.capacity() {
+            if long.reserved.is_none() {
+                long.reserved = memory.reserve(long.length).await;
+            }
+            let mut whole = BytesMut::with_capacity(long.length);
+            whole.extend_from_slice(&long.bytes);
+            long.bytes = whole;
+        }
+        // The buffer may hold more than was asked for; the next frame's bytes are not for it.
+        let room = (long.length - long.bytes.len()) as u64;
+        (&mut *socket).take(room).read_buf(&mut long.bytes).await
+    }
+
+    /// True while there is room to read ahead of a request that is being handled.
+    pub fn has_room(&self) -> bool {
+        self.long.as_ref().map_or(self.buffer.len() < INBOX_BYTES, |long| long.bytes.len() < long.length)
+    }
+
+    /// True when nothing came in that was not handed out.
+    pub fn is_empty(&self) -> bool {
+        self.long.is_none() && self.buffer.is_empty()
+    }
+
+    /// How long the frame that has begun may take in all.
+    pub fn patience(&self) -> Duration {
+        let length = self.long.as_ref().map_or(0, |long| long.length as u64);
+        FRAME_RECEIVE_MAX + Duration::from_secs(length / FRAME_RATE_MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn frame(api_key: i16, length: usize) -> Vec<u8> {
+        let mut bytes = u32::try_from(length).unwrap().to_be_bytes().to_vec();
+        bytes.extend_from_slice(&api_key.to_be_bytes());
+        bytes.resize(4 + length, 7);
+        bytes
+    }
+
+    async fn feed(inbox: &mut Inbox, bytes: &[u8]) -> Result<Vec<Frame>, Refused> {
+        let memory = RequestMemory::new(1 << 20);
+        let (mut socket, mut frames) = (bytes, Vec::new());
+        loop {
+            while let Some(frame) = inbox.next_frame(|_| true)? {
+                frames.push(frame);
+            }
+            if inbox.read(&mut socket, &memory).await.unwrap() == 0 {
+                return Ok(frames);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_of_all_lengths_come_whole() {
+        let mut inbox = Inbox::new(1 << 20);
+        let lengths = [8, 100, INBOX_BYTES - 4, INBOX_BYTES, 70_000, 300_000, 9];
+        let bytes: Vec<u8> = lengths.iter().flat_map(|length| frame(0, *length)).collect();
+        let frames = feed(&mut inbox, &bytes).await.unwrap();
+        assert_eq!(frames.iter().map(|frame| frame.bytes.len()).collect::<Vec<_>>(), lengths);
+        assert!(frames.iter().all(|frame| frame.api_key() == 0));
+        assert!(frames[5].reserved.is_some(), "a long frame holds memory");
+        assert!(inbox.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_request_is_refused_from_its_first_bytes() {
+        let refusal = |bytes: Vec<u8>| async move { feed(&mut Inbox::new(100_000), &bytes).await.unwrap_err() };
+        assert!(matches!(refusal(b"GET / HTTP/1.1\r\n".to_vec()).await, Refused::NotKafka(_)));
+        assert!(matches!(refusal(vec![0x16, 3, 1, 2, 0, 1]).await, Refused::NotKafka(_)));
+        assert!(matches!(refusal(vec![0, 0, 0, 3]).await, Refused::TooShort(3)));
+        assert!(matches!(refusal(100_001_u32.to_be_bytes().to_vec()).await, Refused::TooLarge { .. }));
+        let mut inbox = Inbox::new(100_000);
+        inbox.buffer.extend_from_slice(&frame(77, 8));
+        assert_eq!(inbox.next_frame(|key| key != 77).unwrap_err(), Refused::NotServed(77));
+    }
+
+    #[tokio::test]
+    async fn control_requests_are_shorter_than_produce_requests() {
+        let length = frame::CONTROL_BYTES_MAX + 1;
+        let mut inbox = Inbox::new(100 << 20);
+        inbox.buffer.extend_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
+        inbox.buffer.extend_from_slice(&3_i16.to_be_bytes());
+        assert!(matches!(inbox.next_frame(|_| true).unwrap_err(), Refused::TooLarge { .. }));
+    }
+}

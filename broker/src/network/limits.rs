@@ -1,0 +1,39 @@
+//! Every bound of the network in one place.
+
+use std::time::Duration;
+
+/// Produce requests of one connection that may wait for their replicas at a time.
+pub const PRODUCES_IN_FLIGHT_MAX: usize = 64;
+
+/// Answers that may wait to be written with one system call.
+pub const ANSWERS_QUEUED_MAX: usize = 64;
+
+/// Bytes of a connection's standing read buffer; a longer frame gets a buffer of its own.
+pub const INBOX_BYTES: usize = 16 * 1024;
+
+/// Bytes of a long frame that must have come in before memory for all of it is set aside.
+pub const FRAME_BYTES_ON_TRUST: usize = 64 * 1024;
+
+/// Memory for long requests in all connections together, unless `queued.max.request.bytes` says otherwise.
+pub const REQUEST_MEMORY_BYTES: usize = 512 * 1024 * 1024;
+
+/// Slices handed to one `writev`.
+pub const SLICES_PER_WRITE_MAX: usize = 64;
+
+/// Bytes of lent records that are read into memory at a time.
+pub const RECORDS_PER_READ_BYTES: usize = 512 * 1024;
+
+/// A frame that was begun must be complete after this long ...
+pub const FRAME_RECEIVE_MAX: Duration = Duration::from_secs(30);
+
+/// ... plus the time its bytes take at this rate (bytes per second).
+pub const FRAME_RATE_MIN: u64 = 128 * 1024;
+
+/// How long answers that are on their way are waited for when the client has closed its side.
+pub const HALF_CLOSED_MAX: Duration = Duration::from_secs(5);
+
+/// File descriptors that are left for files when connections are counted against the process limit.
+pub const DESCRIPTORS_FOR_FILES_MIN: usize = 256;
+
+/// Connections waiting to be accepted, unless `socket.listen.backlog.size` is given.
+pub const BACKLOG: u32 = 1024;
