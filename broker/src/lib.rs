@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod coordinators;
+pub mod features;
 pub mod metadata_cache;
 pub mod network;
 pub mod node;

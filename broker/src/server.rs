@@ -1,34 +1,70 @@
 //! Builds the house bottom-up and takes it down top-down.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use ottla_metadata::Endpoint;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
 
-use crate::api::{Api, House};
-use crate::config::{ListenerSettings, Settings};
-use crate::node::{Node, StartError};
+use crate::api::{Api, ApiTable, House, ListenerInfo};
+use crate::config::{Effective, ListenerSettings, Settings};
+use crate::network::{self, Admission, BoundListener, Door, RequestMemory, limits};
+use crate::node::{self, Node};
+use crate::telemetry::Loggers;
+
+/// How long connections may take to end by themselves.
+const CONNECTIONS_END_MAX: Duration = Duration::from_millis(300);
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Bind(#[from] std::io::Error),
+    #[error(transparent)]
+    Node(#[from] node::StartError),
+}
 
 /// A running broker.
 pub struct Server {
     pub house: House,
     pub api: Arc<Api>,
+    listeners: Vec<ListenerInfo>,
     node: Node,
+    /// Tells listeners and connections to end.
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
 }
 
 impl Server {
-    /// Starts everything in the order in which one part needs the other.
+    /// Starts everything in the order in which one part needs the other: addresses, then data, controller and partitions
+    /// (`Node`), then coordinators, and last the doors.
     ///
     /// # Errors
-    /// When the data cannot be used, or the broker is refused by the cluster.
-    pub async fn start(settings: Arc<Settings>) -> Result<Self, StartError> {
-        // Listeners are to be bound first: what is advertised for port 0 is known only then.
-        let of = |is_controller: bool| {
-            settings.listeners.iter().filter(move |listener| listener.is_controller == is_controller).map(endpoint)
+    /// When an address or a data directory is taken, or the data cannot be used.
+    pub async fn start(settings: Arc<Settings>, loggers: Loggers) -> Result<Self, StartError> {
+        let mut bound = Vec::with_capacity(settings.listeners.len());
+        for listener in &settings.listeners {
+            bound.push(network::bind(listener, &settings).await?);
+        }
+        let listeners: Vec<ListenerInfo> = bound.iter().map(advertise).collect();
+        let endpoints = |of_controller: bool| -> Vec<Endpoint> {
+            let all = listeners.iter().zip(&bound);
+            all.filter(|(info, bound)| {
+                if of_controller { info.is_controller } else { bound.settings.is_advertised }
+            })
+            .map(|(info, _)| endpoint(info))
+            .collect()
         };
-        let (broker, controller) = (of(false).collect(), of(true).collect());
-        let node = Node::start(Arc::clone(&settings), broker, controller).await?;
+        let node = Node::start(Arc::clone(&settings), endpoints(false), endpoints(true)).await?;
+        let config = Effective::new(Arc::clone(&settings), node.metadata.clone());
         let house = House {
-            settings,
+            settings: Arc::clone(&settings),
+            effective: config.clone(),
+            loggers,
             metadata: node.metadata.clone(),
             cluster_id: Arc::clone(&node.cluster_id),
             controller: node.controller.clone(),
@@ -38,22 +74,93 @@ impl Server {
             transaction_gate: None,
         };
         let api = Arc::new(Api::new(&house));
-        Ok(Self { house, api, node })
+        info!(broker = settings.node_id.0, "the broker is unfenced. Transitioning from RECOVERY to RUNNING");
+
+        let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let memory = RequestMemory::new(match settings.usize("queued.max.request.bytes") {
+            0 => limits::REQUEST_MEMORY_BYTES.max(settings.usize("socket.request.max.bytes")),
+            bytes => bytes,
+        });
+        let (admission, ids) = (Admission::new(config.clone()), Arc::new(AtomicU64::new(1)));
+        let (of_broker, of_controller) = (Arc::new(ApiTable::of_broker()), Arc::new(ApiTable::of_controller()));
+        for (bound, info) in bound.into_iter().zip(&listeners) {
+            let door = Door {
+                api: Arc::clone(&api),
+                table: Arc::clone(if info.is_controller { &of_controller } else { &of_broker }),
+                listener: Arc::new(info.clone()),
+                memory: memory.clone(),
+                config: config.clone(),
+                shutdown: shutdown.clone(),
+            };
+            bound.open(&door, &admission, &ids, &tasks);
+        }
+        let server = Self { house, api, listeners, node, shutdown, tasks };
+        server.greet();
+        Ok(server)
     }
 
-    /// Ends in the opposite order: listeners, coordinators, replicas, registration, controller, log directories.
+    /// Where clients reach this broker: `host:port` of each advertised listener.
+    pub fn bootstrap_servers(&self) -> Vec<String> {
+        let public = self.listeners.iter().filter(|listener| !listener.is_controller);
+        public.map(|listener| format!("{}:{}", listener.advertised_host, listener.advertised_port)).collect()
+    }
+
+    fn greet(&self) {
+        let settings = &self.house.settings;
+        for listener in &self.listeners {
+            let (name, host, port) = (&listener.name, &listener.advertised_host, listener.advertised_port);
+            info!(listener = &**name, address = format!("{host}:{port}"), "listening");
+        }
+        let folders: Vec<String> =
+            settings.log_dirs.iter().map(|folder| absolute(folder).display().to_string()).collect();
+        info!(
+            "Kafka Server started. Ottla {} (node {}, cluster {}): bootstrap.servers={}, data in {}",
+            env!("CARGO_PKG_VERSION"),
+            settings.node_id,
+            self.house.cluster_id,
+            self.bootstrap_servers().join(","),
+            folders.join(", ")
+        );
+    }
+
+    /// Ends in the opposite order: listeners and connections, coordinators, then the node.
     pub async fn shutdown(self) {
-        let Self { house, api, node } = self;
-        drop((house, api));
-        node.shutdown().await;
+        self.shutdown.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(CONNECTIONS_END_MAX, self.tasks.wait()).await.is_err() {
+            info!(count = self.tasks.len(), "connections that did not end by themselves are cut off");
+        }
+        self.node.shutdown().await;
     }
 }
 
-fn endpoint(listener: &ListenerSettings) -> Endpoint {
-    Endpoint {
-        name: listener.name.as_str().into(),
-        host: listener.advertised_host.as_str().into(),
-        port: listener.advertised_port,
-        security_protocol: 0,
+/// What clients are told of a listener.
+fn advertise(bound: &BoundListener) -> ListenerInfo {
+    let ListenerSettings { name, advertised_host, advertised_port, is_controller, .. } = &bound.settings;
+    ListenerInfo {
+        name: name.as_str().into(),
+        advertised_host: if advertised_host.is_empty() { host_name() } else { advertised_host.as_str().into() },
+        advertised_port: if *advertised_port == 0 { bound.port() } else { *advertised_port },
+        is_controller: *is_controller,
     }
+}
+
+fn endpoint(info: &ListenerInfo) -> Endpoint {
+    const PLAINTEXT: i16 = 0;
+    Endpoint {
+        name: Arc::clone(&info.name),
+        host: Arc::clone(&info.advertised_host),
+        port: info.advertised_port,
+        security_protocol: PLAINTEXT,
+    }
+}
+
+/// This machine's name, for listeners that name no host.
+fn host_name() -> Arc<str> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".into() } else { name.into() }
+}
+
+fn absolute(folder: &Path) -> std::path::PathBuf {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf())
 }

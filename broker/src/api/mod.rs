@@ -13,7 +13,6 @@ mod cluster;
 mod configs;
 mod consumer_group;
 mod context;
-mod table;
 mod credentials;
 mod delegation_tokens;
 mod delete_records;
@@ -35,6 +34,7 @@ mod sasl;
 mod share_fetch;
 mod share_group;
 mod share_state;
+mod table;
 mod telemetry;
 mod topic_names;
 mod topics;
@@ -51,8 +51,8 @@ use ottla_storage::LogDirs;
 
 pub use context::{BoxFuture, Chunk, ConnectionId, ListenerInfo, Records, Reply, RequestContext, Response};
 pub use ottla_protocol::request::RequestBody;
-pub use table::ApiTable;
 pub use ottla_protocol::versions::ApiSpec;
+pub use table::ApiTable;
 
 use self::transaction_gate::TransactionGate;
 use crate::config::Settings;

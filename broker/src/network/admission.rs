@@ -41,7 +41,8 @@ impl Admission {
     pub fn new(config: Effective) -> Self {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         let descriptors = usize::try_from(limit).unwrap_or(usize::MAX);
-        let descriptors_max = (descriptors - descriptors / 4).min(descriptors.saturating_sub(DESCRIPTORS_FOR_FILES_MIN));
+        let descriptors_max =
+            (descriptors - descriptors / 4).min(descriptors.saturating_sub(DESCRIPTORS_FOR_FILES_MIN));
         let shared =
             Shared { config, counts: Mutex::default(), freed: Notify::new(), descriptors_max: descriptors_max.max(16) };
         Self { shared: Arc::new(shared) }
@@ -83,10 +84,11 @@ impl Admission {
     /// `max.connections.per.ip`, or what `max.connections.per.ip.overrides` (`address:limit,...`) says.
     fn limit_for(&self, address: IpAddr) -> usize {
         let overrides = self.shared.config.text("max.connections.per.ip.overrides").unwrap_or_default();
-        let special = overrides.split(',').filter_map(|entry| entry.trim().rsplit_once(':')).find_map(|(host, limit)| {
-            (host.trim_matches(['[', ']']).parse::<IpAddr>().ok()?.to_canonical() == address)
-                .then(|| limit.trim().parse().ok())?
-        });
+        let special =
+            overrides.split(',').filter_map(|entry| entry.trim().rsplit_once(':')).find_map(|(host, limit)| {
+                (host.trim_matches(['[', ']']).parse::<IpAddr>().ok()?.to_canonical() == address)
+                    .then(|| limit.trim().parse().ok())?
+            });
         special.unwrap_or_else(|| usize::try_from(self.shared.config.i64("max.connections.per.ip")).unwrap_or(0))
     }
 }

@@ -37,3 +37,9 @@ pub const DESCRIPTORS_FOR_FILES_MIN: usize = 256;
 
 /// Connections waiting to be accepted, unless `socket.listen.backlog.size` is given.
 pub const BACKLOG: u32 = 1024;
+
+/// Read buffers kept for the next answer when nobody uses them.
+pub const SPARE_BUFFERS_MAX: usize = 4;
+
+/// Records shorter than this are read into memory of just their length.
+pub const SMALL_RECORDS_BYTES: usize = 16 * 1024;

@@ -15,6 +15,7 @@ pub mod limits;
 mod listener;
 mod memory;
 mod pipeline;
+mod records;
 
 pub use admission::Admission;
 pub use connection::{Connection, Door};

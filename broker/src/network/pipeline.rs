@@ -9,10 +9,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use ottla_storage::FileRecords;
 use tokio::io::AsyncWrite;
 
 use super::limits::{ANSWERS_QUEUED_MAX, RECORDS_PER_READ_BYTES, SLICES_PER_WRITE_MAX};
 use super::memory::Reserved;
+use super::records::{Loaned, read};
 use crate::api::{BoxFuture, Chunk, Reply, Response};
 
 /// An answer in its place in the queue.
@@ -34,8 +36,30 @@ enum Answer {
 pub struct Pipeline {
     slots: VecDeque<Slot>,
     /// What goes out with the next write.
-    out: VecDeque<Bytes>,
+    out: VecDeque<Piece>,
     out_bytes: usize,
+}
+
+/// Bytes that are lined up for the socket.
+enum Piece {
+    Encoded(Bytes),
+    Records(Loaned),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Encoded(bytes) => bytes,
+            Self::Records(loaned) => loaned.bytes(),
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Self::Encoded(bytes) => bytes.advance(count),
+            Self::Records(loaned) => loaned.advance(count),
+        }
+    }
 }
 
 /// What became of writing.
@@ -73,8 +97,10 @@ impl Pipeline {
         match self.slots.back() {
             None => true,
             Some(slot) => match slot.answer {
-                Answer::Ready(_) => self.slots.iter().all(|slot| matches!(slot.answer, Answer::Ready(_)))
-                    || (is_produce && slot.is_produce && self.slots.len() < produces_max),
+                Answer::Ready(_) => {
+                    self.slots.iter().all(|slot| matches!(slot.answer, Answer::Ready(_)))
+                        || (is_produce && slot.is_produce && self.slots.len() < produces_max)
+                }
                 Answer::Waiting(_) => is_produce && slot.is_produce && self.slots.len() < produces_max,
                 Answer::Close => false,
             },
@@ -139,20 +165,41 @@ impl Pipeline {
     ) -> io::Result<()> {
         for chunk in response.chunks {
             match chunk {
-                Chunk::Bytes(bytes) => self.line_up(bytes),
-                Chunk::Records(records) => self.line_up(records),
-            }
-            if self.out.len() >= SLICES_PER_WRITE_MAX || self.out_bytes >= RECORDS_PER_READ_BYTES {
-                self.write_out(socket, stall_max).await?;
+                Chunk::Bytes(bytes) => {
+                    self.line_up(Piece::Encoded(bytes));
+                    if self.out.len() >= SLICES_PER_WRITE_MAX {
+                        self.write_out(socket, stall_max).await?;
+                    }
+                }
+                Chunk::Records(records) => self.gather_records(&records, socket, stall_max).await?,
             }
         }
         Ok(())
     }
 
-    fn line_up(&mut self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            self.out_bytes += bytes.len();
-            self.out.push_back(bytes);
+    /// Lent records are read piece by piece, so that a slow client holds little memory.
+    async fn gather_records<S: AsyncWrite + Unpin>(
+        &mut self,
+        records: &FileRecords,
+        socket: &mut S,
+        stall_max: Duration,
+    ) -> io::Result<()> {
+        let mut start = 0;
+        while start < records.len() {
+            if self.out_bytes >= RECORDS_PER_READ_BYTES || self.out.len() >= SLICES_PER_WRITE_MAX {
+                self.write_out(socket, stall_max).await?;
+            }
+            let many = (records.len() - start).min(RECORDS_PER_READ_BYTES);
+            self.line_up(Piece::Records(read(records, start, many).await?));
+            start += many;
+        }
+        Ok(())
+    }
+
+    fn line_up(&mut self, piece: Piece) {
+        if !piece.bytes().is_empty() {
+            self.out_bytes += piece.bytes().len();
+            self.out.push_back(piece);
         }
     }
 
@@ -176,8 +223,8 @@ impl Pipeline {
     fn poll_write<S: AsyncWrite + Unpin>(&mut self, socket: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE_MAX];
         let count = self.out.len().min(SLICES_PER_WRITE_MAX);
-        for (slice, bytes) in slices.iter_mut().zip(&self.out) {
-            *slice = IoSlice::new(bytes);
+        for (slice, piece) in slices.iter_mut().zip(&self.out) {
+            *slice = IoSlice::new(piece.bytes());
         }
         let written = match Pin::new(socket).poll_write_vectored(cx, &slices[..count]) {
             Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -188,11 +235,12 @@ impl Pipeline {
         let mut rest = written;
         while rest > 0 {
             let Some(front) = self.out.front_mut() else { break };
-            if rest < front.len() {
+            let length = front.bytes().len();
+            if rest < length {
                 front.advance(rest);
                 break;
             }
-            rest -= front.len();
+            rest -= length;
             self.out.pop_front();
         }
         Poll::Ready(Ok(()))
@@ -274,10 +322,7 @@ mod tests {
         let Reply::Now(mut response) = now("x") else { return };
         response.throttle_ms = 25;
         pipeline.push(Reply::Now(response), false, None);
-        assert_eq!(
-            pipeline.write_ready(&mut here, STALL).await.unwrap(),
-            Written::Mute(Duration::from_millis(25))
-        );
+        assert_eq!(pipeline.write_ready(&mut here, STALL).await.unwrap(), Written::Mute(Duration::from_millis(25)));
         pipeline.push(Reply::Close, false, None);
         assert_eq!(pipeline.write_ready(&mut here, STALL).await.unwrap(), Written::Close);
     }

@@ -1,1 +1,5 @@
-//! Logs and metrics.
+//! What the broker says of itself.
+
+mod logging;
+
+pub use logging::{LEVELS, LogFormat, Loggers, start_logging};
