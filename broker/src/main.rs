@@ -43,8 +43,8 @@ fn run(start: &Start, loggers: Loggers) -> Result<(), Box<dyn std::error::Error>
         error!(?text, "a part of the broker panicked");
     }));
     let folder = std::env::current_dir()?;
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let given = sources::gather(start.file.as_deref(), &folder, environment, &start.overrides)?;
     let settings = Arc::new(Settings::new(given)?);
     raise_descriptor_limit();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_controller::{Controller, ControllerDefaults, ControllerOptions, NoTransport, VoterInfo};
-use ottla_metadata::{Endpoint, FeatureRange, MetadataImage};
+use ottla_metadata::{Endpoint, MetadataImage};
 use ottla_protocol::ids::encode_uuid;
 use ottla_storage::disk::RealDisk;
 use ottla_storage::{LogConfig, LogDirs, LogDirsOptions};
@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::config::{Effective, Settings, log_config};
+use crate::features;
 use crate::metadata_cache::MetadataCache;
 use crate::publisher::Publisher;
 use crate::registration::{Identity, Registration, RegistrationError};
@@ -27,16 +28,6 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Segments whose files stay open besides those being read; each holds a log and two index files.
 const OPEN_FILES_MAX: usize = 4096;
-
-/// Features with the levels that this build can run, and the level that a new cluster begins with. A level belongs here
-/// only once everything it promises is built.
-const FEATURES: &[(&str, i16, i16, i16)] = &[
-    ("eligible.leader.replicas.version", 0, 1, 1),
-    ("group.version", 0, 0, 0),
-    ("kraft.version", 0, 1, 0),
-    ("metadata.version", 7, 30, 30),
-    ("transaction.version", 0, 0, 0),
-];
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +97,7 @@ impl Node {
             broker: settings.node_id,
             cluster_id: Arc::clone(&cluster_id),
             listeners,
-            features: features(),
+            features: features::supported(),
             rack: settings.text("broker.rack").map(Arc::from),
             log_dirs: dirs.iter().filter(|dir| dir.online).map(|dir| dir.id).collect(),
             previous_broker_epoch: -1,
@@ -139,12 +130,6 @@ impl Node {
             tracing::error!(%error, "log directories were not closed cleanly");
         }
     }
-}
-
-/// The features of this build.
-pub fn features() -> Vec<FeatureRange> {
-    let ranges = FEATURES.iter().filter(|(_, _, max, _)| *max > 0);
-    ranges.map(|&(name, min, max, _)| FeatureRange { name: name.into(), min, max }).collect()
 }
 
 async fn open_log_dirs(settings: &Arc<Settings>, cluster_id: &str) -> Result<Arc<LogDirs>, StartError> {
@@ -182,12 +167,8 @@ async fn start_controller(
         delete_topic_enable: settings.bool("delete.topic.enable"),
         broker_session_timeout_ms: settings.i64("broker.session.timeout.ms"),
         static_configs: Arc::new(settings.explicit.clone()),
-        supported_features: features(),
-        bootstrap_features: FEATURES
-            .iter()
-            .filter(|(_, _, _, level)| *level > 0)
-            .map(|&(name, _, _, level)| (Arc::from(name), level))
-            .collect(),
+        supported_features: features::supported(),
+        bootstrap_features: features::of_new_cluster(),
     };
     let options = ControllerOptions {
         node_id: settings.node_id,

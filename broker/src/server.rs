@@ -53,11 +53,9 @@ impl Server {
         let listeners: Vec<ListenerInfo> = bound.iter().map(advertise).collect();
         let endpoints = |of_controller: bool| -> Vec<Endpoint> {
             let all = listeners.iter().zip(&bound);
-            all.filter(|(info, bound)| {
-                if of_controller { info.is_controller } else { bound.settings.is_advertised }
-            })
-            .map(|(info, _)| endpoint(info))
-            .collect()
+            all.filter(|(info, bound)| if of_controller { info.is_controller } else { bound.settings.is_advertised })
+                .map(|(info, _)| endpoint(info))
+                .collect()
         };
         let node = Node::start(Arc::clone(&settings), endpoints(false), endpoints(true)).await?;
         let config = Effective::new(Arc::clone(&settings), node.metadata.clone());

@@ -55,15 +55,18 @@ pub use ottla_protocol::versions::ApiSpec;
 pub use table::ApiTable;
 
 use self::transaction_gate::TransactionGate;
-use crate::config::Settings;
+use crate::config::{Effective, Settings};
 use crate::metadata_cache::MetadataCache;
 use crate::publisher::Publisher;
 use crate::replica::Partitions;
+use crate::telemetry::Loggers;
 
 /// What the house offers its handlers. A handler takes from it the three to five things it needs and keeps clones of those.
 #[derive(Clone)]
 pub struct House {
     pub settings: Arc<Settings>,
+    pub effective: Effective,
+    pub loggers: Loggers,
     pub metadata: MetadataCache,
     pub cluster_id: Arc<str>,
     pub controller: Controller,

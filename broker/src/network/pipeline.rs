@@ -1,7 +1,6 @@
 //! Answers going out: in the order of their requests, several with one system call.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
