@@ -200,18 +200,11 @@ impl ControllerState {
         Ok((key.into(), value.map(Into::into)))
     }
 
-    /// What is appended to: the value set, or else the one that holds without it.
+    /// What is appended to: the value set, or else the default.
     fn current_list(&self, resource: &ConfigResource, key: &str) -> Vec<String> {
-        let set = self.image.configs.value(resource, key).map(|value| value.to_string());
-        let holds = set.or_else(|| match resource.kind {
-            ConfigKind::Topic => {
-                let effective = self.effective_topic_configs(&BTreeMap::new());
-                effective.into_iter().find(|config| config.name == key).and_then(|config| config.value)
-            }
-            _ => None,
-        });
-        let holds = holds.unwrap_or_default();
-        holds.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+        let set = self.image.configs.value(resource, key).map(|value| &**value);
+        let holds = set.or_else(|| config_rules::default_value(resource.kind, key)).unwrap_or_default();
+        holds.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
     /// Whether the resource may take these changes, all together with what is set already.
@@ -252,7 +245,7 @@ impl ControllerState {
             }
         }
         check_resource_name(resource)?;
-        self.check_all(resource, &values).map_err(|message| invalid(&message))?;
+        self.check_all(resource, &values)?;
         if is_new { Ok(()) } else { self.check_exists(resource) }
     }
 
@@ -288,7 +281,6 @@ fn check_resource_name(resource: &ConfigResource) -> Result<(), ApiError> {
             Ok(_) => Ok(()),
         },
         ConfigKind::Group if resource.name.is_empty() => refuse("Default group resources are not allowed."),
-        ConfigKind::ClientMetrics if resource.name.is_empty() => refuse("Subscription name can't be empty"),
         _ => Ok(()),
     }
 }

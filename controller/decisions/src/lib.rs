@@ -8,7 +8,6 @@
 //!
 //! Invariant: nothing here opens a file or socket, reads a clock or draws a random number; requests never change the
 //! image, only replayed records do. Begin with [`ControllerState`]; each kind of decision has its own file.
-#![allow(clippy::todo)]
 
 mod acls;
 mod alter_partition;

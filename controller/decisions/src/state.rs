@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_metadata::{ConfigResource, FeatureRange, MetadataImage, MetadataRecord};
+use ottla_metadata::{FeatureRange, MetadataImage, MetadataRecord};
 use ottla_protocol::{BrokerId, Offset, Timestamp};
 use ottla_state_machine::StateMachine;
 use uuid::Uuid;
@@ -23,6 +23,8 @@ pub trait IdSource {
 /// What decisions need of the static configuration.
 #[derive(Debug, Clone)]
 pub struct ControllerDefaults {
+    /// This node: its own dynamic configs are part of what topics fall back to.
+    pub node_id: BrokerId,
     /// Registrations of another cluster's brokers are refused.
     pub cluster_id: Arc<str>,
     /// `num.partitions`
@@ -99,29 +101,16 @@ impl ControllerState {
         }
     }
 
-    /// The value a topic lives by: its own, the cluster's dynamic default, the properties file, or `default`.
-    pub(crate) fn topic_config(&self, topic: &str, key: &str, broker_key: &str, default: &str) -> String {
-        let configs = &self.image.configs;
-        if let Some(value) = configs.value(&ConfigResource::topic(topic), key) {
-            return value.to_string();
-        }
-        if let Some(value) = configs.value(&ConfigResource::cluster_default(), broker_key) {
-            return value.to_string();
-        }
-        self.defaults.static_configs.get(broker_key).cloned().unwrap_or_else(|| default.to_owned())
-    }
-
     /// `min.insync.replicas` of a topic, never more than its replication factor.
     pub(crate) fn effective_min_isr(&self, topic: &str) -> usize {
-        let configured = self.topic_config(topic, "min.insync.replicas", "min.insync.replicas", "1");
+        let configured = self.topic_config(topic, "min.insync.replicas");
         let configured = configured.trim().parse().unwrap_or(1);
         let first = self.image.topics.partition(topic, 0);
         first.map_or(configured, |partition| configured.min(partition.replicas.len()))
     }
 
     pub(crate) fn unclean_election_enabled(&self, topic: &str) -> bool {
-        let key = "unclean.leader.election.enable";
-        self.topic_config(topic, key, key, "false").trim().eq_ignore_ascii_case("true")
+        self.topic_config(topic, "unclean.leader.election.enable").trim().eq_ignore_ascii_case("true")
     }
 
     pub(crate) fn elr_enabled(&self) -> bool {

@@ -24,6 +24,7 @@ pub struct Node {
 pub fn defaults() -> ControllerDefaults {
     let features = [("metadata.version", 7, 30), ("group.version", 0, 1), ("transaction.version", 0, 2)];
     ControllerDefaults {
+        node_id: BrokerId(1),
         cluster_id: CLUSTER_ID.into(),
         num_partitions: 1,
         default_replication_factor: 1,
