@@ -161,6 +161,7 @@ async fn start_controller(
     endpoints: Vec<Endpoint>,
 ) -> Result<Controller, StartError> {
     let defaults = ControllerDefaults {
+        node_id: settings.node_id,
         cluster_id: Arc::clone(cluster_id),
         num_partitions: settings.i32("num.partitions"),
         default_replication_factor: i16::try_from(settings.i32("default.replication.factor")).unwrap_or(1),
