@@ -7,6 +7,9 @@
 //!
 //! Invariant: hard state changes by replay only, and replaying the log gives the state that was served.
 
+mod admin;
+mod classic;
+mod codec;
 mod config;
 mod consumer;
 mod explain;
@@ -15,6 +18,7 @@ mod records;
 mod request;
 mod shard;
 mod state;
+mod text;
 mod timers;
 
 pub use config::{GroupConfig, MigrationPolicy};

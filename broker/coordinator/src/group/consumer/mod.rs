@@ -4,6 +4,7 @@
 //!   group epoch  ──(target assignment computed)──►  assignment epoch  ──(member by member)──►  member epochs
 //! ```
 
+mod pending;
 mod state;
 
 pub(crate) use state::ConsumerGroup;

@@ -6,6 +6,13 @@
 //!                          └──────(abort marker)───► nothing
 //! ```
 
+mod commit;
+mod delete;
+mod expiry;
+mod fetch;
+
+pub(crate) use delete::delete_all;
+
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -15,14 +22,14 @@ use super::records::CommittedOffset;
 
 /// A committed offset and its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stored {
+pub(crate) struct StoredOffset {
     pub(crate) value: Arc<CommittedOffset>,
     /// Which record it was, counted from the first one replayed: a transaction's end must not bring back an offset that
     /// is older than what was committed without a transaction meanwhile.
     position: u64,
 }
 
-type ByPartition = OrdMap<TopicPartition, Stored>;
+type ByPartition = OrdMap<TopicPartition, StoredOffset>;
 
 /// All offsets of the shard.
 #[derive(Debug, Clone, Default)]
@@ -103,7 +110,7 @@ impl Offsets {
         value: &Arc<CommittedOffset>,
     ) {
         self.position += 1;
-        let stored = Stored { value: Arc::clone(value), position: self.position };
+        let stored = StoredOffset { value: Arc::clone(value), position: self.position };
         match producer {
             None => self.put(group, partition, stored),
             Some(producer) => {
@@ -118,7 +125,7 @@ impl Offsets {
         }
     }
 
-    fn put(&mut self, group: &Arc<str>, partition: &TopicPartition, stored: Stored) {
+    fn put(&mut self, group: &Arc<str>, partition: &TopicPartition, stored: StoredOffset) {
         let partitions = self.committed.entry(Arc::clone(group)).or_default();
         if partitions.insert(partition.clone(), stored).is_none() {
             self.len += 1;

@@ -1,0 +1,23 @@
+//! Classic groups: members join, one of them assigns, all of them sync.
+//!
+//! ```text
+//!   Empty ──join──► PreparingRebalance ──all joined, or time is up──► CompletingRebalance ──leader syncs──► Stable
+//!     ▲                    ▲   │ nobody left                                   │ a change                    │ a change
+//!     └────────────────────┼───┘                                              │                             │
+//!                          └──────────────────────────────────────────────────┴─────────────────────────────┘
+//! ```
+//!
+//! The log gets one record per finished generation (and for a replaced static member), before its sync answers leave.
+
+mod group;
+mod heartbeat;
+mod join;
+mod leave;
+mod rebalance;
+mod subscription;
+mod sync;
+
+pub(crate) use group::{ClassicState, LiveGroup};
+pub(crate) use join::Join;
+pub(crate) use rebalance::Cause;
+pub(crate) use sync::reply_sync_error;

@@ -1,0 +1,74 @@
+//! The part of the consumer embedded protocol that the coordinator reads: what a member subscribes to and owns.
+//!
+//! Version i16, topics, user data; v1 owned partitions; v2 generation; v3 rack.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use ottla_protocol::buf::Cursor;
+
+/// A member's metadata in a group of type "consumer".
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Subscription {
+    pub(crate) version: i16,
+    pub(crate) topics: Vec<Arc<str>>,
+    pub(crate) owned: BTreeMap<Arc<str>, BTreeSet<i32>>,
+    pub(crate) rack_id: Option<Arc<str>>,
+}
+
+/// `None` if the bytes are not a consumer subscription.
+pub(crate) fn parse_subscription(bytes: &Bytes) -> Option<Subscription> {
+    let mut cursor = Cursor::new(bytes);
+    let version = cursor.i16().ok()?;
+    let mut subscription = Subscription { version, ..Subscription::default() };
+    for _ in 0..count(&mut cursor)? {
+        subscription.topics.push(Arc::from(cursor.string().ok()??));
+    }
+    let user_data = cursor.i32().ok()?;
+    if user_data > 0 {
+        cursor.take(usize::try_from(user_data).ok()?).ok()?;
+    }
+    if version >= 1 {
+        for _ in 0..count(&mut cursor)? {
+            let topic: Arc<str> = Arc::from(cursor.string().ok()??);
+            let mut partitions = BTreeSet::new();
+            for _ in 0..count(&mut cursor)? {
+                partitions.insert(cursor.i32().ok()?);
+            }
+            subscription.owned.entry(topic).or_default().extend(partitions);
+        }
+    }
+    if version >= 2 {
+        cursor.i32().ok()?;
+    }
+    if version >= 3 {
+        subscription.rack_id = cursor.string().ok()?.map(Arc::from);
+    }
+    Some(subscription)
+}
+
+/// A count that the rest of the bytes can hold.
+fn count(cursor: &mut Cursor<'_>) -> Option<usize> {
+    let count = usize::try_from(cursor.i32().ok()?).ok()?;
+    (count <= cursor.remaining()).then_some(count)
+}
+
+/// The assignment that a classic member inside a consumer group is given, in the version of its subscription.
+pub(crate) fn write_assignment(version: i16, partitions: &BTreeMap<Arc<str>, Vec<i32>>) -> Bytes {
+    let length = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    let mut out = BytesMut::new();
+    out.put_i16(version.clamp(0, 3));
+    out.put_i32(length(partitions.len()));
+    for (topic, partitions) in partitions {
+        out.put_i16(i16::try_from(topic.len()).unwrap_or(i16::MAX));
+        out.put_slice(topic.as_bytes());
+        out.put_i32(length(partitions.len()));
+        for partition in partitions {
+            out.put_i32(*partition);
+        }
+    }
+    // No user data.
+    out.put_i32(-1);
+    out.freeze()
+}

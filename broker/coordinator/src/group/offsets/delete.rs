@@ -1,0 +1,124 @@
+//! OffsetDelete: v0, and what goes with a deleted topic or group.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ottla_protocol::messages as m;
+use ottla_protocol::{ErrorCode, Timestamp, TopicId, TopicPartition};
+
+use crate::group::classic::ClassicState;
+use crate::group::records::GroupRecord;
+use crate::group::request::GroupResponse;
+use crate::group::shard::{GroupShard, Out};
+use crate::group::state::{Group, GroupState};
+use crate::group::text::arc;
+use crate::shard::{Effect, Token};
+
+pub(crate) fn tombstone(group: &Arc<str>, partition: TopicPartition) -> GroupRecord {
+    GroupRecord::OffsetCommit { group: Arc::clone(group), partition, producer: None, value: None }
+}
+
+impl GroupShard {
+    pub(crate) fn offset_delete(
+        &mut self,
+        hard: &GroupState,
+        token: Token,
+        request: &m::OffsetDeleteRequest,
+        now: Timestamp,
+        out: &mut Out,
+    ) {
+        let id = arc(&request.group_id);
+        if let Err(error) = self.validate_offset_delete(hard, &id, now) {
+            let answer = m::OffsetDeleteResponse::default().with_error_code(error.code());
+            out.effects.push(Effect::Reply(token, GroupResponse::OffsetDelete(answer)));
+            return;
+        }
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for topic in &request.topics {
+            let name = arc(&topic.name);
+            let error = if self.is_subscribed(hard, &id, &name, now) {
+                ErrorCode::GroupSubscribedToTopic
+            } else {
+                ErrorCode::None
+            };
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for asked in &topic.partitions {
+                let partition = TopicPartition::new(Arc::clone(&name), asked.partition_index);
+                let exists =
+                    hard.offsets().get(&id, &partition).is_some() || hard.offsets().is_pending(&id, &partition);
+                if exists && !error.is_error() {
+                    out.records.push(tombstone(&id, partition));
+                }
+                partitions.push(
+                    m::offset_delete_response::OffsetDeleteResponsePartition::default()
+                        .with_partition_index(asked.partition_index)
+                        .with_error_code(error.code()),
+                );
+            }
+            topics.push(
+                m::offset_delete_response::OffsetDeleteResponseTopic::default()
+                    .with_name(topic.name.clone())
+                    .with_partitions(partitions),
+            );
+        }
+        let answer = m::OffsetDeleteResponse::default().with_topics(topics);
+        out.effects.push(Effect::Reply(token, GroupResponse::OffsetDelete(answer)));
+    }
+
+    /// Only groups whose subscriptions can be read may lose offsets while they have members.
+    fn validate_offset_delete(&mut self, hard: &GroupState, id: &Arc<str>, now: Timestamp) -> Result<(), ErrorCode> {
+        match hard.group(id) {
+            None => Err(ErrorCode::GroupIdNotFound),
+            Some(Group::Consumer(_)) => Ok(()),
+            Some(Group::Classic(_)) => {
+                let group = self.take_classic(hard, id, now);
+                let refused = group.state != ClassicState::Empty && !group.uses_consumer_protocol();
+                self.put_classic(group);
+                if refused { Err(ErrorCode::NonEmptyGroup) } else { Ok(()) }
+            }
+        }
+    }
+
+    pub(crate) fn is_subscribed(&mut self, hard: &GroupState, id: &Arc<str>, topic: &str, now: Timestamp) -> bool {
+        match hard.group(id) {
+            None => false,
+            Some(Group::Consumer(group)) => group.is_subscribed_to(topic),
+            Some(Group::Classic(_)) => {
+                let group = self.take_classic(hard, id, now);
+                let subscribed = group.is_subscribed_to(topic);
+                self.put_classic(group);
+                subscribed
+            }
+        }
+    }
+
+    /// Offsets of topics that are gone, pending ones included. A topic made again under the name keeps its own.
+    pub(crate) fn topics_deleted(
+        &self,
+        hard: &GroupState,
+        token: Token,
+        topics: &[(TopicId, Arc<str>)],
+        out: &mut Out,
+    ) {
+        let of_topic = |partition: &TopicPartition, stored: TopicId| {
+            topics.iter().any(|(id, name)| *name == partition.topic && (stored.is_zero() || stored == *id))
+        };
+        let mut gone: BTreeSet<(&Arc<str>, &TopicPartition)> = BTreeSet::new();
+        for group in hard.offsets().groups() {
+            let offsets = hard.offsets().of_group(group);
+            gone.extend(offsets.filter(|(p, offset)| of_topic(p, offset.topic_id)).map(|(p, _)| (group, p)));
+        }
+        let pending = hard.offsets().pending().filter(|(_, partition, offset)| of_topic(partition, offset.topic_id));
+        gone.extend(pending.map(|(group, partition, _)| (group, partition)));
+        out.records.extend(gone.into_iter().map(|(group, partition)| tombstone(group, partition.clone())));
+        out.effects.push(Effect::Reply(token, GroupResponse::TopicsDeleted));
+    }
+}
+
+/// Tombstones for everything that a group has committed, or may yet by an open transaction.
+pub(crate) fn delete_all(hard: &GroupState, group: &Arc<str>, out: &mut Out) {
+    let committed = hard.offsets().of_group(group).map(|(partition, _)| partition);
+    let pending = hard.offsets().pending_of_group(group);
+    let partitions: BTreeSet<&TopicPartition> = committed.chain(pending).collect();
+    out.records.extend(partitions.into_iter().map(|partition| tombstone(group, partition.clone())));
+}
