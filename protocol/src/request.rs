@@ -29,7 +29,7 @@ pub enum DecodeError {
     /// No such API, or one that Kafka 4 removed.
     #[error("API key {api_key} is unknown")]
     UnknownApi { api_key: i16, version: i16 },
-    /// Counts, lengths or strings do not fit the schema or the frame, or bytes are left over.
+    /// Counts, lengths or strings do not fit the schema or the frame.
     #[error("malformed request (API {api_key:?}): {reason}")]
     Malformed { api_key: Option<i16>, reason: String },
 }
@@ -219,7 +219,8 @@ pub fn encode<R: RequestMessage>(
 
 /// Reads one frame (without its length prefix). Byte and record fields are slices of `frame`, not copies.
 ///
-/// No memory is reserved for more elements than the frame really holds.
+/// No memory is reserved for more elements than the frame really holds. Bytes behind the body are ignored, as Kafka
+/// ignores them.
 pub fn decode(frame: Bytes) -> Result<Request, DecodeError> {
     let size = frame.len();
     let malformed = |api_key, reason: String| DecodeError::Malformed { api_key, reason };
@@ -247,8 +248,5 @@ pub fn decode(frame: Bytes) -> Result<Request, DecodeError> {
     }
     skeleton::check_request(api_key, version, &rest).map_err(|e| malformed(Some(api_key), e.to_string()))?;
     let body = decode_body(api_key, version, &mut rest).map_err(|reason| malformed(Some(api_key), reason))?;
-    if rest.has_remaining() {
-        return Err(malformed(Some(api_key), format!("{} bytes behind the body", rest.remaining())));
-    }
     Ok(Request { header, api_key, version, body, size })
 }

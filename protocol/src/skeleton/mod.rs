@@ -79,30 +79,25 @@ pub enum WalkError {
     Null,
     #[error("a tagged field does not fill its size")]
     TagSize,
-    #[error("{0} bytes behind the body")]
-    Trailing(usize),
     #[error("no such message")]
     UnknownMessage,
 }
 
-/// Checks the body of a request (without its header).
-pub fn check_request(api_key: i16, version: i16, body: &[u8]) -> Result<(), WalkError> {
+/// Checks the body of a request (without its header); answers how many bytes lie behind it.
+pub fn check_request(api_key: i16, version: i16, body: &[u8]) -> Result<usize, WalkError> {
     check(tables::REQUESTS, api_key, version, body)
 }
 
-/// Checks the body of an answer (without its header).
-pub fn check_response(api_key: i16, version: i16, body: &[u8]) -> Result<(), WalkError> {
+/// Checks the body of an answer (without its header); answers how many bytes lie behind it.
+pub fn check_response(api_key: i16, version: i16, body: &[u8]) -> Result<usize, WalkError> {
     check(tables::RESPONSES, api_key, version, body)
 }
 
-fn check(schemas: &[Schema], api_key: i16, version: i16, body: &[u8]) -> Result<(), WalkError> {
+fn check(schemas: &[Schema], api_key: i16, version: i16, body: &[u8]) -> Result<usize, WalkError> {
     let schema = find(schemas, api_key, version).ok_or(WalkError::UnknownMessage)?;
     let mut walk = Walk { version, flexible: version >= schema.flexible, cursor: Cursor::new(body) };
     walk.fields(schema.fields)?;
-    match walk.cursor.remaining() {
-        0 => Ok(()),
-        trailing => Err(WalkError::Trailing(trailing)),
-    }
+    Ok(walk.cursor.remaining())
 }
 
 fn find(schemas: &[Schema], api_key: i16, version: i16) -> Option<&Schema> {
