@@ -1,29 +1,41 @@
-//! DescribeAcls, CreateAcls, DeleteAcls: v1-3.
+//! DescribeAcls, CreateAcls, DeleteAcls: v1-3. Without an authorizer the answer is SECURITY_DISABLED, which is what
+//! tools probe for.
 
-use ottla_protocol::messages::{CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest};
+use ottla_protocol::messages::create_acls_response::AclCreationResult;
+use ottla_protocol::messages::delete_acls_response::DeleteAclsFilterResult;
+use ottla_protocol::messages::{
+    CreateAclsRequest, CreateAclsResponse, DeleteAclsRequest, DeleteAclsResponse, DescribeAclsRequest,
+    DescribeAclsResponse,
+};
+use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::{ApiSpec, House, Reply, RequestContext};
+
+const DISABLED: i16 = ErrorCode::SecurityDisabled as i16;
+const NO_AUTHORIZER: StrBytes = StrBytes::from_static_str("No Authorizer is configured.");
 
 /// Handler of DescribeAcls, CreateAcls, DeleteAcls.
 pub struct Acls {}
 
 impl Acls {
-    /// What is advertised of this family: nothing until it is built.
-    pub const APIS: &'static [ApiSpec] = &[];
+    pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(29), ApiSpec::of(30), ApiSpec::of(31)];
 
     pub fn new(_house: &House) -> Self {
         Self {}
     }
 
-    pub async fn describe_acls(&self, _cx: &RequestContext, _request: DescribeAclsRequest) -> Reply {
-        Reply::Close
+    pub async fn describe_acls(&self, cx: &RequestContext, _request: DescribeAclsRequest) -> Reply {
+        cx.reply(&DescribeAclsResponse::default().with_error_code(DISABLED).with_error_message(Some(NO_AUTHORIZER)))
     }
 
-    pub async fn create_acls(&self, _cx: &RequestContext, _request: CreateAclsRequest) -> Reply {
-        Reply::Close
+    pub async fn create_acls(&self, cx: &RequestContext, request: CreateAclsRequest) -> Reply {
+        let refused = AclCreationResult::default().with_error_code(DISABLED).with_error_message(Some(NO_AUTHORIZER));
+        cx.reply(&CreateAclsResponse::default().with_results(vec![refused; request.creations.len()]))
     }
 
-    pub async fn delete_acls(&self, _cx: &RequestContext, _request: DeleteAclsRequest) -> Reply {
-        Reply::Close
+    pub async fn delete_acls(&self, cx: &RequestContext, request: DeleteAclsRequest) -> Reply {
+        let refused =
+            DeleteAclsFilterResult::default().with_error_code(DISABLED).with_error_message(Some(NO_AUTHORIZER));
+        cx.reply(&DeleteAclsResponse::default().with_filter_results(vec![refused; request.filters.len()]))
     }
 }

@@ -1,39 +1,280 @@
 //! DescribeConfigs v1-4, AlterConfigs v0-2, IncrementalAlterConfigs v0-1, ListConfigResources v0-1.
+//!
+//! DescribeConfigs: v3 documentation and types, v4 flexible. ListConfigResources: v0 knows client metrics only (it was
+//! ListClientMetricsResources), v1 all kinds. A broker's own configs are described and changed by that broker only.
 
-use ottla_protocol::messages::{
-    AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
+use ottla_controller::Controller;
+use ottla_metadata::ConfigKind;
+use ottla_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use ottla_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
+use ottla_protocol::messages::list_config_resources_response::ConfigResource as ListedResource;
+use ottla_protocol::messages::{
+    AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
+    ListConfigResourcesResponse,
+};
+use ottla_protocol::{ErrorCode, StrBytes};
 
-use super::{ApiSpec, House, Reply, RequestContext};
+use super::config_changes::{self, Changes};
+use super::topics::origin;
+use super::wire::text;
+use super::{ApiSpec, House, Reply, RequestContext, topic_names};
+use crate::config::Effective;
+use crate::config::effective::{Described, Source};
+use crate::metadata_cache::MetadataCache;
+use crate::publisher::Publisher;
+use crate::telemetry::Loggers;
 
-/// Handler of DescribeConfigs, AlterConfigs, IncrementalAlterConfigs, ListConfigResources.
-pub struct Configs {}
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
+
+/// An error code and what it is about.
+pub(super) type Refusal = (ErrorCode, String);
+
+/// Handler of DescribeConfigs, AlterConfigs, IncrementalAlterConfigs and ListConfigResources.
+pub struct Configs {
+    effective: Effective,
+    metadata: MetadataCache,
+    loggers: Loggers,
+    controller: Controller,
+    publisher: Publisher,
+}
 
 impl Configs {
-    /// What is advertised of this family: nothing until it is built.
-    pub const APIS: &'static [ApiSpec] = &[];
+    pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(32), ApiSpec::of(33), ApiSpec::of(44), ApiSpec::of(74)];
 
-    pub fn new(_house: &House) -> Self {
-        Self {}
+    pub fn new(house: &House) -> Self {
+        Self {
+            effective: house.effective.clone(),
+            metadata: house.metadata.clone(),
+            loggers: house.loggers.clone(),
+            controller: house.controller.clone(),
+            publisher: house.publisher.clone(),
+        }
     }
 
-    pub async fn describe_configs(&self, _cx: &RequestContext, _request: DescribeConfigsRequest) -> Reply {
-        Reply::Close
+    pub async fn describe_configs(&self, cx: &RequestContext, request: DescribeConfigsRequest) -> Reply {
+        let results = request.resources.iter().map(|resource| {
+            let result = DescribeConfigsResult::default()
+                .with_resource_type(resource.resource_type)
+                .with_resource_name(resource.resource_name.clone());
+            match self.describe(resource) {
+                Ok(described) => result.with_configs(
+                    described
+                        .into_iter()
+                        .filter(|described| is_asked(resource, &described.name))
+                        .map(|described| entry(described, cx.version, &request))
+                        .collect(),
+                ),
+                Err((code, message)) => result
+                    .with_error_code(code.code())
+                    .with_error_message((!message.is_empty()).then(|| StrBytes::from_string(message))),
+            }
+        });
+        cx.reply(&DescribeConfigsResponse::default().with_results(results.collect()))
     }
 
-    pub async fn alter_configs(&self, _cx: &RequestContext, _request: AlterConfigsRequest) -> Reply {
-        Reply::Close
+    fn describe(&self, resource: &DescribeConfigsResource) -> Result<Vec<Described>, Refusal> {
+        let invalid = |message: String| Err((ErrorCode::InvalidRequest, message));
+        let (image, name) = (self.metadata.load(), resource.resource_name.as_str());
+        let at = self.effective.at(&image);
+        let own = self.effective.settings.node_id;
+        match resource.resource_type {
+            TOPIC if !topic_names::is_valid(name) => {
+                Err((ErrorCode::InvalidTopicException, ErrorCode::InvalidTopicException.message().to_owned()))
+            }
+            TOPIC if image.topics.by_name(name).is_none() => Err((ErrorCode::UnknownTopicOrPartition, String::new())),
+            TOPIC => Ok(at.describe_topic(name)),
+            BROKER if name.is_empty() => Ok(at.describe_cluster_default()),
+            BROKER if config_changes::broker_id(name)? == own => Ok(at.describe_broker()),
+            BROKER => invalid(format!("Unexpected broker id, expected {own} or empty string, but received {name}")),
+            BROKER_LOGGER if name.is_empty() => invalid("Broker id must not be empty".to_owned()),
+            BROKER_LOGGER if config_changes::broker_id(name)? == own => Ok(self.describe_loggers()),
+            BROKER_LOGGER => invalid(format!("Unexpected broker id, expected {own} but received {name}")),
+            CLIENT_METRICS if name.is_empty() => {
+                invalid("Client metrics subscription name must not be empty".to_owned())
+            }
+            CLIENT_METRICS => Ok(at.describe_client_metrics(name)),
+            GROUP if name.is_empty() => invalid("Group name must not be empty".to_owned()),
+            GROUP => Ok(at.describe_group(name)),
+            _ => invalid(format!("Unexpected resource type UNKNOWN for resource {name}")),
+        }
+    }
+
+    fn describe_loggers(&self) -> Vec<Described> {
+        let loggers = self.loggers.list().into_iter();
+        loggers
+            .map(|(name, level)| Described {
+                name,
+                value: Some(level.to_owned()),
+                source: Source::BrokerLogger,
+                is_sensitive: false,
+                is_read_only: false,
+                synonyms: Vec::new(),
+                value_type: 0,
+                documentation: None,
+            })
+            .collect()
+    }
+
+    pub async fn alter_configs(&self, cx: &RequestContext, mut request: AlterConfigsRequest) -> Reply {
+        let asked = request.clone();
+        let mut refused = self.changes().check_replacements(&request);
+        let mut position = 0;
+        request.resources.retain(|_| {
+            position += 1;
+            refused[position - 1].is_none()
+        });
+        let mut answered = std::collections::HashMap::new();
+        if !request.resources.is_empty() {
+            match self.controller.alter_configs(origin(cx), request).await {
+                Ok(committed) => {
+                    self.wait_applied(committed.offset).await;
+                    for one in committed.response.responses {
+                        answered.insert((one.resource_type, one.resource_name.clone()), one);
+                    }
+                }
+                Err(code) => {
+                    for slot in refused.iter_mut().filter(|slot| slot.is_none()) {
+                        *slot = Some(Err((code, code.message().to_owned())));
+                    }
+                }
+            }
+        }
+        let responses = asked.resources.into_iter().zip(refused).map(|(resource, refused)| {
+            let (code, message) = outcome(refused, || {
+                let one = answered.get(&(resource.resource_type, resource.resource_name.clone()))?;
+                Some((one.error_code, one.error_message.clone()))
+            });
+            ottla_protocol::messages::alter_configs_response::AlterConfigsResourceResponse::default()
+                .with_error_code(code)
+                .with_error_message(message)
+                .with_resource_type(resource.resource_type)
+                .with_resource_name(resource.resource_name)
+        });
+        cx.reply(&AlterConfigsResponse::default().with_responses(responses.collect()))
     }
 
     pub async fn incremental_alter_configs(
         &self,
-        _cx: &RequestContext,
-        _request: IncrementalAlterConfigsRequest,
+        cx: &RequestContext,
+        mut request: IncrementalAlterConfigsRequest,
     ) -> Reply {
-        Reply::Close
+        let asked = request.clone();
+        let mut refused = self.changes().check_increments(&request);
+        let mut position = 0;
+        request.resources.retain(|_| {
+            position += 1;
+            refused[position - 1].is_none()
+        });
+        let mut answered = std::collections::HashMap::new();
+        if !request.resources.is_empty() {
+            match self.controller.incremental_alter_configs(origin(cx), request).await {
+                Ok(committed) => {
+                    self.wait_applied(committed.offset).await;
+                    for one in committed.response.responses {
+                        answered.insert((one.resource_type, one.resource_name.clone()), one);
+                    }
+                }
+                Err(code) => {
+                    for slot in refused.iter_mut().filter(|slot| slot.is_none()) {
+                        *slot = Some(Err((code, code.message().to_owned())));
+                    }
+                }
+            }
+        }
+        let responses = asked.resources.into_iter().zip(refused).map(|(resource, refused)| {
+            let (code, message) = outcome(refused, || {
+                let one = answered.get(&(resource.resource_type, resource.resource_name.clone()))?;
+                Some((one.error_code, one.error_message.clone()))
+            });
+            ottla_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse::default()
+                .with_error_code(code)
+                .with_error_message(message)
+                .with_resource_type(resource.resource_type)
+                .with_resource_name(resource.resource_name)
+        });
+        cx.reply(&IncrementalAlterConfigsResponse::default().with_responses(responses.collect()))
     }
 
-    pub async fn list_config_resources(&self, _cx: &RequestContext, _request: ListConfigResourcesRequest) -> Reply {
-        Reply::Close
+    const fn changes(&self) -> Changes<'_> {
+        Changes { effective: &self.effective, metadata: &self.metadata, loggers: &self.loggers }
+    }
+
+    /// A client that is told "done" finds it done. That the broker goes down meanwhile changes nothing of it.
+    async fn wait_applied(&self, offset: ottla_protocol::Offset) {
+        let _ = self.publisher.wait_applied(offset).await;
+    }
+
+    pub async fn list_config_resources(&self, cx: &RequestContext, request: ListConfigResourcesRequest) -> Reply {
+        const ALL: &[i8] = &[GROUP, CLIENT_METRICS, BROKER_LOGGER, BROKER, TOPIC];
+        let known: &[i8] = if cx.version == 0 { &[CLIENT_METRICS] } else { ALL };
+        let asked = if request.resource_types.is_empty() { known } else { &request.resource_types };
+        if asked.iter().any(|kind| !known.contains(kind)) {
+            let code = ErrorCode::UnsupportedVersion.code();
+            return cx.reply(&ListConfigResourcesResponse::default().with_error_code(code));
+        }
+        let image = self.metadata.load();
+        let mut resources = Vec::new();
+        for kind in ALL.iter().filter(|kind| asked.contains(kind)) {
+            let mut list = |name: &str| {
+                // v0 has no kinds.
+                let kind = if cx.version == 0 { ListedResource::default().resource_type } else { *kind };
+                resources.push(ListedResource::default().with_resource_name(text(name)).with_resource_type(kind));
+            };
+            match *kind {
+                GROUP => image.configs.names(ConfigKind::Group).for_each(|name| list(name)),
+                CLIENT_METRICS => image.configs.names(ConfigKind::ClientMetrics).for_each(|name| list(name)),
+                BROKER | BROKER_LOGGER => image.active_brokers().for_each(|broker| list(&broker.id.to_string())),
+                _ => image.topics.iter().for_each(|topic| list(&topic.name)),
+            }
+        }
+        cx.reply(&ListConfigResourcesResponse::default().with_config_resources(resources))
+    }
+}
+
+/// Null and empty both mean every key.
+fn is_asked(resource: &DescribeConfigsResource, name: &str) -> bool {
+    match &resource.configuration_keys {
+        Some(keys) if !keys.is_empty() => keys.iter().any(|key| key.as_str() == name),
+        _ => true,
+    }
+}
+
+fn entry(described: Described, version: i16, request: &DescribeConfigsRequest) -> DescribeConfigsResourceResult {
+    let synonyms = described.synonyms.into_iter().filter(|_| request.include_synonyms).map(|synonym| {
+        DescribeConfigsSynonym::default()
+            .with_name(StrBytes::from_string(synonym.name))
+            .with_value(synonym.value.map(StrBytes::from_string))
+            .with_source(synonym.source as i8)
+    });
+    let entry = DescribeConfigsResourceResult::default()
+        .with_name(StrBytes::from_string(described.name))
+        .with_value(described.value.map(StrBytes::from_string))
+        .with_read_only(described.is_read_only)
+        .with_config_source(described.source as i8)
+        .with_is_sensitive(described.is_sensitive)
+        .with_synonyms(synonyms.collect());
+    if version < 3 {
+        return entry;
+    }
+    let documentation = described.documentation.filter(|_| request.include_documentation);
+    entry.with_config_type(described.value_type).with_documentation(documentation.map(StrBytes::from_static_str))
+}
+
+/// The result for one resource: what was decided here, or else what the controller said.
+fn outcome(
+    here: Option<Result<(), Refusal>>,
+    controller: impl FnOnce() -> Option<(i16, Option<StrBytes>)>,
+) -> (i16, Option<StrBytes>) {
+    match here {
+        Some(Ok(())) => (0, None),
+        Some(Err((code, message))) => (code.code(), Some(StrBytes::from_string(message))),
+        None => controller().unwrap_or((ErrorCode::UnknownServerError.code(), None)),
     }
 }

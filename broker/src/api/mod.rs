@@ -10,6 +10,7 @@ mod broker_lifecycle;
 mod classic_group;
 mod client_quotas;
 mod cluster;
+mod config_changes;
 mod configs;
 mod consumer_group;
 mod context;

@@ -1,0 +1,376 @@
+//! What this broker checks, and does itself, before changes of configs go to the controller: its own configs must be
+//! ones that can change while it runs, and log levels never leave it.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+
+use ottla_metadata::config_def::{self, UpdateMode, ValueType, split_list};
+use ottla_metadata::{ConfigResource, MetadataImage};
+use ottla_protocol::messages::{
+    AlterConfigsRequest, IncrementalAlterConfigsRequest, incremental_alter_configs_request,
+};
+use ottla_protocol::{BrokerId, ErrorCode, StrBytes};
+
+use super::configs::Refusal;
+use crate::config::Effective;
+use crate::metadata_cache::MetadataCache;
+use crate::telemetry::{LEVELS, Loggers};
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+/// The kinds of resource that the controller keeps, besides brokers.
+const PASSED_ON: [i8; 3] = [2, 16, 32];
+const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+
+/// Keys that Kafka lets change while it runs and this broker does not (yet): what cannot be done is refused.
+const NOT_WHILE_RUNNING: &[&str] = &["listeners", "listener.security.protocol.map"];
+
+/// `Some`: decided here; `None`: for the controller to decide.
+type Decided = Option<Result<(), Refusal>>;
+
+/// What the checks look at.
+pub struct Changes<'a> {
+    pub effective: &'a Effective,
+    pub metadata: &'a MetadataCache,
+    pub loggers: &'a Loggers,
+}
+
+/// A broker's id from a resource's name.
+pub fn broker_id(name: &str) -> Result<BrokerId, Refusal> {
+    name.parse().map(BrokerId).map_err(|_| invalid(format!("Broker id must be an integer, but it is: {name}")))
+}
+
+fn invalid(message: impl Into<String>) -> Refusal {
+    (ErrorCode::InvalidRequest, message.into())
+}
+
+impl Changes<'_> {
+    /// Checks a request that replaces everything set on its resources, one result per resource.
+    pub fn check_replacements(&self, request: &AlterConfigsRequest) -> Vec<Decided> {
+        let image = self.metadata.load();
+        let repeated = repeated(request.resources.iter().map(|one| (one.resource_type, &one.resource_name)));
+        let check =
+            |resource: &ottla_protocol::messages::alter_configs_request::AlterConfigsResource| -> Result<(), Refusal> {
+                check_keys(resource.configs.iter().map(|config| (&config.name, config.value.is_none())))?;
+                match resource.resource_type {
+                    BROKER => {
+                        self.check_name(&resource.resource_name)?;
+                        let values = resource.configs.iter().map(|config| {
+                            (
+                                config.name.to_string(),
+                                config.value.as_ref().map(StrBytes::to_string).unwrap_or_default(),
+                            )
+                        });
+                        self.check_broker(&resource.resource_name, values.collect(), &image)
+                    }
+                    kind if PASSED_ON.contains(&kind) => Ok(()),
+                    // Log levels have never been part of this API.
+                    kind => Err(invalid(format!("Unknown resource type {kind}"))),
+                }
+            };
+        request
+            .resources
+            .iter()
+            .zip(repeated)
+            .map(
+                |(resource, repeated)| {
+                    if repeated { Some(Err(appears_twice())) } else { check(resource).err().map(Err) }
+                },
+            )
+            .collect()
+    }
+
+    /// Checks a request of single changes, one result per resource. Log levels are changed at once.
+    pub fn check_increments(&self, request: &IncrementalAlterConfigsRequest) -> Vec<Decided> {
+        let image = self.metadata.load();
+        let repeated = repeated(request.resources.iter().map(|one| (one.resource_type, &one.resource_name)));
+        let check = |resource: &incremental_alter_configs_request::AlterConfigsResource| -> Result<bool, Refusal> {
+            check_keys(
+                resource
+                    .configs
+                    .iter()
+                    .map(|config| (&config.name, config.config_operation != DELETE && config.value.is_none())),
+            )?;
+            match resource.resource_type {
+                BROKER_LOGGER => {
+                    self.alter_loggers(resource, request.validate_only)?;
+                    Ok(true)
+                }
+                BROKER => {
+                    self.check_name(&resource.resource_name)?;
+                    let values = self.after(resource, &image)?;
+                    self.check_broker(&resource.resource_name, values, &image)?;
+                    Ok(false)
+                }
+                kind if PASSED_ON.contains(&kind) => Ok(false),
+                kind => Err(invalid(format!("Unknown resource type {kind}"))),
+            }
+        };
+        let decide = |resource, repeated| {
+            if repeated {
+                return Some(Err(appears_twice()));
+            }
+            match check(resource) {
+                Ok(true) => Some(Ok(())),
+                Ok(false) => None,
+                Err(refusal) => Some(Err(refusal)),
+            }
+        };
+        request.resources.iter().zip(repeated).map(|(resource, repeated)| decide(resource, repeated)).collect()
+    }
+
+    /// The empty name is every broker; any other must be this one.
+    fn check_name(&self, name: &str) -> Result<(), Refusal> {
+        if name.is_empty() {
+            return Ok(());
+        }
+        let own = self.effective.settings.node_id;
+        let asked: i32 = name.parse().map_err(|_| invalid(format!("Node id must be an integer, but it is: {name}")))?;
+        if asked != own.0 {
+            return Err(invalid(format!("Unexpected broker id, expected {own}, but received {name}")));
+        }
+        Ok(())
+    }
+
+    /// What would be set on a broker resource after the changes.
+    fn after(
+        &self,
+        resource: &incremental_alter_configs_request::AlterConfigsResource,
+        image: &MetadataImage,
+    ) -> Result<BTreeMap<String, String>, Refusal> {
+        let target = target(&resource.resource_name);
+        let set = image.configs.get(&target).into_iter().flatten();
+        let mut values: BTreeMap<String, String> =
+            set.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        for config in &resource.configs {
+            let (name, value) = (config.name.as_str(), config.value.as_deref().unwrap_or_default());
+            match config.config_operation {
+                SET => drop(values.insert(name.to_owned(), value.to_owned())),
+                DELETE => drop(values.remove(name)),
+                APPEND | SUBTRACT => {
+                    let verb = if config.config_operation == APPEND { "append" } else { "subtract" };
+                    if !config_def::broker(name).is_some_and(|definition| definition.value_type == ValueType::List) {
+                        return Err((
+                            ErrorCode::InvalidConfig,
+                            format!("Config value {verb} is not allowed for config key: {name}"),
+                        ));
+                    }
+                    let before =
+                        values.get(name).cloned().or_else(|| config_def::broker_default(name).map(str::to_owned));
+                    let mut list = split_list(&before.unwrap_or_default());
+                    for member in split_list(value) {
+                        list.retain(|other| *other != member);
+                        if config.config_operation == APPEND {
+                            list.push(member);
+                        }
+                    }
+                    values.insert(name.to_owned(), list.join(","));
+                }
+                other => return Err(invalid(format!("Unknown operations type {other}"))),
+            }
+        }
+        Ok(values)
+    }
+
+    /// Whether this broker can run with what would be set.
+    fn check_broker(&self, name: &str, values: BTreeMap<String, String>, image: &MetadataImage) -> Result<(), Refusal> {
+        let names = |wrong: Vec<&str>, message: &str| {
+            if wrong.is_empty() { Ok(()) } else { Err(invalid(format!("{message}: [{}]", wrong.join(", ")))) }
+        };
+        let all_defined =
+            || values.keys().filter_map(|key| config_def::broker(key).map(|definition| (key, definition)));
+        names(
+            all_defined()
+                .filter(|(key, definition)| {
+                    !definition.update.is_dynamic() || NOT_WHILE_RUNNING.contains(&key.as_str())
+                })
+                .map(|(key, _)| key.as_str())
+                .collect(),
+            "Cannot update these configs dynamically",
+        )?;
+        names(
+            all_defined().filter(|(key, _)| is_key_material(key)).map(|(key, _)| key.as_str()).collect(),
+            "These security configs can be dynamically updated only per-listener using the listener prefix",
+        )?;
+        for (key, value) in &values {
+            if let Some(definition) = config_def::broker(config_def::listener_key(key).unwrap_or(key)) {
+                definition.check(Some(value)).map_err(|error| invalid(error.0))?;
+            }
+        }
+        if name.is_empty() {
+            let per_broker = |key: &&String| {
+                let base = config_def::listener_key(key).unwrap_or(key);
+                config_def::broker(base).is_some_and(|definition| definition.update == UpdateMode::PerBroker)
+                    || (base != key.as_str() && !CLUSTER_LEVEL_OF_LISTENERS.contains(&base))
+            };
+            names(
+                values.keys().filter(per_broker).map(String::as_str).collect(),
+                "Cannot update these configs at default cluster level, broker id must be specified",
+            )?;
+        }
+        self.check_threads(name, &values, image)?;
+        check_together(&values)
+    }
+
+    /// Kafka changes the size of a pool by no more than twice or half at a time.
+    fn check_threads(
+        &self,
+        name: &str,
+        values: &BTreeMap<String, String>,
+        image: &MetadataImage,
+    ) -> Result<(), Refusal> {
+        const POOLS: &[&str] = &[
+            "background.threads",
+            "num.io.threads",
+            "num.network.threads",
+            "num.replica.fetchers",
+            "num.recovery.threads.per.data.dir",
+        ];
+        let at = self.effective.at(image);
+        for pool in POOLS {
+            let Some(new) = values.get(*pool).and_then(|value| value.trim().parse::<i64>().ok()) else { continue };
+            // What is set on the broker itself hides what is set for all.
+            let hidden = name.is_empty()
+                && image.configs.value(&ConfigResource::broker(self.effective.settings.node_id), pool).is_some();
+            let Some(old) = at.broker_text(pool).and_then(|value| value.trim().parse::<i64>().ok()) else { continue };
+            if hidden || new == old {
+                continue;
+            }
+            let message = format!("Dynamic thread count update validation failed for {pool}={new}");
+            if new <= 0 {
+                return Err(invalid(format!("{message}, value should be at least 1")));
+            }
+            if new < old / 2 {
+                return Err(invalid(format!("{message}, value should be at least half the current value {old}")));
+            }
+            if new > old * 2 {
+                return Err(invalid(format!(
+                    "{message}, value should not be greater than double the current value {old}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn alter_loggers(
+        &self,
+        resource: &incremental_alter_configs_request::AlterConfigsResource,
+        validate_only: bool,
+    ) -> Result<(), Refusal> {
+        let (name, own) = (resource.resource_name.as_str(), self.effective.settings.node_id);
+        let asked: i32 = name.parse().map_err(|_| invalid(format!("Node id must be an integer, but it is: {name}")))?;
+        if asked != own.0 {
+            return Err(invalid(format!("Unexpected node id. Expected {own}, but received {asked}")));
+        }
+        for config in &resource.configs {
+            let (logger, level) = (config.name.as_str(), config.value.as_deref().unwrap_or_default());
+            let exists = || {
+                if self.loggers.exists(logger) {
+                    return Ok(());
+                }
+                Err((ErrorCode::InvalidConfig, format!("Logger {logger} does not exist!")))
+            };
+            match config.config_operation {
+                SET => {
+                    exists()?;
+                    if !LEVELS.contains(&level) {
+                        let levels = LEVELS.join(", ");
+                        let message = format!(
+                            "Cannot set the log level of {logger} to {level} as it is not a supported log level. \
+                             Valid log levels are {levels}"
+                        );
+                        return Err((ErrorCode::InvalidConfig, message));
+                    }
+                }
+                DELETE => {
+                    exists()?;
+                    if Loggers::is_root(logger) {
+                        return Err(invalid("Removing the log level of the root logger is not allowed"));
+                    }
+                }
+                APPEND => return Err(invalid("APPEND operation is not allowed for the BROKER_LOGGER resource")),
+                SUBTRACT => return Err(invalid("SUBTRACT operation is not allowed for the BROKER_LOGGER resource")),
+                other => {
+                    let message =
+                        format!("Unknown operation type {other} is not allowed for the BROKER_LOGGER resource");
+                    return Err(invalid(message));
+                }
+            }
+        }
+        if !validate_only {
+            for config in &resource.configs {
+                let level = config.value.as_deref().filter(|_| config.config_operation == SET);
+                self.loggers.set(&config.name, level);
+                tracing::warn!(logger = ?config.name.as_str(), level = level.unwrap_or("inherited"), "log level changed");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keys that may be set per listener for all brokers.
+const CLUSTER_LEVEL_OF_LISTENERS: [&str; 3] =
+    ["max.connections", "max.connection.creation.rate", "num.network.threads"];
+
+/// Where keys and certificates are: changed per listener only.
+fn is_key_material(key: &str) -> bool {
+    key.starts_with("ssl.keystore.") || key.starts_with("ssl.truststore.") || key == "ssl.key.password"
+}
+
+fn target(name: &str) -> ConfigResource {
+    ConfigResource::new(ottla_metadata::ConfigKind::Broker, name)
+}
+
+/// What a broker's keys may say together.
+fn check_together(values: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let number = |key: &str| values.get(key).and_then(|value| value.trim().parse::<i64>().ok());
+    if number("log.retention.ms") == Some(0) {
+        return Err(invalid("log.retention.ms must be unlimited (-1) or, equal or greater than 1"));
+    }
+    let min = number("log.cleaner.min.compaction.lag.ms");
+    if let (Some(min), Some(max)) = (min, number("log.cleaner.max.compaction.lag.ms"))
+        && min > max
+    {
+        return Err(invalid(format!(
+            "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
+        )));
+    }
+    Ok(())
+}
+
+fn appears_twice() -> Refusal {
+    invalid("Each resource must appear at most once.")
+}
+
+/// For each resource whether it is named more than once.
+fn repeated<'a>(resources: impl Iterator<Item = (i8, &'a StrBytes)> + Clone) -> Vec<bool> {
+    let all: Vec<(i8, &StrBytes)> = resources.collect();
+    let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
+    for resource in &all {
+        if !seen.insert(*resource) {
+            twice.insert(*resource);
+        }
+    }
+    all.iter().map(|resource| twice.contains(resource)).collect()
+}
+
+/// No key twice, and a value where one is needed.
+fn check_keys<'a>(keys: impl Iterator<Item = (&'a StrBytes, bool)>) -> Result<(), Refusal> {
+    let (mut seen, mut without_value) = (HashSet::new(), Vec::new());
+    for (key, lacks_value) in keys {
+        if !seen.insert(key) {
+            return Err(invalid("Error due to duplicate config keys"));
+        }
+        if lacks_value {
+            without_value.push(key.as_str());
+        }
+    }
+    if !without_value.is_empty() {
+        return Err(invalid(format!("Null value not supported for : {}", without_value.join(", "))));
+    }
+    Ok(())
+}
