@@ -1,29 +1,168 @@
-//! DescribeProducers v0, DescribeTransactions v0, ListTransactions v0-2.
+//! DescribeProducers v0, DescribeTransactions v0, ListTransactions v0-2. v1 filters by duration, v2 by a pattern of the id.
 
-use ottla_protocol::messages::{DescribeProducersRequest, DescribeTransactionsRequest, ListTransactionsRequest};
+use ottla_coordinator::transaction::{Transaction, TransactionFilter, TransactionRequest, TransactionResponse, TransactionState};
+use ottla_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
+use ottla_protocol::messages::describe_transactions_response::{TopicData, TransactionState as DescribedTransaction};
+use ottla_protocol::messages::list_transactions_response::TransactionState as ListedTransaction;
+use ottla_protocol::messages::{
+    DescribeProducersRequest, DescribeProducersResponse, DescribeTransactionsRequest, DescribeTransactionsResponse,
+    ListTransactionsRequest, ListTransactionsResponse, ProducerId, TopicName, TransactionalId,
+};
+use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::{ApiSpec, House, Reply, RequestContext};
+use crate::coordinators::Coordinators;
+use crate::replica::Partitions;
+
+/// The longest pattern that is compiled, and the memory that it may take.
+const PATTERN_BYTES_MAX: usize = 4096;
+const PATTERN_MEMORY_BYTES_MAX: usize = 1 << 20;
 
 /// Handler of DescribeProducers, DescribeTransactions, ListTransactions.
-pub struct TxnAdmin {}
+#[derive(Clone)]
+pub struct TxnAdmin {
+    coordinators: Coordinators,
+    partitions: Partitions,
+}
 
 impl TxnAdmin {
-    /// What is advertised of this family: nothing until it is built.
-    pub const APIS: &'static [ApiSpec] = &[];
+    pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(61), ApiSpec::of(65), ApiSpec::of(66)];
 
-    pub fn new(_house: &House) -> Self {
-        Self {}
+    pub fn new(house: &House) -> Self {
+        Self { coordinators: house.coordinators.clone(), partitions: house.partitions.clone() }
     }
 
-    pub async fn describe_producers(&self, _cx: &RequestContext, _request: DescribeProducersRequest) -> Reply {
-        Reply::Close
+    pub async fn describe_producers(&self, cx: &RequestContext, request: DescribeProducersRequest) -> Reply {
+        let topic = |topic: ottla_protocol::messages::describe_producers_request::TopicRequest| {
+            let partition = |index: &i32| self.producers_of(&topic.name, *index);
+            let partitions = topic.partition_indexes.iter().map(partition).collect();
+            TopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
+        };
+        let topics = request.topics.into_iter().map(topic).collect();
+        cx.reply(&DescribeProducersResponse::default().with_topics(topics))
     }
 
-    pub async fn describe_transactions(&self, _cx: &RequestContext, _request: DescribeTransactionsRequest) -> Reply {
-        Reply::Close
+    fn producers_of(&self, topic: &str, index: i32) -> PartitionResponse {
+        let response = PartitionResponse::default().with_partition_index(index);
+        let partition = match self.partitions.get(topic, index) {
+            Ok(partition) if partition.is_leader() => partition,
+            Ok(_) => return response.with_error_code(ErrorCode::NotLeaderOrFollower.code()),
+            Err(error) => return response.with_error_code(error.code()),
+        };
+        let state = |entry: ottla_storage::ProducerSnapshotEntry| {
+            ProducerState::default()
+                .with_producer_id(ProducerId(entry.producer_id.0))
+                .with_producer_epoch(i32::from(entry.producer_epoch.0))
+                .with_last_sequence(entry.last_sequence)
+                .with_last_timestamp(entry.timestamp.0)
+                .with_coordinator_epoch(entry.coordinator_epoch)
+                .with_current_txn_start_offset(entry.current_txn_first_offset.map_or(-1, |offset| offset.0))
+        };
+        response.with_active_producers(partition.log().producers().into_iter().map(state).collect())
     }
 
-    pub async fn list_transactions(&self, _cx: &RequestContext, _request: ListTransactionsRequest) -> Reply {
-        Reply::Close
+    pub async fn describe_transactions(&self, cx: &RequestContext, request: DescribeTransactionsRequest) -> Reply {
+        let (coordinators, cx) = (self.coordinators.clone(), cx.clone());
+        Reply::Later(Box::pin(async move {
+            let mut states = Vec::with_capacity(request.transactional_ids.len());
+            for id in request.transactional_ids {
+                let ask = TransactionRequest::Describe { transactional_id: id.as_str().into() };
+                states.push(match coordinators.transaction(&id, ask).await {
+                    Ok(TransactionResponse::Described(transaction)) => described(id, &transaction),
+                    Ok(_) => refused(id, ErrorCode::UnknownServerError),
+                    Err(error) => refused(id, error),
+                });
+            }
+            cx.respond(&DescribeTransactionsResponse::default().with_transaction_states(states))
+        }))
     }
+
+    pub async fn list_transactions(&self, cx: &RequestContext, request: ListTransactionsRequest) -> Reply {
+        let (coordinators, cx) = (self.coordinators.clone(), cx.clone());
+        Reply::Later(Box::pin(async move {
+            let response = match list(&coordinators, request).await {
+                Ok(response) => response,
+                Err(error) => ListTransactionsResponse::default().with_error_code(error.code()),
+            };
+            cx.respond(&response)
+        }))
+    }
+}
+
+async fn list(
+    coordinators: &Coordinators,
+    request: ListTransactionsRequest,
+) -> Result<ListTransactionsResponse, ErrorCode> {
+    let mut response = ListTransactionsResponse::default();
+    let mut filter = TransactionFilter {
+        producer_ids: request.producer_id_filters.iter().map(|id| id.0).collect(),
+        by_state: !request.state_filters.is_empty(),
+        duration_ms: (request.duration_filter >= 0).then_some(request.duration_filter),
+        ..TransactionFilter::default()
+    };
+    for name in request.state_filters {
+        match TransactionState::from_name(&name) {
+            Some(state) => filter.states.push(state),
+            None => response.unknown_state_filters.push(name),
+        }
+    }
+    if let Some(pattern) = request.transactional_id_pattern.filter(|pattern| !pattern.is_empty()) {
+        filter.pattern = Some(compile(&pattern)?);
+    }
+    let host = coordinators.transactions();
+    for (partition, _) in host.partitions() {
+        match host.call(partition, TransactionRequest::List(filter.clone())).await {
+            Ok(TransactionResponse::Listed(listed)) => {
+                response.transaction_states.extend(listed.into_iter().map(|listing| {
+                    ListedTransaction::default()
+                        .with_transactional_id(TransactionalId(StrBytes::from_string(
+                            listing.transactional_id.to_string(),
+                        )))
+                        .with_producer_id(ProducerId(listing.producer_id.0))
+                        .with_transaction_state(StrBytes::from_static_str(listing.state.name()))
+                }));
+            }
+            // The partition has just moved away, and its transactions with it.
+            Ok(_) | Err(ErrorCode::NotCoordinator) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(response)
+}
+
+/// The whole id must match.
+fn compile(pattern: &str) -> Result<regex::Regex, ErrorCode> {
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(ErrorCode::InvalidRegularExpression);
+    }
+    regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
+        .size_limit(PATTERN_MEMORY_BYTES_MAX)
+        .build()
+        .map_err(|_| ErrorCode::InvalidRegularExpression)
+}
+
+fn refused(id: TransactionalId, error: ErrorCode) -> DescribedTransaction {
+    DescribedTransaction::default().with_transactional_id(id).with_error_code(error.code())
+}
+
+fn described(id: TransactionalId, transaction: &Transaction) -> DescribedTransaction {
+    let mut topics: Vec<TopicData> = Vec::new();
+    for partition in transaction.partitions.iter() {
+        match topics.last_mut().filter(|topic| topic.topic.as_str() == &*partition.topic) {
+            Some(topic) => topic.partitions.push(partition.partition),
+            None => topics.push(
+                TopicData::default()
+                    .with_topic(TopicName(StrBytes::from_string(partition.topic.to_string())))
+                    .with_partitions(vec![partition.partition]),
+            ),
+        }
+    }
+    DescribedTransaction::default()
+        .with_transactional_id(id)
+        .with_transaction_state(StrBytes::from_static_str(transaction.state.name()))
+        .with_transaction_timeout_ms(transaction.timeout_ms)
+        .with_transaction_start_time_ms(transaction.start.0)
+        .with_producer_id(ProducerId(transaction.producer.id.0))
+        .with_producer_epoch(transaction.producer.epoch.0)
+        .with_topics(topics)
 }

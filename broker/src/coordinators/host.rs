@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::log::PartitionLog;
-use super::runtime::{Actions, Answer, Call, QUEUE_MAX, Seat, SharedStatus, Status, World};
+use super::runtime::{Actions, Answer, Call, ProducerIdSource, QUEUE_MAX, Seat, SharedStatus, Status, World};
 
 /// Partitions of one topic that load at a time: enough to keep a disk busy, few enough not to flood memory.
 const LOADS_MAX: usize = 2;
@@ -22,6 +22,7 @@ pub struct Host<S: Shard> {
     topic: &'static str,
     clock: Clock,
     write_timeout: Duration,
+    producer_ids: ProducerIdSource,
     world: watch::Sender<World<S>>,
     shards: Mutex<HashMap<i32, Hosted<S>>>,
     loads: Arc<Semaphore>,
@@ -36,10 +37,16 @@ struct Hosted<S: Shard> {
 }
 
 impl<S: Shard> Host<S> {
-    pub fn new(topic: &'static str, clock: Clock, world: World<S>, write_timeout: Duration) -> Self {
+    pub fn new(
+        topic: &'static str,
+        clock: Clock,
+        world: World<S>,
+        write_timeout: Duration,
+        producer_ids: ProducerIdSource,
+    ) -> Self {
         let (world, _) = watch::channel(world);
         let loads = Arc::new(Semaphore::new(LOADS_MAX));
-        Self { topic, clock, write_timeout, world, shards: Mutex::default(), loads }
+        Self { topic, clock, write_timeout, producer_ids, world, shards: Mutex::default(), loads }
     }
 
     pub const fn topic(&self) -> &'static str {
@@ -67,6 +74,7 @@ impl<S: Shard> Host<S> {
             world: self.world.subscribe(),
             clock: self.clock,
             actions,
+            producer_ids: Arc::clone(&self.producer_ids),
             status: Arc::clone(&status),
             settled: settled_sender,
             cancel: cancel.clone(),
@@ -77,6 +85,11 @@ impl<S: Shard> Host<S> {
         if let Some(former) = shards.insert(partition, Hosted { epoch, calls, status, settled, cancel }) {
             former.cancel.cancel();
         }
+    }
+
+    /// True while `partition` is held since exactly this leader epoch.
+    pub fn holds(&self, partition: i32, epoch: i32) -> bool {
+        self.shards.lock().get(&partition).is_some_and(|hosted| hosted.epoch == epoch && !hosted.is_over())
     }
 
     /// This broker no longer leads `partition`.

@@ -6,11 +6,18 @@
 
 mod batch;
 mod clock;
+mod group;
 mod host;
+pub mod internal_topics;
 mod loader;
 mod log;
+mod markers;
 mod partition_log;
+mod placement;
+mod producer_ids;
 mod runtime;
+mod service;
+mod settings;
 #[cfg(test)]
 mod test_log;
 #[cfg(test)]
@@ -20,4 +27,7 @@ pub use clock::Clock;
 pub use host::{Host, Waiting};
 pub use log::PartitionLog;
 pub use partition_log::LedPartition;
-pub use runtime::{Actions, Answer, Status, World};
+pub use placement::partition_for;
+pub use producer_ids::ProducerIds;
+pub use runtime::{Actions, Answer, ProducerIdSource, Status, World};
+pub use service::{Coordinators, Kind, Needs};

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ottla_coordinator::shard::{Context, Decision, Effect, Ids, Producer, Shard, Stored, Token};
 use ottla_protocol::control_record::end_txn_marker;
-use ottla_protocol::{ErrorCode, Offset, Timestamp};
+use ottla_protocol::{ErrorCode, Offset, ProducerId, Timestamp};
 use ottla_replication::LogOffsetSnapshot;
 use ottla_state_machine::{Purgatory, StateMachine};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -39,6 +39,9 @@ pub type Answer<S> = Result<<S as Shard>::Response, ErrorCode>;
 type EffectOf<S> = Effect<<S as Shard>::Response, <S as Shard>::Action>;
 /// What carries out the shard's actions; must not block.
 pub type Actions<S> = Arc<dyn Fn(<S as Shard>::Action) + Send + Sync>;
+
+/// Where a shard gets producer ids from: `None` when none is at hand.
+pub type ProducerIdSource = Arc<dyn Fn() -> Option<ProducerId> + Send + Sync>;
 
 /// What reaches a shard from outside.
 pub(super) enum Call<S: Shard> {
@@ -102,6 +105,7 @@ pub(super) struct Seat<S: Shard> {
     pub(super) world: watch::Receiver<World<S>>,
     pub(super) clock: Clock,
     pub(super) actions: Actions<S>,
+    pub(super) producer_ids: ProducerIdSource,
     pub(super) status: Arc<SharedStatus>,
     /// Tells waiters that the status moved.
     pub(super) settled: watch::Sender<bool>,
@@ -164,11 +168,15 @@ impl<S: Shard> Seat<S> {
     }
 }
 
-struct RandomIds;
+struct HostIds<'a>(&'a ProducerIdSource);
 
-impl Ids for RandomIds {
+impl Ids for HostIds<'_> {
     fn uuid(&mut self) -> Uuid {
         Uuid::new_v4()
+    }
+
+    fn producer_id(&mut self) -> Option<ProducerId> {
+        (self.0)()
     }
 }
 
@@ -206,8 +214,9 @@ enum Parked<S: Shard> {
 impl<'a, S: Shard> Running<'a, S> {
     fn start(seat: &'a mut Seat<S>, loaded: Loaded<S::Hard>) -> Self {
         let world = seat.world.borrow_and_update().clone();
+        let producer_ids = Arc::clone(&seat.producer_ids);
         let mut cx =
-            Context { now: seat.clock.now(), image: &*world.image, config: &*world.config, ids: &mut RandomIds };
+            Context { now: seat.clock.now(), image: &*world.image, config: &*world.config, ids: &mut HostIds(&producer_ids) };
         let (soft, decision) = S::loaded(&loaded.hard, &mut cx);
         let snapshots = seat.log.snapshots();
         let mut running = Self {
@@ -290,8 +299,9 @@ impl<'a, S: Shard> Running<'a, S> {
 
     fn decide(&mut self, decide: impl FnOnce(&mut S, &S::Hard, &mut Context<'_, S>) -> Decision<S>) {
         let world = self.seat.world.borrow().clone();
+        let producer_ids = Arc::clone(&self.seat.producer_ids);
         let mut cx =
-            Context { now: self.seat.clock.now(), image: &*world.image, config: &*world.config, ids: &mut RandomIds };
+            Context { now: self.seat.clock.now(), image: &*world.image, config: &*world.config, ids: &mut HostIds(&producer_ids) };
         let decision = decide(&mut self.soft, &self.hard, &mut cx);
         self.apply(decision);
     }

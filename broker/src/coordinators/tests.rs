@@ -157,7 +157,8 @@ impl Stage {
 
     async fn over(log: Arc<MemoryLog>) -> Self {
         let world = World { image: Arc::new(()), config: Arc::new(()) };
-        let host = Host::new("sums", Clock::starting_at(Timestamp(1_000)), world, Duration::from_secs(5));
+        let clock = Clock::starting_at(Timestamp(1_000));
+        let host = Host::new("sums", clock, world, Duration::from_secs(5), Arc::new(|| None));
         let acted = Arc::new(Mutex::new(Vec::new()));
         let actions = Arc::clone(&acted);
         host.elect(0, 7, log.clone(), Arc::new(move |action| actions.lock().push(action)));

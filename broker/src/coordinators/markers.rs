@@ -1,0 +1,161 @@
+//! Writes the markers that end a transaction, on every partition that took part, until each has one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_coordinator::group::GroupShard;
+use ottla_coordinator::shard::Producer;
+use ottla_coordinator::transaction::{Markers, TransactionAction, TransactionRequest, TransactionShard};
+use ottla_protocol::control_record::end_txn_marker;
+use ottla_protocol::{BrokerId, ErrorCode, TopicPartition};
+use ottla_storage::AppendOrigin;
+use tokio::time::Instant;
+
+use super::host::Host;
+use super::internal_topics::GROUP_TOPIC;
+use super::runtime::Actions;
+use crate::metadata_cache::MetadataCache;
+use crate::replica::{LeaderAppend, Partitions};
+
+/// Between two tries of a marker that cannot be written yet.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
+/// How long one marker waits to be on the whole in-sync set.
+const MARKER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Writes markers to the partitions of this broker. Cheap to clone.
+#[derive(Clone)]
+pub struct MarkerWriter {
+    local: BrokerId,
+    partitions: Partitions,
+    metadata: MetadataCache,
+    groups: Arc<Host<GroupShard>>,
+    transactions: Arc<Host<TransactionShard>>,
+}
+
+/// What became of a marker that was not written.
+enum Failure {
+    /// Try again, perhaps elsewhere.
+    Retry(ErrorCode),
+    /// A later producer or coordinator has taken over: this transaction is no longer ours to end.
+    Fenced(ErrorCode),
+    /// The partition is gone, or never had anything of the transaction.
+    Moot,
+}
+
+const fn judge(error: ErrorCode) -> Failure {
+    match error {
+        ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced | ErrorCode::TransactionCoordinatorFenced => {
+            Failure::Fenced(error)
+        }
+        ErrorCode::UnsupportedForMessageFormat | ErrorCode::UnsupportedVersion => Failure::Moot,
+        other => Failure::Retry(other),
+    }
+}
+
+impl MarkerWriter {
+    pub(super) const fn new(
+        local: BrokerId,
+        partitions: Partitions,
+        metadata: MetadataCache,
+        groups: Arc<Host<GroupShard>>,
+        transactions: Arc<Host<TransactionShard>>,
+    ) -> Self {
+        Self { local, partitions, metadata, groups, transactions }
+    }
+
+    /// Carries out what the coordinator of one partition, elected at `epoch`, asks for.
+    pub(super) fn actions(&self, partition: i32, epoch: i32) -> Actions<TransactionShard> {
+        let writer = self.clone();
+        Arc::new(move |action| match action {
+            TransactionAction::SendMarkers(markers) => {
+                tokio::spawn(writer.clone().send(partition, epoch, markers));
+            }
+            TransactionAction::Fenced { transactional_id, producer, reason, started } => tracing::info!(
+                transactional_id = ?transactional_id, producer_id = producer.id.0, epoch = producer.epoch.0,
+                started_ms = started.0, reason, "transaction aborted"
+            ),
+        })
+    }
+
+    /// Writes one marker here.
+    ///
+    /// # Errors
+    /// `NotLeaderOrFollower` or `UnknownTopicOrPartition` when the partition is not led here, else why the log refused.
+    pub async fn write(
+        &self,
+        partition: &TopicPartition,
+        producer: Producer,
+        coordinator_epoch: i32,
+        commit: bool,
+    ) -> Result<(), ErrorCode> {
+        if &*partition.topic == GROUP_TOPIC {
+            // The group coordinator is the only writer of its partitions, and has to see the marker.
+            return self.groups.write_marker(partition.partition, producer, coordinator_epoch, commit).await;
+        }
+        let replica = self.partitions.get(&partition.topic, partition.partition)?;
+        let now = self.groups.clock().now();
+        let batch = end_txn_marker(producer.id, producer.epoch, coordinator_epoch, commit, now);
+        let how =
+            LeaderAppend { required_acks: -1, origin: AppendOrigin::Coordinator, now, verified_transaction: true };
+        let info = replica.append_as_leader(batch, &how).map_err(|error| error.error_code())?;
+        replica.wait_for_high_watermark(info.last_offset.plus(1), Instant::now() + MARKER_TIMEOUT).await
+    }
+
+    /// Until all are written, or the coordinator has moved away: then its successor sends them again.
+    async fn send(self, coordinator: i32, epoch: i32, markers: Markers) {
+        let mut open: Vec<TopicPartition> = markers.partitions.to_vec();
+        let mut wait = RETRY_AFTER;
+        loop {
+            let mut left = Vec::new();
+            for partition in open {
+                if self.is_gone(&partition) {
+                    continue;
+                }
+                match self.write(&partition, markers.producer, epoch, markers.commit).await.map_err(judge) {
+                    Ok(()) | Err(Failure::Moot) => {}
+                    Err(Failure::Fenced(error)) => {
+                        tracing::info!(transactional_id = ?markers.transactional_id, %partition, ?error, "marker refused for good");
+                    }
+                    Err(Failure::Retry(error)) => {
+                        tracing::debug!(transactional_id = ?markers.transactional_id, %partition, ?error, "marker is tried again");
+                        left.push(partition);
+                    }
+                }
+            }
+            open = left;
+            if open.is_empty() && self.complete(coordinator, &markers).await {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY_AFTER_MAX);
+            if !self.transactions.holds(coordinator, epoch) {
+                return;
+            }
+        }
+    }
+
+    async fn complete(&self, coordinator: i32, markers: &Markers) -> bool {
+        let said = TransactionRequest::MarkersWritten {
+            transactional_id: Arc::clone(&markers.transactional_id),
+            producer: markers.producer,
+        };
+        match self.transactions.call(coordinator, said).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::debug!(transactional_id = ?markers.transactional_id, ?error, "completion is tried again");
+                false
+            }
+        }
+    }
+
+    /// The metadata knows no such partition (any more): nobody can read what it held.
+    fn is_gone(&self, partition: &TopicPartition) -> bool {
+        self.metadata.load().topics.partition(&partition.topic, partition.partition).is_none()
+    }
+
+    /// This broker.
+    pub const fn local(&self) -> BrokerId {
+        self.local
+    }
+}
