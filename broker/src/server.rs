@@ -12,6 +12,7 @@ use tracing::info;
 
 use crate::api::{Api, ApiTable, House, ListenerInfo};
 use crate::config::{Effective, ListenerSettings, Settings};
+use crate::coordinators::{Coordinators, Needs};
 use crate::network::{self, Admission, BoundListener, Door, RequestMemory, limits};
 use crate::node::{self, Node};
 use crate::telemetry::Loggers;
@@ -59,6 +60,13 @@ impl Server {
         };
         let node = Node::start(Arc::clone(&settings), endpoints(false), endpoints(true)).await?;
         let config = Effective::new(Arc::clone(&settings), node.metadata.clone());
+        let coordinators = Coordinators::start(Needs {
+            controller: node.controller.clone(),
+            publisher: node.publisher.clone(),
+            metadata: node.metadata.clone(),
+            effective: config.clone(),
+            partitions: node.partitions.clone(),
+        });
         let house = House {
             settings: Arc::clone(&settings),
             effective: config.clone(),
@@ -69,7 +77,8 @@ impl Server {
             publisher: node.publisher.clone(),
             partitions: node.partitions.clone(),
             log_dirs: Arc::clone(&node.log_dirs),
-            transaction_gate: None,
+            transaction_gate: Some(Arc::new(coordinators.clone())),
+            coordinators,
         };
         let api = Arc::new(Api::new(&house));
         info!(broker = settings.node_id.0, "the broker is unfenced. Transitioning from RECOVERY to RUNNING");
@@ -128,6 +137,7 @@ impl Server {
         if tokio::time::timeout(CONNECTIONS_END_MAX, self.tasks.wait()).await.is_err() {
             info!(count = self.tasks.len(), "connections that did not end by themselves are cut off");
         }
+        self.house.coordinators.shutdown();
         self.node.shutdown().await;
     }
 }

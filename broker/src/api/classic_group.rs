@@ -36,7 +36,10 @@ impl ClassicGroup {
         let asked = self.ask(&group, GroupRequest::JoinGroup(client(cx), request)).await;
         answer_later(cx, asked, move |answer| {
             let mut response = expect_answer!(answer, GroupResponse::JoinGroup).unwrap_or_else(|error| {
-                JoinGroupResponse::default().with_error_code(error.code()).with_generation_id(-1).with_protocol_name(None)
+                JoinGroupResponse::default()
+                    .with_error_code(error.code())
+                    .with_generation_id(-1)
+                    .with_protocol_name(None)
             });
             if version < 7 {
                 // Null came with v7.

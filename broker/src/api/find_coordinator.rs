@@ -36,7 +36,8 @@ impl FindCoordinator {
         let (handler, cx) = (self.clone(), cx.clone());
         // A topic may have to be made and loaded first.
         Reply::Later(Box::pin(async move {
-            let response = if cx.version < 4 { handler.one(&cx, &request).await } else { handler.many(&cx, request).await };
+            let response =
+                if cx.version < 4 { handler.one(&cx, &request).await } else { handler.many(&cx, request).await };
             cx.respond(&response)
         }))
     }

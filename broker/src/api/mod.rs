@@ -14,6 +14,7 @@ mod config_changes;
 mod configs;
 mod consumer_group;
 mod context;
+mod coordinated;
 mod credentials;
 mod delegation_tokens;
 mod delete_records;
@@ -27,6 +28,7 @@ mod leader_epochs;
 mod list_offsets;
 mod log_dirs;
 mod metadata;
+mod offset_fetch;
 mod offsets;
 mod produce;
 mod quorum;
@@ -57,6 +59,7 @@ pub use table::ApiTable;
 
 use self::transaction_gate::TransactionGate;
 use crate::config::{Effective, Settings};
+use crate::coordinators::Coordinators;
 use crate::metadata_cache::MetadataCache;
 use crate::publisher::Publisher;
 use crate::replica::Partitions;
@@ -76,7 +79,7 @@ pub struct House {
     pub log_dirs: Arc<LogDirs>,
     /// Without it transactional records are refused.
     pub transaction_gate: Option<Arc<dyn TransactionGate>>,
-    // coordinators: their owner adds a field and fills it in `server.rs`
+    pub coordinators: Coordinators,
 }
 
 /// Every handler, each in its own room.

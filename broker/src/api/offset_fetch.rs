@@ -98,9 +98,9 @@ async fn finish(group: Pending, image: &MetadataImage, version: i16) -> OffsetFe
     };
     let mut answer = match expect_answer!(answer, GroupResponse::OffsetFetch) {
         Ok(answer) => answer,
-        Err(error) => {
-            OffsetFetchResponseGroup::default().with_group_id(group.asked.group_id.clone()).with_error_code(error.code())
-        }
+        Err(error) => OffsetFetchResponseGroup::default()
+            .with_group_id(group.asked.group_id.clone())
+            .with_error_code(error.code()),
     };
     if answer.error_code != 0 {
         answer.topics.clear();

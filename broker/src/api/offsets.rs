@@ -87,8 +87,7 @@ impl Offsets {
         }
         request.topics = sound;
         let (group, asked_for) = (request.group_id.0.clone(), request.topics.clone());
-        let asked =
-            ask_group(&self.coordinators, &group, GroupRequest::OffsetCommit(client(cx), request)).await;
+        let asked = ask_group(&self.coordinators, &group, GroupRequest::OffsetCommit(client(cx), request)).await;
         answer_later(cx, asked, move |answer| {
             let mut response = expect_answer!(answer, GroupResponse::OffsetCommit).unwrap_or_else(|error| {
                 let topic = |topic: ottla_protocol::messages::offset_commit_request::OffsetCommitRequestTopic| {
@@ -175,7 +174,9 @@ impl Offsets {
         match error {
             ErrorCode::None => {}
             // Clients retry these only in the words of a group coordinator.
-            ErrorCode::ConcurrentTransactions | ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable if !add => {
+            ErrorCode::ConcurrentTransactions | ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable
+                if !add =>
+            {
                 return Err(ErrorCode::CoordinatorLoadInProgress);
             }
             ErrorCode::TransactionAbortable if cx.version < 4 => return Err(ErrorCode::InvalidTxnState),
@@ -252,9 +253,8 @@ fn split_unknown<P>(
 }
 
 fn refused_txn_topic(name: TopicName, indexes: Vec<i32>, error: ErrorCode) -> TxnOffsetCommitResponseTopic {
-    let partition = |index| {
-        TxnOffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(error.code())
-    };
+    let partition =
+        |index| TxnOffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(error.code());
     TxnOffsetCommitResponseTopic::default()
         .with_name(name)
         .with_partitions(indexes.into_iter().map(partition).collect())

@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ottla_coordinator::shard::Producer;
 use ottla_protocol::messages::ProduceRequest;
 use ottla_protocol::record_batch::BatchHeader;
 use ottla_protocol::{ErrorCode, ProducerEpoch, ProducerId, TopicPartition};
 
 use super::context::BoxFuture;
+use crate::coordinators::Coordinators;
 
 /// Since this version of Produce, clients know TRANSACTION_ABORTABLE.
 const ABORTABLE_VERSION: i16 = 11;
@@ -31,6 +33,19 @@ pub trait TransactionGate: Send + Sync {
     /// The partitions that are not part of the open transaction, with the coordinator's code for each; those that are
     /// part of it are left out.
     fn admit(&self, question: Question) -> BoxFuture<'_, HashMap<TopicPartition, ErrorCode>>;
+}
+
+impl TransactionGate for Coordinators {
+    fn admit(&self, question: Question) -> BoxFuture<'_, HashMap<TopicPartition, ErrorCode>> {
+        Box::pin(async move {
+            let producer = Producer { id: question.producer_id, epoch: question.producer_epoch };
+            let partitions = question.partitions.clone();
+            match self.verify_or_add(&question.transactional_id, producer, partitions, question.adds).await {
+                Ok(answers) => answers.into_iter().filter(|(_, code)| *code != ErrorCode::None).collect(),
+                Err(code) => question.partitions.into_iter().map(|partition| (partition, code)).collect(),
+            }
+        })
+    }
 }
 
 /// The producer of a request's transactional records, and the partitions they go to.

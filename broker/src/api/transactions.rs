@@ -85,9 +85,8 @@ impl Transactions {
                 for transaction in request.transactions {
                     let id = transaction.transactional_id.clone();
                     let topics = handler.add_partitions(transaction, cx.version).await;
-                    results.push(
-                        AddPartitionsToTxnResult::default().with_transactional_id(id).with_topic_results(topics),
-                    );
+                    results
+                        .push(AddPartitionsToTxnResult::default().with_transactional_id(id).with_topic_results(topics));
                 }
                 return cx.respond(&response.with_results_by_transaction(results));
             }
@@ -108,9 +107,8 @@ impl Transactions {
     ) -> Vec<AddPartitionsToTxnTopicResult> {
         let partitions = partitions_of(&transaction.topics);
         let image = self.metadata.load();
-        let exists = |partition: &TopicPartition| {
-            image.topics.partition(&partition.topic, partition.partition).is_some()
-        };
+        let exists =
+            |partition: &TopicPartition| image.topics.partition(&partition.topic, partition.partition).is_some();
         if !partitions.iter().all(exists) {
             // All or nothing: one that is not there keeps the others out.
             let judge = |partition: TopicPartition| {

@@ -1,6 +1,8 @@
 //! DescribeProducers v0, DescribeTransactions v0, ListTransactions v0-2. v1 filters by duration, v2 by a pattern of the id.
 
-use ottla_coordinator::transaction::{Transaction, TransactionFilter, TransactionRequest, TransactionResponse, TransactionState};
+use ottla_coordinator::transaction::{
+    Transaction, TransactionFilter, TransactionRequest, TransactionResponse, TransactionState,
+};
 use ottla_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use ottla_protocol::messages::describe_transactions_response::{TopicData, TransactionState as DescribedTransaction};
 use ottla_protocol::messages::list_transactions_response::TransactionState as ListedTransaction;
@@ -54,7 +56,7 @@ impl TxnAdmin {
                 .with_producer_id(ProducerId(entry.producer_id.0))
                 .with_producer_epoch(i32::from(entry.producer_epoch.0))
                 .with_last_sequence(entry.last_sequence)
-                .with_last_timestamp(entry.timestamp.0)
+                .with_last_timestamp(entry.last_timestamp.0)
                 .with_coordinator_epoch(entry.coordinator_epoch)
                 .with_current_txn_start_offset(entry.current_txn_first_offset.map_or(-1, |offset| offset.0))
         };

@@ -33,9 +33,8 @@ impl TxnMarkers {
                     let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
                     for index in topic.partition_indexes {
                         let partition = TopicPartition::new(topic.name.as_str(), index);
-                        let written = writer
-                            .write(&partition, who, marker.coordinator_epoch, marker.transaction_result)
-                            .await;
+                        let written =
+                            writer.write(&partition, who, marker.coordinator_epoch, marker.transaction_result).await;
                         let error = match written {
                             Ok(()) => ErrorCode::None,
                             // The sender does not expect the words of a group coordinator.
@@ -56,9 +55,8 @@ impl TxnMarkers {
                         WritableTxnMarkerTopicResult::default().with_name(topic.name).with_partitions(partitions),
                     );
                 }
-                markers.push(
-                    WritableTxnMarkerResult::default().with_producer_id(marker.producer_id).with_topics(topics),
-                );
+                markers
+                    .push(WritableTxnMarkerResult::default().with_producer_id(marker.producer_id).with_topics(topics));
             }
             cx.respond(&WriteTxnMarkersResponse::default().with_markers(markers))
         }))

@@ -22,12 +22,8 @@ pub(super) fn carry_out(action: GroupAction) {
 /// Offsets of topics that are gone go with them.
 pub(super) fn forget_deleted_topics(host: &Arc<Host<GroupShard>>, old: &MetadataImage, new: &MetadataImage) {
     let gone = |id: TopicId| new.topics.by_id(id).is_none();
-    let deleted: Vec<(TopicId, Arc<str>)> = old
-        .topics
-        .iter()
-        .filter(|topic| gone(topic.id))
-        .map(|topic| (topic.id, Arc::clone(&topic.name)))
-        .collect();
+    let deleted: Vec<(TopicId, Arc<str>)> =
+        old.topics.iter().filter(|topic| gone(topic.id)).map(|topic| (topic.id, Arc::clone(&topic.name))).collect();
     if deleted.is_empty() {
         return;
     }

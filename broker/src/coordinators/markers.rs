@@ -96,8 +96,13 @@ impl MarkerWriter {
         let replica = self.partitions.get(&partition.topic, partition.partition)?;
         let now = self.groups.clock().now();
         let batch = end_txn_marker(producer.id, producer.epoch, coordinator_epoch, commit, now);
-        let how =
-            LeaderAppend { required_acks: -1, origin: AppendOrigin::Coordinator, now, verified_transaction: true };
+        let how = LeaderAppend {
+            required_acks: -1,
+            origin: AppendOrigin::Coordinator,
+            now,
+            verified_transaction: true,
+            only_at: None,
+        };
         let info = replica.append_as_leader(batch, &how).map_err(|error| error.error_code())?;
         replica.wait_for_high_watermark(info.last_offset.plus(1), Instant::now() + MARKER_TIMEOUT).await
     }

@@ -1,15 +1,15 @@
 //! Producer ids: taken one by one from blocks of a thousand that the controller hands out.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use ottla_protocol::{ErrorCode, ProducerId};
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::api::BoxFuture;
-
 /// Fetches the next block: its first id and its length.
-pub type FetchBlock = Arc<dyn Fn() -> BoxFuture<'static, Result<(i64, i32), ErrorCode>> + Send + Sync>;
+pub type FetchBlock =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(i64, i32), ErrorCode>> + Send>> + Send + Sync>;
 
 /// With fewer ids left than this the next block is fetched ahead.
 const FETCH_AHEAD_BELOW: i64 = 100;

@@ -215,8 +215,12 @@ impl<'a, S: Shard> Running<'a, S> {
     fn start(seat: &'a mut Seat<S>, loaded: Loaded<S::Hard>) -> Self {
         let world = seat.world.borrow_and_update().clone();
         let producer_ids = Arc::clone(&seat.producer_ids);
-        let mut cx =
-            Context { now: seat.clock.now(), image: &*world.image, config: &*world.config, ids: &mut HostIds(&producer_ids) };
+        let mut cx = Context {
+            now: seat.clock.now(),
+            image: &*world.image,
+            config: &*world.config,
+            ids: &mut HostIds(&producer_ids),
+        };
         let (soft, decision) = S::loaded(&loaded.hard, &mut cx);
         let snapshots = seat.log.snapshots();
         let mut running = Self {
@@ -300,8 +304,12 @@ impl<'a, S: Shard> Running<'a, S> {
     fn decide(&mut self, decide: impl FnOnce(&mut S, &S::Hard, &mut Context<'_, S>) -> Decision<S>) {
         let world = self.seat.world.borrow().clone();
         let producer_ids = Arc::clone(&self.seat.producer_ids);
-        let mut cx =
-            Context { now: self.seat.clock.now(), image: &*world.image, config: &*world.config, ids: &mut HostIds(&producer_ids) };
+        let mut cx = Context {
+            now: self.seat.clock.now(),
+            image: &*world.image,
+            config: &*world.config,
+            ids: &mut HostIds(&producer_ids),
+        };
         let decision = decide(&mut self.soft, &self.hard, &mut cx);
         self.apply(decision);
     }

@@ -16,9 +16,9 @@ use super::clock::Clock;
 use super::host::Host;
 use super::internal_topics::{GROUP_TOPIC, InternalTopics, TRANSACTION_TOPIC, led_here, partition_count};
 use super::markers::MarkerWriter;
+use super::partition_log::LedPartition;
 use super::placement::partition_for;
 use super::producer_ids::{FetchBlock, ProducerIds};
-use super::replica_log::ReplicaLog;
 use super::runtime::{Actions, World};
 use super::{group, settings};
 use crate::config::Effective;
@@ -119,8 +119,7 @@ impl Coordinators {
             Arc::clone(&groups),
             Arc::clone(&transactions),
         );
-        let coordinators =
-            Self(Arc::new(Inner { needs, local, groups, transactions, producer_ids, topics, markers }));
+        let coordinators = Self(Arc::new(Inner { needs, local, groups, transactions, producer_ids, topics, markers }));
         coordinators.apply(&Arc::new(MetadataImage::default()), &image);
         tokio::spawn(coordinators.clone().follow(image));
         coordinators
@@ -242,15 +241,14 @@ impl Coordinators {
 
     fn apply(&self, old: &Arc<MetadataImage>, new: &Arc<MetadataImage>) {
         let effective = &self.0.needs.effective;
-        self.0.groups.publish(World {
-            image: Arc::clone(new),
-            config: Arc::new(settings::group_config(effective, new)),
-        });
-        self.0.transactions.publish(World {
-            image: Arc::clone(new),
-            config: Arc::new(settings::transaction_config(effective, new)),
-        });
-        for (topic, host) in [(GROUP_TOPIC, &*self.0.groups as &dyn Holds), (TRANSACTION_TOPIC, &*self.0.transactions)] {
+        self.0
+            .groups
+            .publish(World { image: Arc::clone(new), config: Arc::new(settings::group_config(effective, new)) });
+        self.0
+            .transactions
+            .publish(World { image: Arc::clone(new), config: Arc::new(settings::transaction_config(effective, new)) });
+        for (topic, host) in [(GROUP_TOPIC, &*self.0.groups as &dyn Holds), (TRANSACTION_TOPIC, &*self.0.transactions)]
+        {
             let led = led_here(new, topic, self.0.local);
             for (partition, _) in host.held() {
                 if !led.iter().any(|(index, _)| *index == partition) {
@@ -278,10 +276,15 @@ impl Coordinators {
         }
         match self.0.needs.partitions.get(host.topic(), partition) {
             Ok(replica) => {
-                host.elect(partition, epoch, Arc::new(ReplicaLog::new(replica, LeaderEpoch(epoch))), actions());
+                host.elect(partition, epoch, Arc::new(LedPartition::new(replica, LeaderEpoch(epoch))), actions());
             }
             Err(error) => {
-                tracing::error!(topic = host.topic(), partition, ?error, "the metadata names this broker, but there is no replica");
+                tracing::error!(
+                    topic = host.topic(),
+                    partition,
+                    ?error,
+                    "the metadata names this broker, but there is no replica"
+                );
             }
         }
     }

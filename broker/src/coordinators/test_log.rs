@@ -1,4 +1,5 @@
 //! A partition in memory, with a high watermark that can be held back and appends that can be made to fail.
+#![allow(clippy::expect_used)]
 
 use std::sync::Arc;
 
