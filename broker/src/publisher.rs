@@ -1,7 +1,7 @@
 //! The one place where a metadata change enters the broker.
 //!
 //! ```text
-//!   controller ──image──► partitions made and re-roled ──► cache swapped ──► applied
+//!   controller ──image──► partitions made and re-roled ──► cache swapped ──► deleted ones removed ──► applied
 //! ```
 //!
 //! Partitions come before the cache: a client that learns of a topic finds it served. Whoever answers for a change waits
@@ -75,13 +75,17 @@ impl Work {
     }
 
     async fn apply(&mut self, new: Arc<MetadataImage>) {
-        let changes = Changes::between(&self.current, &new);
+        let changes = Arc::new(Changes::between(&self.current, &new));
         // Most images change something else (an ACL, a quota, a block of producer ids) and need no other thread.
         if !changes.is_empty() {
-            let (assignment, image) = (Arc::clone(&self.assignment), Arc::clone(&new));
+            let (assignment, image, changes) = (Arc::clone(&self.assignment), Arc::clone(&new), Arc::clone(&changes));
             run_blocking(move || assignment.apply(&image, &changes, now())).await;
         }
         self.cache.store(Arc::clone(&new));
+        if changes.deletes() {
+            let assignment = Arc::clone(&self.assignment);
+            run_blocking(move || assignment.remove_deleted(&changes)).await;
+        }
         self.current = Arc::clone(&new);
         self.published.send_replace(new);
     }

@@ -15,10 +15,8 @@ use ottla_protocol::messages::{
 };
 
 async fn list(broker: &Broker, version: i16, timestamp: i64) -> ListOffsetsPartitionResponse {
-    let partition = ListOffsetsPartition::default()
-        .with_partition_index(0)
-        .with_current_leader_epoch(-1)
-        .with_timestamp(timestamp);
+    let partition =
+        ListOffsetsPartition::default().with_partition_index(0).with_current_leader_epoch(-1).with_timestamp(timestamp);
     let topic = ListOffsetsTopic::default().with_name(topic("t")).with_partitions(vec![partition]);
     let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
     let response: ListOffsetsResponse = broker.call(version, request).await;
@@ -90,8 +88,7 @@ async fn an_epoch_ends_where_the_log_ends() {
             .with_current_leader_epoch(current)
             .with_leader_epoch(epoch);
         let topic = OffsetForLeaderTopic::default().with_topic(topic("t")).with_partitions(vec![partition]);
-        let request =
-            OffsetForLeaderEpochRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
+        let request = OffsetForLeaderEpochRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
         let response: OffsetForLeaderEpochResponse = broker.call(4, request).await;
         response.topics[0].partitions[0].clone()
     };

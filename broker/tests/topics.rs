@@ -16,9 +16,8 @@ use ottla_protocol::messages::{
 use uuid::Uuid;
 
 fn metadata(names: Option<&[&str]>, create: bool) -> MetadataRequest {
-    let topics = names.map(|names| {
-        names.iter().map(|name| MetadataRequestTopic::default().with_name(Some(topic(name)))).collect()
-    });
+    let topics = names
+        .map(|names| names.iter().map(|name| MetadataRequestTopic::default().with_name(Some(topic(name)))).collect());
     MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(create)
 }
 
@@ -115,7 +114,8 @@ async fn topics_grow_but_do_not_shrink() {
     let broker = Broker::start().await;
     broker.create_topic("t", 2).await;
     let grow = async |count: i32| {
-        let topics = vec![CreatePartitionsTopic::default().with_name(topic("t")).with_count(count)];
+        let topics =
+            vec![CreatePartitionsTopic::default().with_name(topic("t")).with_count(count).with_assignments(None)];
         let request = CreatePartitionsRequest::default().with_topics(topics).with_timeout_ms(1000);
         let response: CreatePartitionsResponse = broker.call(3, request).await;
         response.results[0].error_code
@@ -168,9 +168,7 @@ async fn partitions_are_described_in_pages() {
             seen.extend(topic.partitions.iter().map(|p| (name.clone(), p.partition_index)));
         }
         let Some(next) = response.next_cursor else { break };
-        cursor = Some(
-            Cursor::default().with_topic_name(next.topic_name).with_partition_index(next.partition_index),
-        );
+        cursor = Some(Cursor::default().with_topic_name(next.topic_name).with_partition_index(next.partition_index));
     }
     let expected = [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)];
     assert_eq!(seen, expected.map(|(name, index)| (name.to_owned(), index)));

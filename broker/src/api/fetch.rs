@@ -101,12 +101,14 @@ impl Fetch {
         waits_at: Vec<Arc<Partition>>,
         deadline: Instant,
     ) -> Response {
+        let partitions = waits_at.len();
         let wait = FetchWait::new(waits_at, fetcher.isolation);
         loop {
             // What moved before the registration was complete is seen by this read, what moves later wakes.
             let image = self.metadata.load();
             let round = self.read(cx, &image, fetcher, context.asked(), false);
-            if is_enough(&round, fetcher) || Instant::now() >= deadline {
+            let one_is_gone = round.waits_at.len() < partitions;
+            if one_is_gone || is_enough(&round, fetcher) || Instant::now() >= deadline {
                 drop(wait);
                 return self.answer(cx, &image, context, round);
             }

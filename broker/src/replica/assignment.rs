@@ -32,6 +32,11 @@ impl Changes {
         }
     }
 
+    /// True when topics were deleted.
+    pub fn deletes(&self) -> bool {
+        self.topics.iter().any(|change| matches!(change, TopicChange::Removed(_)))
+    }
+
     /// True when no partition is concerned.
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty() && self.configs.is_empty() && !self.eligible
@@ -86,7 +91,9 @@ impl Assignment {
         let view = View { image: new, eligible: eligible(new), now };
         for change in &changes.topics {
             match change {
-                TopicChange::Removed(topic) => self.remove_topic(topic),
+                // Its directories must make room for those of its successor.
+                TopicChange::Removed(topic) if new.topics.by_name(&topic.name).is_some() => self.remove_topic(topic),
+                TopicChange::Removed(_) => {}
                 TopicChange::Created(topic) => self.place_topic(&view, topic, None),
                 TopicChange::Changed { old, new: topic } => self.place_topic(&view, topic, Some(old)),
             }
@@ -102,6 +109,16 @@ impl Assignment {
         if changes.eligible {
             for topic in new.topics.iter() {
                 self.place_topic(&view, topic, None);
+            }
+        }
+    }
+
+    /// Removes deleted topics, once the metadata no longer names them: whoever still waits at one of their partitions then
+    /// learns that it is gone, and not that it has moved.
+    pub fn remove_deleted(&self, changes: &Changes) {
+        for change in &changes.topics {
+            if let TopicChange::Removed(topic) = change {
+                self.remove_topic(topic);
             }
         }
     }

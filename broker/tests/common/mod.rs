@@ -2,16 +2,16 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use ottla::api::{Chunk, ConnectionId, ListenerInfo, Reply, RequestContext};
 use ottla::config::Settings;
 use ottla::config::sources::Given;
-use ottla::security::Principal;
 use ottla::server::Server;
+use ottla::telemetry::Loggers;
 use ottla_protocol::messages::create_topics_request::CreatableTopic;
 use ottla_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_protocol::messages::produce_response::PartitionProduceResponse;
@@ -21,35 +21,54 @@ use ottla_protocol::messages::{
 };
 use ottla_protocol::record_batch::BatchBuilder;
 use ottla_protocol::{Decodable, Encodable, HeaderVersion, RequestMessage, StrBytes, Timestamp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
-/// A broker whose requests go straight to its dispatch: encoded and decoded as on the wire, without a socket between.
+const CORRELATION_ID: i32 = 7;
+
+/// A running broker; every request has a connection of its own.
 pub struct Broker {
     pub server: Server,
     pub dir: tempfile::TempDir,
 }
 
-/// What became of a request.
-pub enum Answer<R> {
-    Now(R),
-    /// It waits; the value is still to come.
-    Later(std::pin::Pin<Box<dyn Future<Output = R> + Send>>),
-    Nothing,
+/// A request that was sent.
+pub struct Sent<R> {
+    socket: TcpStream,
+    version: i16,
+    answer: PhantomData<R>,
+}
+
+/// What happened to a request that may have no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// Nothing came, and the connection is open.
+    Open,
     Closed,
 }
 
-impl<R> Answer<R> {
-    pub async fn value(self) -> R {
-        match self {
-            Self::Now(value) => value,
-            Self::Later(future) => future.await,
-            Self::Nothing => panic!("no answer"),
-            Self::Closed => panic!("connection closed"),
-        }
+impl<R: Decodable + HeaderVersion> Sent<R> {
+    pub async fn value(mut self) -> R {
+        let mut length = [0; 4];
+        self.socket.read_exact(&mut length).await.expect("an answer");
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.socket.read_exact(&mut frame).await.expect("a whole answer");
+        let mut frame = Bytes::from(frame);
+        let header = ResponseHeader::decode(&mut frame, R::header_version(self.version)).unwrap();
+        assert_eq!(header.correlation_id, CORRELATION_ID);
+        let response = R::decode(&mut frame, self.version).unwrap();
+        assert!(frame.is_empty(), "{} bytes behind the answer", frame.len());
+        response
     }
 
-    pub fn is_later(&self) -> bool {
-        matches!(self, Self::Later(_))
+    pub async fn silence(mut self) -> Silence {
+        let mut byte = [0; 1];
+        match tokio::time::timeout(Duration::from_millis(300), self.socket.read(&mut byte)).await {
+            Err(_) => Silence::Open,
+            Ok(Ok(0) | Err(_)) => Silence::Closed,
+            Ok(Ok(_)) => panic!("an answer came"),
+        }
     }
 }
 
@@ -60,7 +79,7 @@ impl Broker {
 
     pub async fn start_with(overrides: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server = Server::start(settings(dir.path(), overrides)).await.unwrap();
+        let server = Server::start(settings(dir.path(), overrides), Loggers::default()).await.unwrap();
         Self { server, dir }
     }
 
@@ -68,56 +87,34 @@ impl Broker {
     pub async fn restart(self) -> Self {
         let Self { server, dir } = self;
         server.shutdown().await;
-        let server = Server::start(settings(dir.path(), &[])).await.unwrap();
+        let server = Server::start(settings(dir.path(), &[]), Loggers::default()).await.unwrap();
         Self { server, dir }
     }
 
-    pub async fn ask<Q>(&self, version: i16, request: Q) -> Answer<Q::Response>
+    pub async fn ask<Q>(&self, version: i16, request: Q) -> Sent<Q::Response>
     where
         Q: RequestMessage + HeaderVersion + Encodable,
-        Q::Response: Decodable + HeaderVersion + 'static,
     {
         self.ask_as("test", version, request).await
     }
 
-    pub async fn ask_as<Q>(&self, client_id: &str, version: i16, request: Q) -> Answer<Q::Response>
+    pub async fn ask_as<Q>(&self, client_id: &str, version: i16, request: Q) -> Sent<Q::Response>
     where
         Q: RequestMessage + HeaderVersion + Encodable,
-        Q::Response: Decodable + HeaderVersion + 'static,
     {
         let mut frame = BytesMut::new();
         RequestHeader::default()
             .with_request_api_key(Q::KEY)
             .with_request_api_version(version)
-            .with_correlation_id(7)
+            .with_correlation_id(CORRELATION_ID)
             .with_client_id(Some(StrBytes::from_string(client_id.to_owned())))
             .encode(&mut frame, Q::header_version(version))
             .unwrap();
         request.encode(&mut frame, version).unwrap();
-        let request = ottla_protocol::request::decode(frame.freeze()).unwrap();
-        let cx = RequestContext {
-            api_key: Q::KEY,
-            version,
-            correlation_id: 7,
-            client_id: client_id.into(),
-            connection: ConnectionId(1),
-            listener: Arc::new(ListenerInfo {
-                name: "PLAINTEXT".into(),
-                advertised_host: "localhost".into(),
-                advertised_port: 9092,
-                is_controller: false,
-            }),
-            peer: "127.0.0.1:1".parse().unwrap(),
-            principal: Principal::anonymous(),
-            received: Instant::now(),
-            request_size: request.size,
-        };
-        match self.server.api.dispatch(&cx, request.body).await {
-            Reply::Now(response) => Answer::Now(decode::<Q>(version, response.chunks)),
-            Reply::Later(future) => Answer::Later(Box::pin(async move { decode::<Q>(version, future.await.chunks) })),
-            Reply::None => Answer::Nothing,
-            Reply::Close => Answer::Closed,
-        }
+        let mut socket = TcpStream::connect(&self.server.bootstrap_servers()[0]).await.unwrap();
+        socket.write_all(&(frame.len() as u32).to_be_bytes()).await.unwrap();
+        socket.write_all(&frame).await.unwrap();
+        Sent { socket, version, answer: PhantomData }
     }
 
     /// Asks and waits.
@@ -130,10 +127,8 @@ impl Broker {
     }
 
     pub async fn create_topic(&self, name: &str, partitions: i32) -> CreateTopicsResponse {
-        let topic = CreatableTopic::default()
-            .with_name(topic(name))
-            .with_num_partitions(partitions)
-            .with_replication_factor(1);
+        let topic =
+            CreatableTopic::default().with_name(topic(name)).with_num_partitions(partitions).with_replication_factor(1);
         self.call(7, CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(5000)).await
     }
 
@@ -149,29 +144,6 @@ impl Broker {
         let response: ProduceResponse = self.call(12, produce_request(name, partition, -1, batch(values))).await;
         response.responses[0].partition_responses[0].clone()
     }
-}
-
-fn decode<Q>(version: i16, chunks: Vec<Chunk<ottla::api::Records>>) -> Q::Response
-where
-    Q: RequestMessage,
-    Q::Response: Decodable + HeaderVersion,
-{
-    let mut frame = BytesMut::new();
-    for chunk in chunks {
-        match chunk {
-            Chunk::Bytes(bytes) => frame.extend_from_slice(&bytes),
-            Chunk::Records(records) => frame.extend_from_slice(&records.read_all().unwrap()),
-        }
-    }
-    assert!(!frame.is_empty(), "the answer closes the connection");
-    let mut frame = frame.freeze();
-    let length = frame.split_to(4);
-    assert_eq!(u32::from_be_bytes(length[..].try_into().unwrap()) as usize, frame.len());
-    let header = ResponseHeader::decode(&mut frame, Q::Response::header_version(version)).unwrap();
-    assert_eq!(header.correlation_id, 7);
-    let response = Q::Response::decode(&mut frame, version).unwrap();
-    assert!(frame.is_empty(), "{} bytes behind the answer", frame.len());
-    response
 }
 
 fn settings(dir: &Path, overrides: &[(&str, &str)]) -> Arc<Settings> {
