@@ -144,6 +144,7 @@ pub fn shared(target: Target) -> Result<&'static Broker, String> {
 }
 
 /// One node in both roles; what a single node needs, and short delays so that group stories do not wait.
+/// Records with chosen timestamps are old: nothing is deleted by age.
 fn configuration(port: u16, controller_port: u16, data: &Path, overrides: &[&str]) -> String {
     let mut text = format!(
         "process.roles=broker,controller\n\
@@ -164,7 +165,8 @@ fn configuration(port: u16, controller_port: u16, data: &Path, overrides: &[&str
          share.coordinator.state.topic.num.partitions=4\n\
          group.initial.rebalance.delay.ms=0\n\
          group.min.session.timeout.ms=1000\n\
-         num.partitions=2\n",
+         num.partitions=2\n\
+         log.retention.ms=-1\n",
         data.display()
     );
     for line in overrides {

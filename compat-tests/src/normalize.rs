@@ -20,6 +20,8 @@ static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         rule(r"localhost:\d+", "<host>"),
         rule(r"\d{4}-\d\d-\d\d[T ,]+\d\d:\d\d:\d\d[.:,]\d+(Z|[+-]\d\d:?\d\d)?", "<time>"),
         rule(r"\b1[6-9]\d{11}\b", "<ms>"),
+        // The offset of the metadata log.
+        rule(r"(?m)FinalizedVersionLevel: (.*)\tEpoch: \d+", "FinalizedVersionLevel: $1\tEpoch: <n>"),
         rule(r"[ \t]+", " "),
         rule(r"(?m) +$", ""),
     ]

@@ -1,6 +1,13 @@
 //! Kafka's own command-line tools: the same output and exit code from Apache Kafka and from Ottla.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cluster;
+mod configs;
+mod console;
+mod consumer_groups;
+mod dump_log;
+mod offsets;
+mod perf;
 mod topics;
 
 use ottla_compat_tests::story::{Session, story};
@@ -10,4 +17,9 @@ use ottla_compat_tests::toolchain::Need;
 #[track_caller]
 fn tool_story(tool: &str, name: &str, steps: impl Fn(&mut Session)) {
     story(tool, name, &[Need::Maven, Need::Java], steps);
+}
+
+/// Lines `key<TAB>value` for the console producer.
+fn keyed_lines(count: usize) -> String {
+    (0..count).map(|n| format!("key-{}\tvalue {n}\n", n % 7)).collect()
 }

@@ -4,6 +4,7 @@ import java.io.ByteArrayInputStream;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.EOFException;
+import java.io.File;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
@@ -11,7 +12,11 @@ import java.io.InputStream;
 import java.io.OutputStream;
 import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
+import java.net.MalformedURLException;
+import java.net.URL;
+import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
@@ -247,11 +252,43 @@ public final class ToolHost {
         }
     }
 
+    /** Loads the tools themselves anew for every call: some of them count in static fields. The client library is shared. */
+    private static final class ToolLoader extends URLClassLoader {
+        private static final URL[] CLASS_PATH = Arrays.stream(System.getProperty("java.class.path").split(File.pathSeparator))
+            .map(ToolLoader::url).toArray(URL[]::new);
+
+        ToolLoader() {
+            super(CLASS_PATH, ToolHost.class.getClassLoader());
+        }
+
+        private static URL url(String path) {
+            try {
+                return new File(path).toURI().toURL();
+            } catch (MalformedURLException wrong) {
+                throw new IllegalStateException(wrong);
+            }
+        }
+
+        @Override
+        protected Class<?> loadClass(String name, boolean resolve) throws ClassNotFoundException {
+            if (!name.startsWith("org.apache.kafka.tools.") && !name.startsWith("kafka.admin.")) {
+                return super.loadClass(name, resolve);
+            }
+            synchronized (getClassLoadingLock(name)) {
+                Class<?> loaded = findLoadedClass(name);
+                return loaded != null ? loaded : findClass(name);
+            }
+        }
+    }
+
     private static Class<?> find(String mains) throws ClassNotFoundException {
+        ClassLoader loader = new ToolLoader();
+        // Consoles load formatters and readers by name through the thread's loader.
+        Thread.currentThread().setContextClassLoader(loader);
         ClassNotFoundException missing = null;
         for (String name : mains.split("\\|")) {
             try {
-                return Class.forName(name);
+                return Class.forName(name, true, loader);
             } catch (ClassNotFoundException absent) {
                 missing = absent;
             }
