@@ -42,14 +42,9 @@ async function produce(topic, partitions, count) {
   await producer.disconnect()
 }
 
-// KafkaJS leaves all codecs but gzip to others; these need no compiler to install.
+// KafkaJS leaves all codecs but gzip to others; these install without a compiler. (No LZ4 package does and writes right frames.)
 async function addCodecs() {
   CompressionCodecs[CompressionTypes.Snappy] = require('kafkajs-snappy')
-  const lz4 = require('lz4js')
-  CompressionCodecs[CompressionTypes.LZ4] = () => ({
-    compress: async (encoder) => Buffer.from(lz4.compress(encoder.buffer)),
-    decompress: async (buffer) => Buffer.from(lz4.decompress(buffer)),
-  })
   const zstd = require('@bokuweb/zstd-wasm')
   await zstd.init()
   CompressionCodecs[CompressionTypes.ZSTD] = () => ({
@@ -62,7 +57,7 @@ async function codecs() {
   await addCodecs()
   const topic = await create('codecs', 1)
   let sent = 0
-  for (const codec of ['None', 'GZIP', 'Snappy', 'LZ4', 'ZSTD']) {
+  for (const codec of ['None', 'GZIP', 'Snappy', 'ZSTD']) {
     for (const acks of [0, 1, -1]) {
       const producer = kafka.producer({ idempotent: acks === -1 })
       await producer.connect()

@@ -52,7 +52,7 @@ async def codecs():
             await sender.start()
             futures = []
             for i in range(20):
-                key = None if i % 5 == 0 else b"key-%d" % i
+                key = None if i % 5 == 3 else b"key-%d" % i
                 value = None if i % 7 == 0 else b"value " * i
                 headers = [("twice", b"a%d" % i), ("twice", b"b")]
                 futures.append(await sender.send(topic, value, key, 0, START_MS + sent, headers))
@@ -156,6 +156,7 @@ async def admin():
     await produce(topic, 1, 10)
     await attempt("delete records", client.delete_records({TopicPartition(topic, 0): _before(5)}))
     reader = await consumer(group="admin")
+    reader.assign([TopicPartition(topic, 0)])
     await reader.commit({TopicPartition(topic, 0): 7})
     await reader.stop()
     name = f"{prefix}-admin"

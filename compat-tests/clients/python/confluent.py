@@ -58,7 +58,7 @@ def codecs():
             offsets = []
             sender = producer(compression_type=codec, acks=acks, linger_ms=20, enable_idempotence=acks == "all")
             for i in range(20):
-                key = None if i % 5 == 0 else f"key-{i}"
+                key = None if i % 5 == 3 else f"key-{i}"
                 value = None if i % 7 == 0 else codec + " value " * i
                 headers = [("twice", f"a{i}"), ("twice", "b"), ("none", None)]
                 sender.produce(topic, value, key, partition=0, timestamp=START_MS + sent, headers=headers,

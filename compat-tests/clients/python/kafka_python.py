@@ -52,7 +52,7 @@ def codecs():
                                    enable_idempotence=acks == "all")
             futures = []
             for i in range(20):
-                key = None if i % 5 == 0 else b"key-%d" % i
+                key = None if i % 5 == 3 else b"key-%d" % i
                 value = None if i % 7 == 0 else b"value " * i
                 headers = [("twice", b"a%d" % i), ("twice", b"b"), ("none", None)]
                 futures.append(sender.send(topic, value, key, headers, 0, START_MS + sent))

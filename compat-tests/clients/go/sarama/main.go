@@ -253,7 +253,7 @@ func positions() {
 	manager.Commit()
 	after, note := managed.NextOffset()
 	fmt.Println("committed", after, note, "lag", 30-after)
-	must(managed.Close())
+	managed.AsyncClose()
 	must(manager.Close())
 }
 
@@ -294,7 +294,7 @@ func admin() {
 	must(err)
 	managed.MarkOffset(7, "")
 	manager.Commit()
-	must(managed.Close())
+	managed.AsyncClose()
 	must(manager.Close())
 	groups, err := a.DescribeConsumerGroups([]string{id})
 	must(err)
