@@ -1,0 +1,141 @@
+//! Random and mutated frames against a live broker, for every API and version it advertises and some it does not.
+//!
+//! What must hold: the process lives and nothing in it panics; other connections are served meanwhile; resident memory
+//! grows by no more than twice the bytes it was sent. `OTTLA_FUZZ_FRAMES` sets the number of frames per API and version
+//! (10,000 for the full run), `OTTLA_SEED` repeats a run.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod frames;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use frames::Frames;
+use ottla_compat_tests::broker::{Broker, Target, targets};
+use ottla_compat_tests::results::{self, Outcome};
+use ottla_compat_tests::wire::Wire;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+const FRAMES_DEFAULT: u64 = 250;
+const WORKERS: usize = 2;
+/// What a broker may hold beyond what it was sent: caches, pools, and topics that a lucky frame created.
+const SLACK_BYTES: u64 = 64 << 20;
+/// A valid frame may take the broker itself down, as asked: that is no failure.
+const LEFT_OUT: &[i16] = &[
+    64, // UnregisterBroker
+];
+
+#[test]
+fn no_frame_harms_the_broker() {
+    let target = *targets().last().expect("a target");
+    if target != Target::Ottla {
+        return;
+    }
+    let story = "random and mutated frames";
+    results::record("Robustness", story, target, Outcome::Failed);
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let frames_per_version = number("OTTLA_FUZZ_FRAMES").unwrap_or(FRAMES_DEFAULT);
+    let seed = number("OTTLA_SEED").unwrap_or_else(rand::random);
+    println!("OTTLA_SEED={seed}");
+
+    let mut broker = Broker::start(target, &["auto.create.topics.enable=false"]).unwrap();
+    let address = broker.address();
+    let versions: Vec<(i16, i16)> =
+        advertised(address).into_iter().filter(|(key, _)| !LEFT_OUT.contains(key)).collect();
+    assert!(versions.len() > 20, "{versions:?}");
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let witness = thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || serve_others(address, &stop)
+    });
+    let before = broker.resident_bytes();
+    let sent = Arc::new(AtomicU64::new(0));
+    let workers: Vec<_> = (0..WORKERS)
+        .map(|worker| {
+            let mine: Vec<(i16, i16)> = versions.iter().copied().skip(worker).step_by(WORKERS).collect();
+            let sent = Arc::clone(&sent);
+            thread::spawn(move || {
+                let mut random = StdRng::seed_from_u64(seed + worker as u64);
+                for (key, version) in mine {
+                    attack(address, &Frames::new(key, version), frames_per_version, &mut random, &sent)
+                        .unwrap_or_else(|error| panic!("api {key} version {version}: {error}"));
+                }
+            })
+        })
+        .collect();
+    let results: Vec<_> = workers.into_iter().map(thread::JoinHandle::join).collect();
+    stop.store(true, Ordering::Relaxed);
+    let served = witness.join().expect("the witness ends");
+    let after = broker.resident_bytes();
+    let sent = sent.load(Ordering::Relaxed);
+    println!("{} versions, {sent} bytes sent, {served} other requests, resident {before} -> {after}", versions.len());
+
+    assert!(broker.is_running(), "the broker is gone (seed {seed}):\n{}", broker.log());
+    let log = broker.log();
+    assert!(
+        !log.contains("panicked at"),
+        "a panic (seed {seed}):\n{}",
+        log.lines().filter(|l| l.contains("panicked")).collect::<Vec<_>>().join("\n")
+    );
+    results.into_iter().for_each(|result| result.expect("a worker ends"));
+    served.checked_sub(10).expect("other connections are served");
+    assert!(
+        after.saturating_sub(before) <= 2 * sent + SLACK_BYTES,
+        "resident memory {before} -> {after}, sent {sent} (seed {seed})"
+    );
+    assert_eq!(broker.stop(), Some(0), "a clean end after all");
+    results::record("Robustness", story, target, Outcome::Passed);
+}
+
+/// Every API and version that the broker lists, and one version too high of each.
+fn advertised(address: SocketAddr) -> Vec<(i16, i16)> {
+    let mut wire = Wire::connect(address, Duration::from_secs(10)).unwrap();
+    wire.send_raw(&[0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff]).unwrap();
+    let answer = wire.receive().unwrap();
+    let word = |at: usize| i16::from_be_bytes([answer[at], answer[at + 1]]);
+    let count = i32::from_be_bytes([answer[6], answer[7], answer[8], answer[9]]) as usize;
+    let rows = (0..count).map(|row| 10 + row * 6).map(|at| (word(at), word(at + 2), word(at + 4)));
+    rows.flat_map(|(key, min, max)| (min..=max + 1).map(move |version| (key, version))).collect()
+}
+
+/// Sends frames one after the other, on a new connection whenever the broker closes or keeps the old one waiting.
+fn attack(address: SocketAddr, frames: &Frames, count: u64, random: &mut StdRng, sent: &AtomicU64) -> io::Result<()> {
+    let mut open: Option<Wire> = None;
+    for _ in 0..count {
+        let bytes = frames.next(random);
+        let mut wire = match open.take() {
+            Some(wire) => wire,
+            None => Wire::connect(address, Duration::from_millis(4))?,
+        };
+        sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        // Whether it is answered, refused or parked is the broker's affair; an answer keeps the connection.
+        if wire.send_bytes(&bytes).is_ok() && wire.receive().is_ok() && random.random_ratio(9, 10) {
+            open = Some(wire);
+        }
+    }
+    Ok(())
+}
+
+/// An honest client beside the attack: every request is answered in time. Returns how many were.
+fn serve_others(address: SocketAddr, stop: &AtomicBool) -> u64 {
+    let mut wire = Wire::connect(address, Duration::from_secs(20)).unwrap();
+    let mut served = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for request in
+            [&[0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff][..], &[0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0][..]]
+        {
+            wire.send_raw(request).expect("an honest connection stays open");
+            let answer = wire.receive().expect("an honest request is answered within 20 s");
+            assert_eq!(answer[..4], [0, 0, 0, 1], "the correlation id");
+            served += 1;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    served
+}

@@ -1,0 +1,48 @@
+//! kill -9 in the middle of an idempotent acks=all load, twenty times: what was acknowledged is there, once and in order.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Duration;
+
+use ottla_compat_tests::broker::{Broker, Target, targets};
+use ottla_compat_tests::jvm;
+use ottla_compat_tests::results::{self, Outcome};
+use ottla_compat_tests::toolchain::{self, Need};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+const RUNS: u64 = 20;
+const LOAD_MS: u64 = 1200;
+
+#[test]
+fn twenty_deaths_under_load() {
+    if let Some(reason) = toolchain::missing(&[Need::Maven, Need::Java]) {
+        println!("skipped: kill -9: {reason}");
+        assert!(!toolchain::is_ci(), "skipped under CI: {reason}");
+        return;
+    }
+    // Apache Kafka takes seconds to start: it is only asked when named alone.
+    let all = targets();
+    let target = *all.last().expect("a target");
+    results::record("Durability", "kill -9 under load, 20 times", target, Outcome::Failed);
+    let seed = std::env::var("OTTLA_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    println!("OTTLA_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut broker = Broker::start(target, &[]).unwrap();
+    let runs = if target == Target::Apache { 2 } else { RUNS };
+    for run in 0..runs {
+        let arguments = [broker.bootstrap(), format!("load-{run}"), LOAD_MS.to_string()];
+        let load = jvm::start("KillLoad", &arguments, b"").unwrap();
+        assert!(load.wait_until(Duration::from_secs(30), |text| text.contains("loading")), "{}", load.output());
+        std::thread::sleep(Duration::from_millis(random.random_range(0..LOAD_MS / 2)));
+        broker.kill();
+        // Sometimes clients find the port closed for a while.
+        std::thread::sleep(Duration::from_millis(random.random_range(0..200)));
+        broker.restart().unwrap();
+        let output = load.wait(Duration::from_secs(90));
+        assert!(output.code == 0, "run {run} of seed {seed}\n{output}\n{}", broker.log());
+        println!("run {run}: {}", output.stdout.lines().last().unwrap_or_default());
+    }
+    let code = broker.stop();
+    assert!(code == Some(0) || target == Target::Apache, "a clean end after all, not {code:?}");
+    results::record("Durability", "kill -9 under load, 20 times", target, Outcome::Passed);
+}
