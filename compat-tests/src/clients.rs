@@ -83,7 +83,7 @@ impl Client {
             Client::AioKafka => script(python()?, "python/aio_kafka.py"),
             Client::KafkaJs => {
                 let mut command = Command::new("node");
-                command.arg(node_modules()?.join("kafkajs_stories.js"));
+                command.arg(npm_packages("node")?.join("kafkajs_stories.js"));
                 command
             }
             Client::FranzGo => Command::new(go()?.join("franz")),
@@ -104,9 +104,13 @@ pub fn python() -> Result<PathBuf, String> {
     Ok(place.join("bin/python"))
 }
 
-/// A folder with the pinned npm packages and the programs beside them.
-pub fn node_modules() -> Result<PathBuf, String> {
-    built_copy("node", &["package.json", "package-lock.json", "kafkajs_stories.js"], |place| {
+/// A folder with the pinned npm packages that `clients/NAME/package.json` asks for.
+pub fn npm_packages(name: &str) -> Result<PathBuf, String> {
+    let mut files = vec!["package.json", "package-lock.json"];
+    if name == "node" {
+        files.push("kafkajs_stories.js");
+    }
+    built_copy(name, &files, |place| {
         must(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(place))
     })
 }

@@ -19,6 +19,7 @@ pub mod kafka;
 pub mod normalize;
 pub mod ottla;
 pub mod process;
+pub mod requests;
 pub mod results;
 pub mod story;
 pub mod tool;

@@ -151,8 +151,15 @@ async def admin():
     print("partitions", len((await client.describe_topics([topic]))[0]["partitions"]))
     await attempt("grow", client.create_partitions({topic: NewPartitions(5)}))
     await attempt("alter", client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"retention.ms": "120000"})]))
-    described = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    print("retention", [row[1] for row in described[0].resources[0][4] if row[0] == "retention.ms"])
+    # A broker may learn of the change a moment after it was made.
+    retention = None
+    for _ in range(50):
+        described = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        retention = [row[1] for row in described[0].resources[0][4] if row[0] == "retention.ms"]
+        if retention == ["120000"]:
+            break
+        await asyncio.sleep(0.1)
+    print("retention", retention)
     await produce(topic, 1, 10)
     await attempt("delete records", client.delete_records({TopicPartition(topic, 0): _before(5)}))
     reader = await consumer(group="admin")

@@ -153,6 +153,11 @@ def admin_story():
         ConfigEntry("retention.ms", "120000", incremental_operation=AlterConfigOpType.SET)])
     for future in admin.incremental_alter_configs([change]).values():
         future.result()
+    # A broker may learn of the change a moment after it was made.
+    for _ in range(50):
+        if retention() == "120000":
+            break
+        time.sleep(0.1)
     print("retention", retention())
     attempt("grow", admin.create_partitions([NewPartitions(topic, 5)]))
     attempt("shrink", admin.create_partitions([NewPartitions(topic, 2)]))

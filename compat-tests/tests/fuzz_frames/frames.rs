@@ -1,8 +1,6 @@
 //! Makes frames: a right one as the start, then bytes flipped, cut, inserted, or nothing right at all.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::*;
-use kafka_protocol::protocol::Encodable;
+use ottla_compat_tests::requests;
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -41,18 +39,10 @@ const PIECES: &[&[u8]] = &[
 
 impl Frames {
     pub fn new(key: i16, version: i16) -> Frames {
-        let mut header = BytesMut::new();
-        header.put_i16(key);
-        header.put_i16(version);
-        header.put_i32(7);
-        header.put_i16(4);
-        header.put_slice(b"fuzz");
-        let api = ApiKey::try_from(key).ok();
-        if api.is_some_and(|api| api.request_header_version(version) >= 2) {
-            header.put_u8(0);
-        }
-        let body = api.and_then(|api| default_body(api, version)).unwrap_or_else(|| Bytes::from_static(&[0; 40]));
-        Frames { header: header.to_vec(), body: body.to_vec() }
+        // A version nobody knows gets a plain header and zeros.
+        let zeros = || (requests::header(key, version, 1), vec![0; 40]);
+        let (header, body) = requests::default_request(key, version).unwrap_or_else(zeros);
+        Frames { header, body }
     }
 
     /// One frame with its length; one in twenty lies about the length.
@@ -99,79 +89,4 @@ fn mutated(bytes: &[u8], random: &mut StdRng) -> Vec<u8> {
 
 fn piece(random: &mut StdRng) -> &'static [u8] {
     PIECES[random.random_range(0..PIECES.len())]
-}
-
-macro_rules! bodies {
-    ($api:expr, $version:expr, $($key:ident $request:ident,)+) => {
-        match $api {
-            $(ApiKey::$key => {
-                let mut bytes = BytesMut::new();
-                $request::default().encode(&mut bytes, $version).ok().map(|()| bytes.freeze())
-            })+
-            _ => None,
-        }
-    };
-}
-
-fn default_body(api: ApiKey, version: i16) -> Option<Bytes> {
-    bodies!(api, version,
-        Produce ProduceRequest,
-        Fetch FetchRequest,
-        ListOffsets ListOffsetsRequest,
-        Metadata MetadataRequest,
-        OffsetCommit OffsetCommitRequest,
-        OffsetFetch OffsetFetchRequest,
-        FindCoordinator FindCoordinatorRequest,
-        JoinGroup JoinGroupRequest,
-        Heartbeat HeartbeatRequest,
-        LeaveGroup LeaveGroupRequest,
-        SyncGroup SyncGroupRequest,
-        DescribeGroups DescribeGroupsRequest,
-        ListGroups ListGroupsRequest,
-        SaslHandshake SaslHandshakeRequest,
-        ApiVersions ApiVersionsRequest,
-        CreateTopics CreateTopicsRequest,
-        DeleteTopics DeleteTopicsRequest,
-        DeleteRecords DeleteRecordsRequest,
-        InitProducerId InitProducerIdRequest,
-        OffsetForLeaderEpoch OffsetForLeaderEpochRequest,
-        AddPartitionsToTxn AddPartitionsToTxnRequest,
-        AddOffsetsToTxn AddOffsetsToTxnRequest,
-        EndTxn EndTxnRequest,
-        WriteTxnMarkers WriteTxnMarkersRequest,
-        TxnOffsetCommit TxnOffsetCommitRequest,
-        DescribeAcls DescribeAclsRequest,
-        CreateAcls CreateAclsRequest,
-        DeleteAcls DeleteAclsRequest,
-        DescribeConfigs DescribeConfigsRequest,
-        AlterConfigs AlterConfigsRequest,
-        AlterReplicaLogDirs AlterReplicaLogDirsRequest,
-        DescribeLogDirs DescribeLogDirsRequest,
-        SaslAuthenticate SaslAuthenticateRequest,
-        CreatePartitions CreatePartitionsRequest,
-        DeleteGroups DeleteGroupsRequest,
-        ElectLeaders ElectLeadersRequest,
-        IncrementalAlterConfigs IncrementalAlterConfigsRequest,
-        AlterPartitionReassignments AlterPartitionReassignmentsRequest,
-        ListPartitionReassignments ListPartitionReassignmentsRequest,
-        OffsetDelete OffsetDeleteRequest,
-        DescribeClientQuotas DescribeClientQuotasRequest,
-        AlterClientQuotas AlterClientQuotasRequest,
-        DescribeUserScramCredentials DescribeUserScramCredentialsRequest,
-        AlterUserScramCredentials AlterUserScramCredentialsRequest,
-        DescribeQuorum DescribeQuorumRequest,
-        UpdateFeatures UpdateFeaturesRequest,
-        DescribeCluster DescribeClusterRequest,
-        DescribeProducers DescribeProducersRequest,
-        DescribeTransactions DescribeTransactionsRequest,
-        ListTransactions ListTransactionsRequest,
-        ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest,
-        ConsumerGroupDescribe ConsumerGroupDescribeRequest,
-        ListConfigResources ListConfigResourcesRequest,
-        DescribeTopicPartitions DescribeTopicPartitionsRequest,
-        ShareGroupHeartbeat ShareGroupHeartbeatRequest,
-        ShareGroupDescribe ShareGroupDescribeRequest,
-        ShareFetch ShareFetchRequest,
-        ShareAcknowledge ShareAcknowledgeRequest,
-    )
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use frames::Frames;
 use ottla_compat_tests::broker::{Broker, Target, targets};
+use ottla_compat_tests::requests;
 use ottla_compat_tests::results::{self, Outcome};
 use ottla_compat_tests::wire::Wire;
 use rand::rngs::StdRng;
@@ -95,13 +96,8 @@ fn no_frame_harms_the_broker() {
 
 /// Every API and version that the broker lists, and one version too high of each.
 fn advertised(address: SocketAddr) -> Vec<(i16, i16)> {
-    let mut wire = Wire::connect(address, Duration::from_secs(10)).unwrap();
-    wire.send_raw(&[0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff]).unwrap();
-    let answer = wire.receive().unwrap();
-    let word = |at: usize| i16::from_be_bytes([answer[at], answer[at + 1]]);
-    let count = i32::from_be_bytes([answer[6], answer[7], answer[8], answer[9]]) as usize;
-    let rows = (0..count).map(|row| 10 + row * 6).map(|at| (word(at), word(at + 2), word(at + 4)));
-    rows.flat_map(|(key, min, max)| (min..=max + 1).map(move |version| (key, version))).collect()
+    let ranges = requests::advertised(address).unwrap();
+    ranges.iter().flat_map(|range| (range.min..=range.max + 1).map(|version| (range.key, version))).collect()
 }
 
 /// Sends frames one after the other, on a new connection whenever the broker closes or keeps the old one waiting.
