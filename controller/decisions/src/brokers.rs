@@ -212,7 +212,7 @@ impl ControllerState {
         let caught_up = read.0 >= broker.epoch;
         soft.touch(id, broker.epoch, cx.now, Some(read));
         let leads = || self.image.topics.iter().any(|topic| topic.partitions.iter().any(|p| p.leader == Some(id)));
-        let mut response = BrokerHeartbeatResponse::default().with_is_caught_up(caught_up);
+        let mut response = BrokerHeartbeatResponse::default().with_is_caught_up(caught_up).with_is_fenced(broker.fenced);
         let mut records = Vec::new();
         if broker.fenced {
             response.is_fenced = true;
