@@ -9,6 +9,7 @@ use ottla::cli::{Cli, Start};
 use ottla::config::{Settings, sources};
 use ottla::server::Server;
 use ottla::telemetry::{Loggers, start_logging};
+use ottla::tools;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -19,6 +20,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args();
+    let own_name = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    if let Some(code) = tools::run_if_named(&own_name, &rest) {
+        return code;
+    }
     // Errors of the message decoder capture a backtrace where backtraces are on, which makes a malformed request cost
     // thousands of times more than a good one.
     #[expect(unsafe_code, reason = "no other thread runs yet that could read the environment")]

@@ -17,6 +17,7 @@ mod producer;
 mod properties;
 mod topics;
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -45,6 +46,20 @@ const TOOLS: &[Tool] = &[
 /// The names of the tools that are built, as `ottla NAME`.
 pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     TOOLS.iter().map(|tool| (tool.name, tool.about))
+}
+
+/// The tools as a list for `ottla --help`.
+pub fn overview() -> String {
+    let mut text = String::from("Kafka's tools (also when called by their own name, as a link to this program):\n");
+    for (name, about) in names() {
+        let _ = writeln!(text, "  {:<28} {about}", format!("kafka-{name}"));
+    }
+    text
+}
+
+/// Runs a tool when the program was called by a tool's name, or when its first word names one (`ottla topics ...`).
+pub fn run_if_named(own_name: &str, arguments: &[String]) -> Option<ExitCode> {
+    run(own_name, arguments).or_else(|| run(arguments.first()?, arguments.get(1..)?))
 }
 
 /// Runs the tool that `name` stands for (`topics`, `kafka-topics`, `/opt/kafka/bin/kafka-topics.sh`); `None` if it is no tool.
