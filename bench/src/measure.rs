@@ -113,7 +113,9 @@ mod tests {
         );
         let figures = producer_figures(&produced);
         assert!(figures.is_some_and(|figures| figures.p99_ms == 380.0 && figures.megabytes_per_second > 96.31));
-        let consumed = printed("2026-01-01 00:00:00:000, 2026-01-01 00:00:01:000, 488.2, 300.0, 500000, 1.0, 300, 900, 542.4, 555555.5\n");
+        let consumed = printed(
+            "2026-01-01 00:00:00:000, 2026-01-01 00:00:01:000, 488.2, 300.0, 500000, 1.0, 300, 900, 542.4, 555555.5\n",
+        );
         assert!(consumer_rate(&consumed).is_some_and(|rate| rate > 542.4));
         let latency = printed("Avg latency: 0.7400 ms\nPercentiles: 50th = 1, 99th = 4, 99.9th = 9\n");
         assert_eq!(end_to_end(&latency), Some((1.0, 4.0)));

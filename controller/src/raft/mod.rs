@@ -14,5 +14,7 @@ pub(crate) mod segment;
 pub(crate) mod segment_log;
 pub(crate) mod snapshot;
 pub(crate) mod state_machine;
+#[cfg(test)]
+mod tests;
 pub(crate) mod types;
 pub(crate) mod vote;

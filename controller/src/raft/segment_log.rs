@@ -124,7 +124,7 @@ impl SegmentLog {
     }
 
     fn first_index(&self) -> u64 {
-        self.purged.map_or(0, |id| id.index + 1)
+        self.slots.front().map(|slot| slot.frame.id.index).or(self.purged.map(|id| id.index + 1)).unwrap_or(0)
     }
 
     /// Writes entries behind the last one. They can be read at once, but are durable only after the active segment's
@@ -140,7 +140,8 @@ impl SegmentLog {
 
     fn try_append(&mut self, entries: &[(EntryId, Vec<u8>)]) -> io::Result<()> {
         let Some((first, _)) = entries.first() else { return Ok(()) };
-        let expected = self.last().map_or(0, |id| id.index + 1);
+        // An empty log takes what raft gives it first; from then on it is a row without gaps.
+        let expected = self.last().map_or(first.index, |id| id.index + 1);
         if first.index != expected {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
