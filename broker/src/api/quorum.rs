@@ -54,6 +54,7 @@ fn describe(
         return refused(request, ErrorCode::NotLeaderOrFollower, version);
     }
     let partition = PartitionData::default()
+        .with_error_message(None)
         .with_leader_id(quorum.leader.map_or(-1, |leader| leader.0).into())
         .with_leader_epoch(quorum.leader_epoch)
         .with_high_watermark(quorum.high_watermark.0)
@@ -61,7 +62,7 @@ fn describe(
     let topic = TopicData::default()
         .with_topic_name(StrBytes::from_static_str(CLUSTER_METADATA_TOPIC).into())
         .with_partitions(vec![partition]);
-    let mut response = DescribeQuorumResponse::default().with_topics(vec![topic]);
+    let mut response = DescribeQuorumResponse::default().with_error_message(None).with_topics(vec![topic]);
     if version >= 2 {
         response.nodes = quorum.voters.iter().map(node).collect();
     }
@@ -104,7 +105,7 @@ fn refused(request: &DescribeQuorumRequest, code: ErrorCode, version: i16) -> De
         });
         TopicData::default().with_topic_name(topic.topic_name.clone()).with_partitions(partitions.collect())
     });
-    DescribeQuorumResponse::default().with_topics(topics.collect())
+    DescribeQuorumResponse::default().with_error_message(None).with_topics(topics.collect())
 }
 
 #[cfg(test)]

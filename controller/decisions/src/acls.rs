@@ -53,7 +53,7 @@ impl ControllerState {
         let mut records: Vec<MetadataRecord> = Vec::new();
         let mut results = Vec::new();
         for filter in &request.filters {
-            let mut result = DeleteAclsFilterResult::default();
+            let mut result = DeleteAclsFilterResult::default().with_error_message(None);
             if let Err(error) = check_filter(filter) {
                 results.push(result.with_error_code(error.code.code()).with_error_message(error.wire_message()));
                 continue;
@@ -144,6 +144,7 @@ fn matches(filter: &DeleteAclsFilter, entry: &AccessControlEntry) -> bool {
 fn matching(entry: &AccessControlEntry) -> DeleteAclsMatchingAcl {
     let text = |value: &Arc<str>| StrBytes::from_string(value.to_string());
     DeleteAclsMatchingAcl::default()
+        .with_error_message(None)
         .with_resource_type(entry.resource_type)
         .with_resource_name(text(&entry.resource_name))
         .with_pattern_type(entry.pattern_type)

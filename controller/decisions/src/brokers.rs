@@ -212,10 +212,10 @@ impl ControllerState {
         let caught_up = read.0 >= broker.epoch;
         soft.touch(id, broker.epoch, cx.now, Some(read));
         let leads = || self.image.topics.iter().any(|topic| topic.partitions.iter().any(|p| p.leader == Some(id)));
-        let mut response = BrokerHeartbeatResponse::default().with_is_caught_up(caught_up).with_is_fenced(broker.fenced);
+        let mut response =
+            BrokerHeartbeatResponse::default().with_is_caught_up(caught_up).with_is_fenced(broker.fenced);
         let mut records = Vec::new();
         if broker.fenced {
-            response.is_fenced = true;
             if request.want_shut_down {
                 response.should_shut_down = true;
             } else if !request.want_fence && caught_up {
@@ -321,7 +321,7 @@ impl ControllerState {
             self.after_broker_move(moved, |p| p.isr.contains(&id) || p.eligible_leader_replicas.contains(&id));
         records.push(MetadataRecord::UnregisterBroker { id, epoch: broker.epoch });
         soft.remove(id);
-        Decision { records, response: UnregisterBrokerResponse::default() }
+        Decision { records, response: UnregisterBrokerResponse::default().with_error_message(None) }
     }
 
     /// Fences one broker whose session ran out. One at a time, so that each sees what the one before changed.

@@ -94,9 +94,11 @@ impl ControllerState {
         if !self.elr_enabled() && records.iter().any(turns_elr_on) {
             records.extend(self.cluster_min_isr());
         }
-        let mut response = UpdateFeaturesResponse::default();
+        let mut response = UpdateFeaturesResponse::default().with_error_message(None);
         if cx.origin.api_version <= 1 {
-            let result = |feature: &StrBytes| UpdatableFeatureResult::default().with_feature(feature.clone());
+            let result = |feature: &StrBytes| {
+                UpdatableFeatureResult::default().with_feature(feature.clone()).with_error_message(None)
+            };
             response.results = request.feature_updates.iter().map(|update| result(&update.feature)).collect();
         }
         if request.validate_only {
@@ -166,7 +168,7 @@ impl ControllerState {
             Some(_) => Err(format!("{who} does not support this feature.")),
         };
         let local = self.defaults.supported_features.iter().find(|range| *range.name == *name);
-        check("Local controller".to_owned(), local.map(|range| (range.min, range.max)))?;
+        check(format!("Local controller {}", self.defaults.node_id), local.map(|range| (range.min, range.max)))?;
         for broker in self.image.brokers.values() {
             let range = broker.features.iter().find(|range| *range.name == *name);
             check(format!("Broker {}", broker.id), range.map(|range| (range.min, range.max)))?;

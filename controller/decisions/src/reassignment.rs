@@ -50,6 +50,7 @@ impl ControllerState {
             responses.push(answer);
         }
         let response = AlterPartitionReassignmentsResponse::default()
+            .with_error_message(None)
             .with_allow_replication_factor_change(may_change_factor)
             .with_responses(responses);
         Decision { records, response }
@@ -193,6 +194,6 @@ impl ControllerState {
                 }
             }
         }
-        ListPartitionReassignmentsResponse::default().with_topics(topics)
+        ListPartitionReassignmentsResponse::default().with_error_message(None).with_topics(topics)
     }
 }

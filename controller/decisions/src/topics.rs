@@ -94,6 +94,7 @@ impl ControllerState {
         let mut result = CreatableTopicResult::default()
             .with_name(topic.name.clone())
             .with_topic_id(id.0)
+            .with_error_message(None)
             .with_num_partitions(partitions.len() as i32)
             .with_replication_factor(partitions.first().map_or(-1, |p| p.replicas.len() as i16));
         result.configs = Some(self.effective_configs(&configs));

@@ -168,6 +168,10 @@ impl TopicsImage {
     }
 
     pub(crate) fn add_topic(&mut self, name: &Arc<str>, id: TopicId) {
+        // The controller never writes this; a log that holds it must still give every node the same image.
+        if self.by_id.contains_key(&id) || self.by_name.contains_key(name) {
+            return;
+        }
         self.by_name.insert(Arc::clone(name), id);
         self.by_id.insert(id, Arc::new(TopicImage { name: Arc::clone(name), id, partitions: Vec::new() }));
     }
