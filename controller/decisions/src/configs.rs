@@ -48,6 +48,8 @@ struct Asked<'a> {
     name: &'a str,
 }
 
+type Answered<'a> = (&'a Asked<'a>, Result<(), ApiError>);
+
 impl ControllerState {
     /// IncrementalAlterConfigs, all versions.
     pub(crate) fn incremental_alter_configs(
@@ -123,7 +125,7 @@ impl ControllerState {
         &self,
         asked: &'a [Asked<'a>],
         changes_of: impl Fn(usize, &ConfigResource) -> Result<Vec<Change>, ApiError>,
-    ) -> (Vec<MetadataRecord>, Vec<(&'a Asked<'a>, Result<(), ApiError>)>) {
+    ) -> (Vec<MetadataRecord>, Vec<Answered<'a>>) {
         let mut records = Vec::new();
         let mut answers = Vec::new();
         for (position, item) in asked.iter().enumerate() {

@@ -14,11 +14,14 @@ use crate::state::{Context, ControllerState};
 /// `metadata.version` levels that tools know, oldest and newest: 3.3-IV3 and 4.3-IV0.
 const METADATA_LEVELS: std::ops::RangeInclusive<i16> = 7..=30;
 
+/// Levels that brought new records or fields: going below one could lose what they hold.
+const METADATA_CHANGED_AT: &[i16] = &[7, 8, 11, 13, 14, 15, 17, 23, 30];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Upgrade {
-    Upgrade,
-    SafeDowngrade,
-    UnsafeDowngrade,
+enum Direction {
+    Up,
+    SafelyDown,
+    UnsafelyDown,
 }
 
 impl ControllerState {
@@ -71,11 +74,11 @@ impl ControllerState {
         for update in &request.feature_updates {
             // v0 knew only "may go down"; since v1 the kind is named.
             let upgrade = match update.upgrade_type {
-                _ if cx.origin.api_version == 0 && update.allow_downgrade => Some(Upgrade::SafeDowngrade),
-                1 => Some(Upgrade::Upgrade),
-                2 => Some(Upgrade::SafeDowngrade),
-                3 => Some(Upgrade::UnsafeDowngrade),
-                _ if cx.origin.api_version == 0 => Some(Upgrade::Upgrade),
+                _ if cx.origin.api_version == 0 && update.allow_downgrade => Some(Direction::SafelyDown),
+                1 => Some(Direction::Up),
+                2 => Some(Direction::SafelyDown),
+                3 => Some(Direction::UnsafelyDown),
+                _ if cx.origin.api_version == 0 => Some(Direction::Up),
                 _ => None,
             };
             match self.update_feature(&update.feature, update.max_version_level, upgrade, &levels) {
@@ -111,7 +114,7 @@ impl ControllerState {
         &self,
         name: &str,
         level: i16,
-        upgrade: Option<Upgrade>,
+        upgrade: Option<Direction>,
         levels: &BTreeMap<String, i16>,
     ) -> Result<Option<MetadataRecord>, ApiError> {
         let invalid = |message: &str| {
@@ -124,13 +127,13 @@ impl ControllerState {
             return Err(invalid("A feature version cannot be less than 0."));
         }
         self.check_level_supported(name, level).map_err(|message| invalid(&message))?;
-        if level < current && upgrade == Upgrade::Upgrade {
+        if level < current && upgrade == Direction::Up {
             return Err(invalid(
                 "Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe \
                  downgrade.",
             ));
         }
-        if level > current && upgrade != Upgrade::Upgrade {
+        if level > current && upgrade != Direction::Up {
             return Err(invalid("Can't downgrade to a newer version."));
         }
         if name == METADATA_VERSION {
@@ -142,8 +145,9 @@ impl ControllerState {
                 );
                 return Err(ApiError::new(ErrorCode::InvalidUpdateVersion, message));
             }
-            if level < current {
-                let message = if upgrade == Upgrade::UnsafeDowngrade {
+            let loses = METADATA_CHANGED_AT.iter().any(|changed| *changed > level && *changed <= current);
+            if level < current && loses {
+                let message = if upgrade == Direction::UnsafelyDown {
                     "Unsafe metadata downgrade is not supported in this version."
                 } else {
                     "Refusing to perform the requested downgrade because it might delete metadata information."

@@ -18,6 +18,8 @@ use ottla_protocol::{BrokerId, ErrorCode};
 use crate::error::ApiError;
 use crate::state::IdSource;
 
+type ActiveAndFenced = (Vec<BrokerId>, Vec<BrokerId>);
+
 struct Ring {
     brokers: Vec<BrokerId>,
     /// Where the current partition begins in `brokers`.
@@ -65,7 +67,7 @@ pub fn place(
     ids: &mut dyn IdSource,
 ) -> Result<Vec<Vec<BrokerId>>, ApiError> {
     let invalid = |message: String| ApiError::new(ErrorCode::InvalidReplicationFactor, message);
-    let mut by_rack: BTreeMap<Option<Arc<str>>, (Vec<BrokerId>, Vec<BrokerId>)> = BTreeMap::new();
+    let mut by_rack: BTreeMap<Option<Arc<str>>, ActiveAndFenced> = BTreeMap::new();
     for broker in image.brokers.values().filter(|broker| broker.has_uncordoned_dir()) {
         let (active, fenced) = by_rack.entry(broker.rack.clone()).or_default();
         if broker.fenced { fenced } else { active }.push(broker.id);
