@@ -59,8 +59,7 @@ fn run(waiting: &mpsc::Receiver<Pending>) {
                 }
             }
             for pending in group.drain(start..end) {
-                let result =
-                    result.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
+                let result = result.as_ref().copied().map_err(|error| io::Error::new(error.kind(), error.to_string()));
                 pending.done.io_completed(result);
             }
             start = 0;
