@@ -26,6 +26,13 @@ mod shard;
 mod state;
 mod timeouts;
 
+#[cfg(test)]
+mod scenario_tests;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod test_world;
+
 pub use message::{
     Listing, Markers, TransactionAction, TransactionConfig, TransactionFilter, TransactionRequest, TransactionResponse,
 };
