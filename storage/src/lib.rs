@@ -2,17 +2,27 @@
 //!
 //! Invariant: this crate opens no socket and knows no cluster; all disk access goes through [`disk`].
 
+mod checkpoint;
+mod cleaner;
 pub mod config;
 pub mod disk;
 mod errors;
+mod leader_epoch;
 mod log;
 mod log_dirs;
+mod partition_metadata;
+mod producer_snapshot;
 mod producer_state;
+mod retention;
 mod segment;
+mod validate;
 
 pub use config::{CompressionType, LogConfig};
 pub use errors::{AppendError, ReadError, RecordError};
-pub use log::{AbortedTxn, AppendContext, AppendInfo, AppendOrigin, Log, LogOffsets, LogRead, TimestampOffset};
+pub use log::{
+    AbortedTxn, AppendContext, AppendInfo, AppendOrigin, Cut, Log, LogOffsets, LogOptions, LogRead, RecoveryReport,
+    TimestampOffset,
+};
 pub use log_dirs::{LogDirInfo, LogDirs, LogDirsOptions, OpenError};
 pub use producer_state::ProducerSnapshotEntry;
-pub use segment::FileRecords;
+pub use segment::{DirHealth, FileRecords, OpenFiles};

@@ -1,6 +1,20 @@
-//! Producer state.
+//! What a log remembers of its producers: sequences for deduplication, epochs for fencing, open transactions.
+//!
+//! Per producer the last [`WINDOW`] batches are kept, because that many requests may be in flight at once. A transaction
+//! is *open* from its first batch to its marker, and *undecided for readers* until the marker is committed by the high
+//! watermark; the last stable offset is the first offset of the oldest such transaction.
 
-use ottla_protocol::{Offset, ProducerEpoch, ProducerId, Timestamp};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use ottla_protocol::record_batch::{BatchHeader, sequence_after};
+use ottla_protocol::{ErrorCode, Offset, ProducerEpoch, ProducerId, Timestamp};
+
+use crate::errors::AppendError;
+use crate::log::AppendOrigin;
+use crate::segment::AbortedEntry;
+
+/// Batches per producer that a retry is recognized for.
+pub const WINDOW: usize = 5;
 
 /// What a log remembers of one producer, as snapshots store it and DescribeProducers tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,3 +33,316 @@ pub struct ProducerSnapshotEntry {
     /// First offset of the open transaction.
     pub current_txn_first_offset: Option<Offset>,
 }
+
+/// A batch that was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchMetadata {
+    pub last_sequence: i32,
+    pub last_offset: Offset,
+    pub offset_delta: i32,
+    pub timestamp: Timestamp,
+}
+
+impl BatchMetadata {
+    pub const fn first_offset(&self) -> Offset {
+        Offset(self.last_offset.0 - self.offset_delta as i64)
+    }
+
+    const fn first_sequence(&self) -> i32 {
+        match self.last_sequence - self.offset_delta {
+            first if first >= 0 => first,
+            // Wrapped: 0 follows 2^31-1.
+            first => first.wrapping_add(i32::MAX).wrapping_add(1),
+        }
+    }
+}
+
+/// What an end-of-transaction marker says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marker {
+    pub commit: bool,
+    pub coordinator_epoch: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Producer {
+    epoch: ProducerEpoch,
+    coordinator_epoch: i32,
+    last_timestamp: Timestamp,
+    txn_first_offset: Option<Offset>,
+    batches: VecDeque<BatchMetadata>,
+}
+
+impl Producer {
+    const fn new(epoch: ProducerEpoch) -> Self {
+        Self {
+            epoch,
+            coordinator_epoch: -1,
+            last_timestamp: Timestamp(-1),
+            txn_first_offset: None,
+            batches: VecDeque::new(),
+        }
+    }
+
+    fn enter_epoch(&mut self, epoch: ProducerEpoch) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.batches.clear();
+        }
+    }
+}
+
+/// All producers of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProducerState {
+    producers: HashMap<ProducerId, Producer>,
+    /// First offset to producer of every open transaction.
+    open: BTreeMap<Offset, ProducerId>,
+    /// First offset to marker offset of transactions whose marker the high watermark has not passed.
+    uncommitted: BTreeMap<Offset, Offset>,
+}
+
+impl ProducerState {
+    pub fn is_empty(&self) -> bool {
+        self.producers.is_empty()
+    }
+
+    /// Checks a batch of records against what is known; an exact repetition of a recent batch is returned as such.
+    pub fn check(
+        &self,
+        header: &BatchHeader,
+        origin: AppendOrigin,
+        verified_transaction: bool,
+    ) -> Result<Option<BatchMetadata>, AppendError> {
+        if !header.has_producer_id() || header.is_control() {
+            return Ok(None);
+        }
+        let known = self.producers.get(&header.producer_id);
+        if let Some(producer) = known {
+            if header.producer_epoch < producer.epoch {
+                return Err(AppendError::invalid(
+                    ErrorCode::InvalidProducerEpoch,
+                    format!(
+                        "Epoch of producer {} is {}, which is smaller than the last seen epoch {}",
+                        header.producer_id, header.producer_epoch, producer.epoch
+                    ),
+                ));
+            }
+            if origin == AppendOrigin::Client
+                && let Some(duplicate) = duplicate_of(producer, header)
+            {
+                return Ok(Some(duplicate));
+            }
+            if origin == AppendOrigin::Client {
+                check_sequence(producer, header)?;
+            }
+            if producer.txn_first_offset.is_some() && !header.is_transactional() {
+                return Err(AppendError::invalid(
+                    ErrorCode::InvalidTxnState,
+                    format!("Expected transactional write from producer {}", header.producer_id),
+                ));
+            }
+        }
+        let is_open =
+            known.is_some_and(|known| known.txn_first_offset.is_some() && known.epoch == header.producer_epoch);
+        if origin == AppendOrigin::Client && header.is_transactional() && !is_open && !verified_transaction {
+            return Err(AppendError::invalid(
+                ErrorCode::InvalidTxnState,
+                format!("Record was not part of an ongoing transaction of producer {}", header.producer_id),
+            ));
+        }
+        Ok(None)
+    }
+
+    /// Checks a marker before it is appended by the leader.
+    pub fn check_marker(&self, header: &BatchHeader, marker: Marker) -> Result<(), AppendError> {
+        let Some(producer) = self.producers.get(&header.producer_id) else { return Ok(()) };
+        if header.producer_epoch < producer.epoch {
+            return Err(AppendError::invalid(
+                ErrorCode::InvalidProducerEpoch,
+                format!(
+                    "Marker's epoch {} is smaller than the last seen epoch {}",
+                    header.producer_epoch, producer.epoch
+                ),
+            ));
+        }
+        if marker.coordinator_epoch < producer.coordinator_epoch {
+            return Err(AppendError::invalid(
+                ErrorCode::TransactionCoordinatorFenced,
+                format!(
+                    "Invalid coordinator epoch {} for producer {}, the last seen one is {}",
+                    marker.coordinator_epoch, header.producer_id, producer.coordinator_epoch
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Takes note of an appended batch (offsets already assigned).
+    pub fn apply_batch(&mut self, header: &BatchHeader) {
+        if !header.has_producer_id() || header.is_control() {
+            return;
+        }
+        let producer = self.producers.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
+        producer.enter_epoch(header.producer_epoch);
+        if header.base_sequence >= 0 {
+            if producer.batches.len() == WINDOW {
+                producer.batches.pop_front();
+            }
+            producer.batches.push_back(BatchMetadata {
+                last_sequence: header.last_sequence(),
+                last_offset: header.last_offset(),
+                offset_delta: header.last_offset_delta,
+                timestamp: header.max_timestamp,
+            });
+        }
+        producer.last_timestamp = header.max_timestamp;
+        if header.is_transactional() && producer.txn_first_offset.is_none() {
+            producer.txn_first_offset = Some(header.base_offset);
+            self.open.insert(header.base_offset, header.producer_id);
+        }
+    }
+
+    /// Takes note of an appended marker; the aborted transaction that it ends, if any.
+    pub fn apply_marker(&mut self, header: &BatchHeader, marker: Marker) -> Option<AbortedEntry> {
+        let producer = self.producers.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
+        producer.enter_epoch(header.producer_epoch);
+        producer.coordinator_epoch = marker.coordinator_epoch;
+        producer.last_timestamp = header.max_timestamp;
+        let first_offset = producer.txn_first_offset.take()?;
+        let last_offset = header.base_offset;
+        self.open.remove(&first_offset);
+        let oldest_open = self.open.keys().next().copied();
+        self.uncommitted.insert(first_offset, last_offset);
+        (!marker.commit).then(|| AbortedEntry {
+            producer_id: header.producer_id,
+            first_offset,
+            last_offset,
+            last_stable_offset: oldest_open.unwrap_or(last_offset.plus(1)),
+        })
+    }
+
+    /// First offset of the oldest transaction that is open or not committed.
+    pub fn first_unstable(&self) -> Option<Offset> {
+        let open = self.open.keys().next().copied();
+        let uncommitted = self.uncommitted.keys().next().copied();
+        match (open, uncommitted) {
+            (Some(open), Some(uncommitted)) => Some(open.min(uncommitted)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    pub fn has_uncommitted(&self) -> bool {
+        !self.uncommitted.is_empty()
+    }
+
+    /// The high watermark has moved: transactions whose marker lies before it are decided.
+    pub fn on_high_watermark(&mut self, high_watermark: Offset) {
+        self.uncommitted.retain(|_, marker| *marker >= high_watermark);
+    }
+
+    /// The log begins at `start` now: nobody waits for transactions before it.
+    pub fn on_log_start(&mut self, start: Offset) {
+        self.uncommitted.retain(|_, marker| *marker >= start);
+    }
+
+    /// Whether the producer has an open transaction under this epoch.
+    pub fn has_open_transaction(&self, id: ProducerId, epoch: ProducerEpoch) -> bool {
+        self.producers.get(&id).is_some_and(|producer| producer.txn_first_offset.is_some() && producer.epoch == epoch)
+    }
+
+    /// Forgets producers that were silent for `expiration_ms` and have no open transaction.
+    pub fn expire(&mut self, now: Timestamp, expiration_ms: i64) {
+        self.producers.retain(|_, producer| {
+            producer.txn_first_offset.is_some() || now.0.saturating_sub(producer.last_timestamp.0) < expiration_ms
+        });
+    }
+
+    /// The last offset that a producer's deduplication or fencing depends on: compaction keeps the batch there.
+    pub fn last_batch_offsets(&self) -> HashMap<ProducerId, (ProducerEpoch, Option<Offset>)> {
+        self.producers
+            .iter()
+            .map(|(id, producer)| (*id, (producer.epoch, producer.batches.back().map(|batch| batch.last_offset))))
+            .collect()
+    }
+
+    /// What a snapshot stores, by producer id.
+    pub fn entries(&self) -> Vec<ProducerSnapshotEntry> {
+        let mut entries: Vec<_> = self
+            .producers
+            .iter()
+            .map(|(&producer_id, producer)| {
+                let last = producer.batches.back();
+                ProducerSnapshotEntry {
+                    producer_id,
+                    producer_epoch: producer.epoch,
+                    last_sequence: last.map_or(-1, |batch| batch.last_sequence),
+                    last_offset: last.map_or(Offset(-1), |batch| batch.last_offset),
+                    offset_delta: last.map_or(0, |batch| batch.offset_delta),
+                    last_timestamp: producer.last_timestamp,
+                    coordinator_epoch: producer.coordinator_epoch,
+                    current_txn_first_offset: producer.txn_first_offset,
+                }
+            })
+            .collect();
+        entries.sort_by_key(|entry| entry.producer_id);
+        entries
+    }
+
+    /// From a snapshot's entries; producers that have expired since are left out.
+    pub fn from_entries(entries: &[ProducerSnapshotEntry], now: Timestamp, expiration_ms: i64) -> Self {
+        let mut state = Self::default();
+        for entry in entries {
+            let mut producer = Producer::new(entry.producer_epoch);
+            producer.coordinator_epoch = entry.coordinator_epoch;
+            producer.last_timestamp = entry.last_timestamp;
+            producer.txn_first_offset = entry.current_txn_first_offset;
+            if entry.last_offset.0 >= 0 {
+                producer.batches.push_back(BatchMetadata {
+                    last_sequence: entry.last_sequence,
+                    last_offset: entry.last_offset,
+                    offset_delta: entry.offset_delta,
+                    timestamp: entry.last_timestamp,
+                });
+            }
+            if let Some(first) = entry.current_txn_first_offset {
+                state.open.insert(first, entry.producer_id);
+            }
+            state.producers.insert(entry.producer_id, producer);
+        }
+        state.expire(now, expiration_ms);
+        state
+    }
+}
+
+fn duplicate_of(producer: &Producer, header: &BatchHeader) -> Option<BatchMetadata> {
+    if producer.epoch != header.producer_epoch {
+        return None;
+    }
+    let same = |batch: &&BatchMetadata| {
+        batch.first_sequence() == header.base_sequence && batch.last_sequence == header.last_sequence()
+    };
+    producer.batches.iter().find(same).copied()
+}
+
+fn check_sequence(producer: &Producer, header: &BatchHeader) -> Result<(), AppendError> {
+    let out_of_order = |last: i32| {
+        AppendError::invalid(
+            ErrorCode::OutOfOrderSequenceNumber,
+            format!(
+                "Out of order sequence number for producer {}: {} (incoming seq. number), {last} (current end sequence number)",
+                header.producer_id, header.base_sequence
+            ),
+        )
+    };
+    if header.producer_epoch != producer.epoch {
+        // A new epoch begins to count anew.
+        return if header.base_sequence == 0 { Ok(()) } else { Err(out_of_order(-1)) };
+    }
+    let last = producer.batches.back().map_or(-1, |batch| batch.last_sequence);
+    let expected = if last < 0 { 0 } else { sequence_after(last, 1) };
+    if header.base_sequence == expected { Ok(()) } else { Err(out_of_order(last)) }
+}
+
+#[cfg(test)]
+mod tests;

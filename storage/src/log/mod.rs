@@ -1,114 +1,222 @@
-//! A partition's log.
-#![allow(clippy::todo, unused_variables, clippy::missing_const_for_fn, dead_code)]
+//! A partition's log: segments one behind the other, and what is known about them.
+//!
+//! ```text
+//!  log_start .. recovery_point .. first_unstable .. high_watermark .. log_end
+//! ```
+//! One writer at a time holds a short lock. Readers take none: they load the list of segments, which is replaced whole,
+//! and the offsets, which are atomics. The order of the writer's stores is what makes that right:
+//! bytes, `first_unstable`, `log_end`, the segment's size; readers load in the opposite order.
+
+mod append;
+mod flush;
+mod open;
+mod producers;
+mod read;
+mod recover;
+mod search;
+mod truncate;
+mod types;
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
-use bytes::Bytes;
-use ottla_protocol::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
+use arc_swap::ArcSwap;
+use ottla_protocol::{LeaderEpoch, Offset, TopicId, TopicPartition};
+use parking_lot::{Mutex, RwLock};
 
 use crate::config::LogConfig;
-use crate::errors::{AppendError, ReadError};
-use crate::producer_state::ProducerSnapshotEntry;
-use crate::segment::FileRecords;
+use crate::leader_epoch::LeaderEpochs;
+use crate::producer_state::ProducerState;
+use crate::segment::{Home, Segment};
 
-pub use types::*;
-mod types;
+pub use open::LogOptions;
+pub use recover::{Cut, RecoveryReport};
+pub use types::{AbortedTxn, AppendContext, AppendInfo, AppendOrigin, LogOffsets, LogRead, TimestampOffset};
+
+/// Name of the file that holds the leader epochs.
+pub(crate) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 
 /// One partition's log.
 #[derive(Debug)]
-pub struct Log {}
+pub struct Log {
+    id: TopicPartition,
+    topic_id: Mutex<TopicId>,
+    home: Arc<Home>,
+    config: ArcSwap<LogConfig>,
+    /// In order, never empty; the last one is the active one.
+    segments: ArcSwap<Vec<Arc<Segment>>>,
+    writer: Mutex<Writer>,
+    /// Held while files are synced and while the log is cut, so that the recovery point never gets ahead of a cut.
+    flushing: Mutex<()>,
+    epochs: RwLock<LeaderEpochs>,
+    epochs_changed: AtomicBool,
+    /// Files were created or renamed since the directory was synced.
+    names_changed: AtomicBool,
+    log_start: AtomicI64,
+    log_end: AtomicI64,
+    recovery_point: AtomicI64,
+    high_watermark: AtomicI64,
+    /// `i64::MAX`: none.
+    first_unstable: AtomicI64,
+    has_uncommitted: AtomicBool,
+    host: OnceLock<Weak<dyn LogHost>>,
+}
+
+/// What only the holder of the writer's lock may touch.
+#[derive(Debug)]
+struct Writer {
+    producers: ProducerState,
+    bytes_since_index: u64,
+    /// Offset of the newest producer snapshot; `None` if there is none.
+    snapshot: Option<Offset>,
+    closed: bool,
+}
+
+/// Whoever looks after many logs: work that an append must not wait for.
+pub(crate) trait LogHost: std::fmt::Debug + Send + Sync {
+    /// A segment was closed and is to be synced.
+    fn flush_soon(&self, log: &Log);
+    /// The log start or the recovery point moved in a way that must survive a crash.
+    fn checkpoint(&self, log: &Log) -> io::Result<()>;
+    /// Unlinks segments once nobody reads them any more.
+    fn unlink_later(&self, segments: Vec<Arc<Segment>>, delay_ms: i64);
+}
 
 impl Log {
-    pub fn topic_partition(&self) -> &TopicPartition {
-        todo!()
+    pub const fn topic_partition(&self) -> &TopicPartition {
+        &self.id
     }
+
+    /// Zero if the directory does not say.
     pub fn topic_id(&self) -> TopicId {
-        todo!()
+        *self.topic_id.lock()
     }
+
+    /// The partition's directory.
     pub fn dir(&self) -> PathBuf {
-        todo!()
+        self.home.path().to_path_buf()
     }
+
+    /// The log directory that holds it.
+    pub fn parent_dir(&self) -> PathBuf {
+        self.home.path().parent().map(Path::to_path_buf).unwrap_or_default()
+    }
+
+    /// False once a write or sync in its log directory has failed.
+    pub fn is_online(&self) -> bool {
+        self.home.health.is_online()
+    }
+
     pub fn config(&self) -> Arc<LogConfig> {
-        todo!()
+        self.config.load_full()
     }
+
+    /// From the next append on.
     pub fn update_config(&self, config: Arc<LogConfig>) {
-        todo!()
+        self.config.store(config);
     }
-    pub fn append_as_leader(&self, records: Bytes, cx: &AppendContext) -> Result<AppendInfo, AppendError> {
-        todo!()
-    }
-    pub fn append_as_follower(&self, records: Bytes, now: Timestamp) -> Result<AppendInfo, AppendError> {
-        todo!()
-    }
-    pub fn read(
-        &self,
-        from: Offset,
-        max_bytes: usize,
-        upper_bound: Offset,
-        at_least_one: bool,
-    ) -> Result<LogRead, ReadError> {
-        todo!()
-    }
-    pub fn aborted_transactions(&self, from: Offset, upper: Offset) -> io::Result<Vec<AbortedTxn>> {
-        todo!()
-    }
+
+    /// Where the offsets are.
     pub fn offsets(&self) -> LogOffsets {
-        todo!()
+        let log_end = self.log_end();
+        LogOffsets {
+            log_start: self.log_start(),
+            log_end,
+            recovery_point: Offset(self.recovery_point.load(Ordering::Acquire)),
+            first_unstable: self.first_unstable(),
+        }
     }
-    pub fn offset_for_timestamp(&self, timestamp: Timestamp) -> io::Result<Option<TimestampOffset>> {
-        todo!()
+
+    fn log_start(&self) -> Offset {
+        Offset(self.log_start.load(Ordering::Acquire))
     }
-    pub fn offset_of_max_timestamp(&self) -> io::Result<Option<TimestampOffset>> {
-        todo!()
+
+    fn log_end(&self) -> Offset {
+        Offset(self.log_end.load(Ordering::Acquire))
     }
-    pub fn assign_leader_epoch(&self, epoch: LeaderEpoch, start: Offset) -> io::Result<()> {
-        todo!()
+
+    fn first_unstable(&self) -> Option<Offset> {
+        Some(Offset(self.first_unstable.load(Ordering::Acquire))).filter(|offset| offset.0 != i64::MAX)
     }
-    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
-        todo!()
-    }
-    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
-        todo!()
-    }
-    pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
-        todo!()
-    }
-    pub fn truncate_to(&self, offset: Offset) -> io::Result<()> {
-        todo!()
-    }
-    pub fn truncate_fully_and_start_at(&self, offset: Offset) -> io::Result<()> {
-        todo!()
-    }
-    pub fn increment_log_start_offset(&self, offset: Offset) -> io::Result<()> {
-        todo!()
-    }
-    pub fn apply_retention(&self, now: Timestamp) -> io::Result<usize> {
-        todo!()
-    }
-    pub fn flush(&self) -> io::Result<()> {
-        todo!()
-    }
-    pub fn size(&self) -> u64 {
-        todo!()
-    }
+
+    /// What is committed: every in-sync replica has it.
     pub fn high_watermark(&self) -> Offset {
-        todo!()
+        Offset(self.high_watermark.load(Ordering::Acquire))
     }
+
+    /// Told by the replica. Never ahead of the log end.
     pub fn set_high_watermark(&self, offset: Offset) {
-        todo!()
+        let offset = offset.clamp(Offset::ZERO, self.log_end());
+        self.high_watermark.store(offset.0, Ordering::Release);
+        if self.has_uncommitted.load(Ordering::Acquire) {
+            let mut writer = self.writer.lock();
+            writer.producers.on_high_watermark(offset);
+            self.publish_first_unstable(&writer.producers);
+        }
     }
+
+    /// Up to where a reader of committed records may read.
     pub fn last_stable_offset(&self) -> Offset {
-        todo!()
+        // The high watermark first: what is transactional below it had set `first_unstable` before.
+        let high_watermark = self.high_watermark();
+        self.first_unstable().map_or(high_watermark, |first| first.min(high_watermark))
     }
-    pub fn producers(&self) -> Vec<ProducerSnapshotEntry> {
-        todo!()
+
+    fn publish_first_unstable(&self, producers: &ProducerState) {
+        self.first_unstable.store(producers.first_unstable().map_or(i64::MAX, |offset| offset.0), Ordering::Release);
+        self.has_uncommitted.store(producers.has_uncommitted(), Ordering::Release);
     }
-    pub fn has_ongoing_transaction(&self, id: ProducerId, epoch: ProducerEpoch) -> bool {
-        todo!()
+
+    /// Bytes of all segments.
+    pub fn size(&self) -> u64 {
+        self.segments.load().iter().map(|segment| segment.size()).sum()
     }
-    pub fn close(&self) -> io::Result<()> {
-        todo!()
+
+    pub fn segment_count(&self) -> usize {
+        self.segments.load().len()
+    }
+
+    fn active(&self) -> Arc<Segment> {
+        #[expect(clippy::expect_used, reason = "a log always has an active segment")]
+        let active = self.segments.load().last().map(Arc::clone).expect("an active segment");
+        active
+    }
+
+    /// Records that `epoch` begins at `start`. It is in the file after the next flush; until then the batches tell it.
+    pub fn assign_leader_epoch(&self, epoch: LeaderEpoch, start: Offset) -> io::Result<()> {
+        self.home.health.check()?;
+        if self.epochs.write().assign(epoch, start) {
+            self.epochs_changed.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.epochs.read().latest()
+    }
+
+    /// The largest epoch that is not above `epoch`, and where it ends.
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+        self.epochs.read().end_offset_for(epoch, log_end)
+    }
+
+    /// The epoch of the record at `offset`.
+    pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.epochs.read().at(offset)
+    }
+
+    pub(crate) fn set_host(&self, host: Weak<dyn LogHost>) {
+        // Set once, right after the log was opened.
+        let _ = self.host.set(host);
+    }
+
+    fn host(&self) -> Option<Arc<dyn LogHost>> {
+        self.host.get().and_then(Weak::upgrade)
+    }
+
+    pub(crate) const fn home(&self) -> &Arc<Home> {
+        &self.home
     }
 }

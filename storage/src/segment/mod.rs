@@ -1,5 +1,314 @@
 //! A segment: one `.log` file and its indexes.
+//!
+//! ```text
+//! 00000000000000000042.log        record batches, nothing else
+//! 00000000000000000042.index      offset    -> position   every index.interval.bytes
+//! 00000000000000000042.timeindex  timestamp -> offset
+//! 00000000000000000042.txnindex   aborted transactions, if any
+//! ```
+//! A closed segment keeps a few numbers in memory; its files are opened when they are needed.
 
 mod file_records;
+mod home;
+mod scan;
+mod sparse_index;
+mod txn_index;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use ottla_protocol::record_batch::BatchHeader;
+use ottla_protocol::{Offset, Timestamp};
+use parking_lot::Mutex;
 
 pub use file_records::FileRecords;
+pub use home::{DirHealth, FileKind, Home, LazyFile, OpenFiles};
+pub use scan::{Headers, Located};
+pub use sparse_index::{IndexEntry, OffsetEntry, SparseIndex, TimeEntry};
+pub use txn_index::{AbortedEntry, TxnIndex};
+
+/// The largest timestamp of a segment and the last offset of the batch that holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxTimestamp {
+    pub timestamp: Timestamp,
+    pub offset: Offset,
+}
+
+/// One segment.
+#[derive(Debug)]
+pub struct Segment {
+    pub base: Offset,
+    pub offset_index: SparseIndex<OffsetEntry>,
+    pub time_index: SparseIndex<TimeEntry>,
+    pub txn_index: TxnIndex,
+    log: Arc<LazyFile>,
+    size: AtomicU64,
+    /// Unknown until it is asked for; then `None` for a segment without batches.
+    max_timestamp: Mutex<Option<Option<MaxTimestamp>>>,
+    /// Max timestamp of the first batch, `i64::MIN` until it is known: the segment's age is counted from it.
+    first_timestamp: AtomicI64,
+    /// When the file was last written, in milliseconds.
+    pub modified: Timestamp,
+}
+
+impl Segment {
+    /// A segment that is new on disk; its files appear with the first append.
+    pub fn create(home: &Arc<Home>, base: Offset, suffix: &'static str, now: Timestamp) -> Self {
+        let segment = Self::new(home, base, suffix, 0, 0, true, now);
+        *segment.max_timestamp.lock() = Some(None);
+        segment
+    }
+
+    /// A segment found on disk.
+    pub fn found(home: &Arc<Home>, base: Offset, size: u64, txn_index_size: u64, modified: Timestamp) -> Self {
+        Self::new(home, base, "", size, txn_index_size, false, modified)
+    }
+
+    fn new(
+        home: &Arc<Home>,
+        base: Offset,
+        suffix: &'static str,
+        size: u64,
+        txn_len: u64,
+        fresh: bool,
+        modified: Timestamp,
+    ) -> Self {
+        let file = |kind| LazyFile::new(Arc::clone(home), base.0, kind, suffix);
+        Self {
+            base,
+            offset_index: SparseIndex::new(file(FileKind::Index), fresh),
+            time_index: SparseIndex::new(file(FileKind::TimeIndex), fresh),
+            txn_index: TxnIndex::new(file(FileKind::TxnIndex), txn_len),
+            log: file(FileKind::Log),
+            size: AtomicU64::new(size),
+            max_timestamp: Mutex::new(None),
+            first_timestamp: AtomicI64::new(i64::MIN),
+            modified,
+        }
+    }
+
+    /// Bytes of whole batches in the `.log` file.
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.size() == 0
+    }
+
+    pub const fn log_file(&self) -> &Arc<LazyFile> {
+        &self.log
+    }
+
+    /// Whether `offset` can be written relative to the base offset.
+    pub const fn can_hold(&self, offset: Offset) -> bool {
+        let relative = offset.0 - self.base.0;
+        relative >= 0 && relative <= i32::MAX as i64
+    }
+
+    /// Writes bytes at the end without making them visible.
+    pub fn write(&self, parts: &[&[u8]]) -> io::Result<()> {
+        let size = self.size();
+        let file = self.log.created()?;
+        file.write_at(parts, size).inspect_err(|_| {
+            // What was written of it must not be taken for a batch later. If this fails too, recovery cuts it.
+            let _ = file.set_len(size);
+        })
+    }
+
+    /// Makes written bytes visible to readers.
+    pub fn publish(&self, bytes: u64) {
+        self.size.fetch_add(bytes, Ordering::Release);
+    }
+
+    /// Takes note of a batch's time.
+    pub fn note_timestamp(&self, header: &BatchHeader) {
+        let _ = self.first_timestamp.compare_exchange(
+            i64::MIN,
+            header.max_timestamp.0,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        let mut max = self.max_timestamp.lock();
+        let known = max.get_or_insert(None);
+        if known.is_none_or(|known| header.max_timestamp > known.timestamp) {
+            *known = Some(MaxTimestamp { timestamp: header.max_timestamp, offset: header.last_offset() });
+        }
+    }
+
+    /// Adds to the indexes what points to a batch at `position`.
+    pub fn index(&self, header: &BatchHeader, position: u64) -> io::Result<()> {
+        let relative = |offset: Offset| u32::try_from(offset.0 - self.base.0).map_err(io::Error::other);
+        let position = u32::try_from(position).map_err(io::Error::other)?;
+        self.offset_index.append(OffsetEntry { relative_offset: relative(header.last_offset())?, position })?;
+        self.index_time()
+    }
+
+    /// Adds the largest timestamp so far to the time index, if it is later than its last entry.
+    pub fn index_time(&self) -> io::Result<()> {
+        let Some(max) = self.max_timestamp()? else { return Ok(()) };
+        let last = self.time_index.last()?;
+        let relative_offset = u32::try_from(max.offset.0 - self.base.0).map_err(io::Error::other)?;
+        if max.timestamp.0 >= 0
+            && last.is_none_or(|last| max.timestamp.0 > last.timestamp && relative_offset > last.relative_offset)
+        {
+            self.time_index.append(TimeEntry { timestamp: max.timestamp.0, relative_offset })?;
+        }
+        Ok(())
+    }
+
+    /// The largest timestamp; read from the time index for a segment found on disk.
+    pub fn max_timestamp(&self) -> io::Result<Option<MaxTimestamp>> {
+        if let Some(known) = *self.max_timestamp.lock() {
+            return Ok(known);
+        }
+        let max = self.time_index.last()?.map(|entry| MaxTimestamp {
+            timestamp: Timestamp(entry.timestamp),
+            offset: self.base.plus(i64::from(entry.relative_offset)),
+        });
+        *self.max_timestamp.lock() = Some(max);
+        Ok(max)
+    }
+
+    /// Max timestamp of the first batch.
+    pub fn first_timestamp(&self) -> io::Result<Option<Timestamp>> {
+        let known = self.first_timestamp.load(Ordering::Relaxed);
+        if known != i64::MIN {
+            return Ok(Some(Timestamp(known)));
+        }
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let first = self.headers(0)?.next_batch()?.map(|batch| batch.header.max_timestamp);
+        if let Some(first) = first {
+            self.first_timestamp.store(first.0, Ordering::Relaxed);
+        }
+        Ok(first)
+    }
+
+    /// The headers from a position on.
+    pub fn headers(&self, position: u64) -> io::Result<Headers> {
+        if self.is_empty() {
+            return Ok(Headers::new(Arc::new(NoFile), 0, 0));
+        }
+        Ok(Headers::new(self.log.existing()?, position, self.size()))
+    }
+
+    /// The first batch whose last offset is at or behind `target`.
+    pub fn find(&self, target: Offset) -> io::Result<Option<Located>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let mut headers = self.headers(self.start_of_search(target)?)?;
+        while let Some(batch) = headers.next_batch()? {
+            if batch.header.last_offset() >= target {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A position at or before the batch that holds `target`. An entry of the index is only believed if a batch with
+    /// that last offset begins where it points to.
+    pub fn start_of_search(&self, target: Offset) -> io::Result<u64> {
+        let relative = target.0 - self.base.0;
+        let entry = self.offset_index.floor(|entry| i64::from(entry.relative_offset) <= relative)?;
+        let Some(entry) = entry else { return Ok(0) };
+        let position = u64::from(entry.position);
+        let expected = self.base.plus(i64::from(entry.relative_offset));
+        match self.headers(position)?.next_batch()? {
+            Some(batch) if batch.header.last_offset() == expected => Ok(position),
+            _ => {
+                tracing::warn!(index = %self.offset_index.file().path().display(), "an index entry points to no batch, the segment is searched");
+                Ok(0)
+            }
+        }
+    }
+
+    /// Lends `len` bytes from `position` on.
+    pub fn lend(&self, position: u64, len: usize) -> io::Result<FileRecords> {
+        Ok(FileRecords::new(self.log.existing()?, position, len))
+    }
+
+    /// A batch's bytes.
+    pub fn read_batch(&self, batch: &Located) -> io::Result<Vec<u8>> {
+        self.lend(batch.position, batch.header.size())?.read_all()
+    }
+
+    /// Cuts the log file and the indexes: what lies at or behind `offset` goes, `position` is where it began.
+    pub fn truncate(&self, offset: Offset, position: u64) -> io::Result<()> {
+        let relative = offset.0 - self.base.0;
+        self.log.created()?.set_len(position)?;
+        self.size.store(position, Ordering::Release);
+        self.offset_index.truncate(|entry| i64::from(entry.relative_offset) < relative)?;
+        self.time_index.truncate(|entry| i64::from(entry.relative_offset) < relative)?;
+        self.txn_index.truncate(offset)?;
+        *self.max_timestamp.lock() = None;
+        if position == 0 {
+            self.first_timestamp.store(i64::MIN, Ordering::Relaxed);
+            *self.max_timestamp.lock() = Some(None);
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable but the names in the directory.
+    pub fn sync(&self) -> io::Result<()> {
+        self.log.created()?.sync_data()?;
+        self.offset_index.sync()?;
+        self.time_index.sync()?;
+        self.txn_index.sync()
+    }
+
+    /// Called when the next segment takes over: the time index gets its last entry.
+    pub fn seal(&self) -> io::Result<()> {
+        self.index_time()?;
+        self.offset_index.write()?;
+        self.time_index.write()
+    }
+
+    /// The four files.
+    pub fn files(&self) -> [&Arc<LazyFile>; 4] {
+        [&self.log, self.offset_index.file(), self.time_index.file(), self.txn_index.file()]
+    }
+
+    /// Renames all files, the `.log` last where `log_last` says so.
+    pub fn rename_suffix(&self, suffix: &'static str) -> io::Result<()> {
+        for file in self.files().into_iter().rev() {
+            file.rename_suffix(suffix)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the files; they are opened again when they are needed.
+    pub fn close_files(&self) {
+        for file in self.files() {
+            file.close();
+        }
+    }
+}
+
+/// Stands for the file of a segment that has none yet.
+#[derive(Debug)]
+struct NoFile;
+
+impl crate::disk::DiskFile for NoFile {
+    fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+        Ok(0)
+    }
+    fn try_read_at(&self, _: &mut [u8], _: u64) -> io::Result<Option<usize>> {
+        Ok(Some(0))
+    }
+    fn write_at(&self, _: &[&[u8]], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn len(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}

@@ -1,0 +1,3 @@
+//! Compaction: of the records with the same key only the last one stays.
+
+pub mod swap;

@@ -1,0 +1,297 @@
+//! Appending, and rolling to the next segment.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use ottla_protocol::control_record::ControlRecord;
+use ottla_protocol::record_batch::{BatchView, TimestampType, stamp};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp};
+
+use super::{AppendContext, AppendInfo, AppendOrigin, Log, Writer};
+use crate::config::LogConfig;
+use crate::errors::AppendError;
+use crate::producer_state::{BatchMetadata, Marker};
+use crate::segment::{IndexEntry, OffsetEntry, Segment, TimeEntry};
+use crate::validate::{self, CheckedBatch};
+
+/// Base offset, length and leader epoch: what is stamped on a batch lies within.
+const STAMPED: usize = 16;
+
+impl Log {
+    /// Appends what a producer or a coordinator sent: offsets and leader epoch are assigned here. When this returns, the
+    /// bytes are with the operating system, so that they survive the process, and readers see them.
+    pub fn append_as_leader(&self, records: Bytes, cx: &AppendContext) -> Result<AppendInfo, AppendError> {
+        let config = self.config.load();
+        // All that needs no order happens before the lock.
+        let mut batches = validate::for_leader(&records, cx.origin, &config, cx.now)?;
+        let markers = markers(&batches)?;
+        let mut writer = self.writer.lock();
+        self.check_writable(&writer)?;
+        if let Some(latest) = self.latest_epoch()
+            && cx.leader_epoch < latest
+        {
+            return Err(AppendError::FencedLeaderEpoch { given: cx.leader_epoch.0, current: latest.0 });
+        }
+        for (batch, marker) in batches.iter().zip(&markers) {
+            if let Some(marker) = marker {
+                writer.producers.check_marker(&batch.header, *marker)?;
+            } else if let Some(first) = writer.producers.check(&batch.header, cx.origin, cx.verified_transaction)? {
+                return Ok(self.duplicate(&first, &config, cx));
+            }
+        }
+        let mut next = self.log_end();
+        for batch in &mut batches {
+            batch.header.base_offset = next;
+            batch.header.partition_leader_epoch = cx.leader_epoch;
+            next = batch.header.next_offset();
+        }
+        let info = self.write(&mut writer, &batches, &markers, &config, cx.now)?;
+        drop(writer);
+        self.flush_if_due(&config)?;
+        let stamped =
+            cx.origin == AppendOrigin::Client && config.message_timestamp_type == TimestampType::LogAppendTime;
+        Ok(AppendInfo { log_append_time: stamped.then_some(cx.now), ..info })
+    }
+
+    /// Appends what was fetched from the leader: batches carry their offsets and epochs already.
+    pub fn append_as_follower(&self, records: Bytes, now: Timestamp) -> Result<AppendInfo, AppendError> {
+        let config = self.config.load();
+        let batches = validate::for_follower(&records)?;
+        let markers = markers(&batches)?;
+        let mut writer = self.writer.lock();
+        self.check_writable(&writer)?;
+        let mut end = self.log_end();
+        for batch in &batches {
+            if batch.header.base_offset < end {
+                return Err(AppendError::OutOfOrderOffsets { first: batch.header.base_offset, end });
+            }
+            end = batch.header.next_offset();
+        }
+        let info = self.write(&mut writer, &batches, &markers, &config, now)?;
+        drop(writer);
+        self.flush_if_due(&config)?;
+        Ok(info)
+    }
+
+    fn check_writable(&self, writer: &Writer) -> Result<(), AppendError> {
+        if writer.closed || !self.is_online() { Err(AppendError::Offline) } else { Ok(()) }
+    }
+
+    fn duplicate(&self, first: &BatchMetadata, config: &LogConfig, cx: &AppendContext) -> AppendInfo {
+        let stamped = config.message_timestamp_type == TimestampType::LogAppendTime;
+        AppendInfo {
+            first_offset: first.first_offset(),
+            last_offset: first.last_offset,
+            max_timestamp: first.timestamp,
+            log_append_time: stamped.then_some(first.timestamp),
+            log_start_offset: self.log_start(),
+            duplicate: true,
+            leader_epoch: cx.leader_epoch,
+        }
+    }
+
+    /// Writes checked batches whose headers have their offsets.
+    fn write(
+        &self,
+        writer: &mut Writer,
+        batches: &[CheckedBatch],
+        markers: &[Option<Marker>],
+        config: &LogConfig,
+        now: Timestamp,
+    ) -> Result<AppendInfo, AppendError> {
+        let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
+            let end = self.log_end();
+            return Ok(AppendInfo {
+                first_offset: end,
+                last_offset: Offset(end.0 - 1),
+                max_timestamp: Timestamp(-1),
+                log_append_time: None,
+                log_start_offset: self.log_start(),
+                duplicate: false,
+                leader_epoch: LeaderEpoch::UNKNOWN,
+            });
+        };
+        let size: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
+        let max_timestamp = batches.iter().map(|batch| batch.header.max_timestamp).max().unwrap_or_default();
+        let incoming = Incoming {
+            size: size as u64,
+            first: first.header.base_offset,
+            last: last.header.last_offset(),
+            max_timestamp,
+        };
+        let segment = self.roll_if_due(writer, &incoming, config, now).map_err(|error| self.write_failed(error))?;
+
+        let mut prefixes = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let mut prefix = [0; STAMPED];
+            prefix.copy_from_slice(&batch.bytes[..STAMPED]);
+            stamp(&mut prefix, batch.header.base_offset, batch.header.partition_leader_epoch);
+            prefixes.push(prefix);
+        }
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(batches.len() * 2);
+        for (prefix, batch) in prefixes.iter().zip(batches) {
+            parts.extend([&prefix[..], &batch.bytes[STAMPED..]]);
+        }
+        let mut position = segment.size();
+        segment.write(&parts).map_err(|error| self.write_failed(error))?;
+
+        for (batch, marker) in batches.iter().zip(markers) {
+            let header = &batch.header;
+            if self.latest_epoch().is_none_or(|latest| header.partition_leader_epoch > latest)
+                && self.epochs.write().assign(header.partition_leader_epoch, header.base_offset)
+            {
+                self.epochs_changed.store(true, Ordering::Release);
+            }
+            segment.note_timestamp(header);
+            if writer.bytes_since_index > config.index_interval_bytes.unsigned_abs().into() {
+                // An index may lack entries, so a full disk is no reason to refuse what is already in the log.
+                match segment.index(header, position) {
+                    Ok(()) => writer.bytes_since_index = 0,
+                    Err(error) => self.home.report(&error),
+                }
+            }
+            writer.bytes_since_index += header.size() as u64;
+            position += header.size() as u64;
+            match marker {
+                Some(marker) => {
+                    if let Some(aborted) = writer.producers.apply_marker(header, *marker)
+                        && let Err(error) = segment.txn_index.append(&aborted)
+                    {
+                        // Without the entry readers would take aborted records for committed ones.
+                        self.home.health.fail(&self.home.path(), &error);
+                        return Err(AppendError::Io(error));
+                    }
+                }
+                None => writer.producers.apply_batch(header),
+            }
+        }
+        self.publish_first_unstable(&writer.producers);
+        self.log_end.store(last.header.next_offset().0, Ordering::Release);
+        segment.publish(size as u64);
+        Ok(AppendInfo {
+            first_offset: first.header.base_offset,
+            last_offset: last.header.last_offset(),
+            max_timestamp,
+            log_append_time: None,
+            log_start_offset: self.log_start(),
+            duplicate: false,
+            leader_epoch: last.header.partition_leader_epoch,
+        })
+    }
+
+    fn write_failed(&self, error: io::Error) -> AppendError {
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return AppendError::DiskFull;
+        }
+        self.home.report(&error);
+        AppendError::Io(error)
+    }
+
+    /// The segment that takes the incoming batches: the active one or, if it is full or old, a new one.
+    fn roll_if_due(
+        &self,
+        writer: &mut Writer,
+        incoming: &Incoming,
+        config: &LogConfig,
+        now: Timestamp,
+    ) -> io::Result<Arc<Segment>> {
+        let active = self.active();
+        let too_far = !active.can_hold(incoming.last);
+        let due = !active.is_empty()
+            && (active.size() + incoming.size > u64::from(config.segment_bytes.unsigned_abs())
+                || is_old(&active, config, incoming.max_timestamp, now)?
+                || index_is_full(&active, config)?);
+        if !too_far && !due {
+            return Ok(active);
+        }
+        self.roll(writer, incoming.first, now)?;
+        Ok(self.active())
+    }
+
+    /// Closes the active segment and begins one at `base`.
+    pub(super) fn roll(&self, writer: &mut Writer, base: Offset, now: Timestamp) -> io::Result<()> {
+        let active = self.active();
+        if active.is_empty() && active.base == base {
+            return Ok(());
+        }
+        let next = Arc::new(Segment::create(&self.home, base, "", now));
+        // The files exist from now on, so that a directory always shows where its log ends.
+        next.log_file().created()?;
+        active.seal()?;
+        self.take_snapshot(writer, base)?;
+        let mut segments = Vec::clone(&self.segments.load());
+        let replaced = if active.is_empty() { segments.pop() } else { None };
+        segments.push(next);
+        self.segments.store(Arc::new(segments));
+        self.names_changed.store(true, Ordering::Release);
+        writer.bytes_since_index = 0;
+        if let Some(empty) = replaced {
+            self.unlink(vec![empty])?;
+        }
+        if let Some(host) = self.host() {
+            host.flush_soon(self);
+        }
+        Ok(())
+    }
+
+    /// Closes the active segment if its time is over, though nothing is appended.
+    pub fn roll_if_old(&self, now: Timestamp) -> io::Result<bool> {
+        let config = self.config.load();
+        let active = self.active();
+        if active.is_empty() || !is_old(&active, &config, now, now)? {
+            return Ok(false);
+        }
+        let mut writer = self.writer.lock();
+        self.home.guard(|| self.roll(&mut writer, self.log_end(), now))?;
+        Ok(true)
+    }
+}
+
+struct Incoming {
+    size: u64,
+    first: Offset,
+    last: Offset,
+    max_timestamp: Timestamp,
+}
+
+/// The markers among the batches; every other batch has `None`.
+fn markers(batches: &[CheckedBatch]) -> Result<Vec<Option<Marker>>, AppendError> {
+    batches.iter().map(|batch| if batch.header.is_control() { marker_of(&batch.bytes) } else { Ok(None) }).collect()
+}
+
+/// What a control batch says about a transaction, if it does.
+pub(super) fn marker_of(batch: &[u8]) -> Result<Option<Marker>, AppendError> {
+    let invalid = |error: ottla_protocol::record_batch::BatchError| {
+        AppendError::invalid(ErrorCode::InvalidRecord, error.to_string())
+    };
+    let record = ControlRecord::of_batch(&BatchView::parse(batch).map_err(invalid)?).map_err(invalid)?;
+    Ok(match record {
+        ControlRecord::Abort { coordinator_epoch } => Some(Marker { commit: false, coordinator_epoch }),
+        ControlRecord::Commit { coordinator_epoch } => Some(Marker { commit: true, coordinator_epoch }),
+        _ => None,
+    })
+}
+
+/// Whether a segment has had its time: counted by the records' timestamps where they have any.
+fn is_old(active: &Segment, config: &LogConfig, latest: Timestamp, now: Timestamp) -> io::Result<bool> {
+    let age = match active.first_timestamp()?.filter(|first| first.0 >= 0) {
+        Some(first) => latest.0.saturating_sub(first.0),
+        None => now.0.saturating_sub(active.modified.0),
+    };
+    Ok(age > config.segment_ms.saturating_sub(jitter(active.base, config)))
+}
+
+/// Spreads the rolling of segments that began together; the same for a segment each time it is asked.
+const fn jitter(base: Offset, config: &LogConfig) -> i64 {
+    let limit = if config.segment_jitter_ms < config.segment_ms { config.segment_jitter_ms } else { config.segment_ms };
+    if limit <= 0 { 0 } else { (base.0.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64.cast_signed()) >> 1).rem_euclid(limit) }
+}
+
+fn index_is_full(active: &Segment, config: &LogConfig) -> io::Result<bool> {
+    let limit = config.segment_index_bytes.unsigned_abs() as usize;
+    // One entry of the time index is left for the one that is added when the segment is closed.
+    Ok(active.offset_index.len()? >= limit / OffsetEntry::SIZE
+        || active.time_index.len()? + 1 >= (limit / TimeEntry::SIZE).max(2))
+}

@@ -1,0 +1,215 @@
+//! Making a log durable, and closing it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ottla_protocol::{Offset, Timestamp};
+
+use super::{EPOCHS_FILE, Log, Writer};
+use crate::config::LogConfig;
+use crate::disk::{OpenMode, remove_if_present, rewrite_atomic};
+use crate::producer_snapshot;
+use crate::retention::{self, SegmentAge};
+use crate::segment::{FileKind, Segment};
+
+impl Log {
+    /// Makes all that was appended before the call durable and moves the recovery point there. A failure takes the log
+    /// directory offline.
+    pub fn flush(&self) -> io::Result<()> {
+        self.flush_to(None)
+    }
+
+    /// As [`Self::flush`], but leaves the active segment to the operating system.
+    pub(crate) fn flush_closed_segments(&self) -> io::Result<()> {
+        self.flush_to(Some(self.active().base))
+    }
+
+    fn flush_to(&self, end: Option<Offset>) -> io::Result<()> {
+        let _order = self.flushing.lock();
+        self.home.health.check()?;
+        let (target, snapshot) = {
+            let mut writer = self.writer.lock();
+            let target = end.unwrap_or_else(|| self.log_end());
+            if end.is_none() {
+                // With it recovery has to read nothing before the recovery point.
+                self.home.guard(|| self.take_snapshot(&mut writer, target))?;
+            }
+            (target, writer.snapshot)
+        };
+        let synced = Offset(self.recovery_point.load(Ordering::Acquire));
+        if target <= synced
+            && !self.epochs_changed.load(Ordering::Acquire)
+            && !self.names_changed.load(Ordering::Acquire)
+        {
+            return Ok(());
+        }
+        // A failed sync is never tried again: the kernel may have dropped the pages, and a second one would succeed.
+        self.sync_files(synced, target, snapshot)
+            .inspect_err(|error| self.home.health.fail(&self.home.path(), error))?;
+        self.recovery_point.fetch_max(target.0, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn sync_files(&self, synced: Offset, target: Offset, snapshot: Option<Offset>) -> io::Result<()> {
+        let segments = self.segments.load_full();
+        let first = segments.partition_point(|segment| segment.base <= synced).saturating_sub(1);
+        for segment in segments[first..].iter().take_while(|segment| segment.base < target) {
+            segment.sync()?;
+        }
+        if let Some(snapshot) = snapshot {
+            match self.home.disk.open(&self.home.file(&FileKind::Snapshot.name(snapshot.0)), OpenMode::ReadWrite) {
+                Ok(file) => file.sync_data()?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.write_epochs()?;
+        if self.names_changed.swap(false, Ordering::AcqRel) {
+            let dir = self.home.path();
+            self.home.disk.sync_dir(&dir)?;
+            if let Some(parent) = dir.parent() {
+                self.home.disk.sync_dir(parent)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_epochs(&self) -> io::Result<()> {
+        if self.epochs_changed.swap(false, Ordering::AcqRel) {
+            let text = self.epochs.read().to_text();
+            rewrite_atomic(&*self.home.disk, &self.home.file(EPOCHS_FILE), text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// `flush.messages`
+    pub(super) fn flush_if_due(&self, config: &LogConfig) -> io::Result<()> {
+        let unflushed = self.log_end().0 - self.recovery_point.load(Ordering::Acquire);
+        if unflushed >= config.flush_messages { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes the producers' state up to `offset`, unless that was done. It is synced with the next flush.
+    pub(super) fn take_snapshot(&self, writer: &mut Writer, offset: Offset) -> io::Result<()> {
+        if writer.snapshot == Some(offset) {
+            return Ok(());
+        }
+        let bytes = producer_snapshot::encode(&writer.producers.entries());
+        let file = self.home.disk.open(&self.home.file(&FileKind::Snapshot.name(offset.0)), OpenMode::Truncate)?;
+        file.write_at(&[&bytes], 0)?;
+        self.names_changed.store(true, Ordering::Release);
+        let previous = writer.snapshot.replace(offset);
+        // One at each segment's base is kept, for when the log is cut; the others only served the recovery point.
+        if let Some(previous) = previous
+            && !self.segments.load().iter().any(|segment| segment.base == previous)
+        {
+            remove_if_present(&*self.home.disk, &self.home.file(&FileKind::Snapshot.name(previous.0)))?;
+        }
+        Ok(())
+    }
+
+    /// Flushes, writes what a quick start needs and refuses appends from then on.
+    pub fn close(&self) -> io::Result<()> {
+        {
+            let mut writer = self.writer.lock();
+            if std::mem::replace(&mut writer.closed, true) {
+                return Ok(());
+            }
+        }
+        if self.is_online() {
+            let active = self.active();
+            if !active.is_empty() {
+                self.home.guard(|| active.seal())?;
+            }
+            self.flush()?;
+        }
+        for segment in self.segments.load().iter() {
+            segment.close_files();
+        }
+        Ok(())
+    }
+
+    /// Refuses appends from now on without another write: the log is going to be deleted.
+    pub(crate) fn abandon(&self) {
+        self.writer.lock().closed = true;
+    }
+
+    /// Deletes the segments that retention or DeleteRecords has left behind; how many.
+    pub fn apply_retention(&self, now: Timestamp) -> io::Result<usize> {
+        let config = self.config.load();
+        let high_watermark = self.high_watermark();
+        let (segments, reasons) = {
+            let segments = self.segments.load_full();
+            let log_end = self.log_end();
+            let mut ages = Vec::with_capacity(segments.len());
+            for (at, segment) in segments.iter().enumerate() {
+                let end = segments.get(at + 1).map_or(log_end, |next| next.base);
+                let latest = segment.max_timestamp()?.map(|max| max.timestamp).filter(|latest| latest.0 >= 0);
+                ages.push(SegmentAge { end, size: segment.size(), latest: latest.unwrap_or(segment.modified) });
+            }
+            let reasons = retention::choose(&ages, self.log_start(), high_watermark, &config, now);
+            (segments, reasons)
+        };
+        if reasons.is_empty() {
+            return Ok(0);
+        }
+        let _order = self.flushing.lock();
+        let mut writer = self.writer.lock();
+        let doomed = &segments[..reasons.len()];
+        let current = self.segments.load_full();
+        // The cleaner or a truncation may have been here meanwhile: then the next round decides anew.
+        if !current.iter().zip(doomed).all(|(here, chosen)| Arc::ptr_eq(here, chosen)) || current.len() < doomed.len() {
+            return Ok(0);
+        }
+        self.home.guard(|| {
+            if doomed.len() == current.len() {
+                self.roll(&mut writer, self.log_end(), now)?;
+            }
+            let current = self.segments.load_full();
+            let rest = current[doomed.len()..].to_vec();
+            let start = rest[0].base;
+            self.move_log_start(&mut writer, start.max(self.log_start()));
+            self.segments.store(Arc::new(rest));
+            self.recovery_point.fetch_max(start.0, Ordering::AcqRel);
+            self.remove_snapshots(&writer, |offset| offset < start)?;
+            self.unlink(doomed.to_vec())
+        })?;
+        tracing::info!(partition = %self.id, segments = doomed.len(), reason = ?reasons[0], log_start = %self.log_start(), "old segments deleted");
+        Ok(doomed.len())
+    }
+
+    /// Renames the files of segments that nobody can find any more; they are unlinked once their readers are done.
+    pub(super) fn unlink(&self, segments: Vec<Arc<Segment>>) -> io::Result<()> {
+        for segment in &segments {
+            segment.rename_suffix(".deleted")?;
+        }
+        self.names_changed.store(true, Ordering::Release);
+        match self.host() {
+            Some(host) => host.unlink_later(segments, self.config.load().file_delete_delay_ms),
+            None => unlink_now(self, &segments)?,
+        }
+        Ok(())
+    }
+
+    /// Removes snapshots whose offset is `doomed`, save the newest.
+    pub(super) fn remove_snapshots(&self, writer: &Writer, doomed: impl Fn(Offset) -> bool) -> io::Result<()> {
+        for entry in self.home.disk.list(&self.home.path())? {
+            if let Some((offset, FileKind::Snapshot)) = FileKind::parse(&entry.name)
+                && doomed(Offset(offset))
+                && writer.snapshot != Some(Offset(offset))
+            {
+                remove_if_present(&*self.home.disk, &self.home.file(&entry.name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unlink_now(log: &Log, segments: &[Arc<Segment>]) -> io::Result<()> {
+    for segment in segments {
+        for file in segment.files() {
+            remove_if_present(&*log.home.disk, &file.path())?;
+        }
+    }
+    Ok(())
+}

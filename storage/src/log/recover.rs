@@ -1,0 +1,334 @@
+//! What a log holds after a crash.
+//!
+//! Up to the recovery point everything was synced and is believed. From there on each batch is read and checked; the log
+//! ends before the first one that is not sound. Indexes, aborted transactions, leader epochs and producers are brought up
+//! to date on the way. After a clean stop only the headers behind the last index entry are read, to find the log end.
+
+use std::io;
+use std::sync::Arc;
+
+use ottla_protocol::record_batch::{BatchHeader, BatchView};
+use ottla_protocol::{Offset, Timestamp, TopicPartition};
+
+use super::append::marker_of;
+use super::truncate::snapshots;
+use crate::config::LogConfig;
+use crate::disk::{read_file, remove_if_present};
+use crate::leader_epoch::LeaderEpochs;
+use crate::producer_snapshot;
+use crate::producer_state::ProducerState;
+use crate::segment::{FileKind, Home, Located, Segment};
+
+/// Where and why a log was cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The log ends here now.
+    pub offset: Offset,
+    /// Base offset of the segment with the unsound batch.
+    pub segment: Offset,
+    /// Where the unsound batch began in its file.
+    pub position: u64,
+    /// Bytes that went, later segments included.
+    pub bytes: u64,
+    pub reason: String,
+}
+
+/// What recovery did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Batches whose checksum was computed.
+    pub batches_checked: u64,
+    pub bytes_checked: u64,
+    pub cut: Option<Cut>,
+    /// Data that had been synced is missing: the log ends before its recovery point or its start, given here.
+    pub lost_below: Option<Offset>,
+}
+
+impl RecoveryReport {
+    pub(super) fn tell(&self, id: &TopicPartition) {
+        if let Some(cut) = &self.cut {
+            tracing::warn!(partition = %id, offset = %cut.offset, segment = %cut.segment, position = cut.position, bytes = cut.bytes, reason = cut.reason, "the log's tail is not sound and was cut");
+        }
+        if let Some(end) = self.lost_below {
+            tracing::error!(partition = %id, end = %end, "records that had been on the disk are lost");
+        }
+    }
+}
+
+/// What recovery found.
+pub(super) struct Recovered {
+    pub log_end: Offset,
+    pub epochs: LeaderEpochs,
+    pub producers: ProducerState,
+    pub snapshot: Option<Offset>,
+    pub report: RecoveryReport,
+}
+
+/// Finds the log's end. `segments` loses those behind a cut. `trusted_to` beyond the log: all of it is believed.
+pub(super) fn recover(
+    home: &Arc<Home>,
+    segments: &mut Vec<Arc<Segment>>,
+    trusted_to: Offset,
+    epochs: Option<LeaderEpochs>,
+    log_start: Offset,
+    now: Timestamp,
+    config: &LogConfig,
+) -> io::Result<Recovered> {
+    let check_all = trusted_to.0 != i64::MAX;
+    let mut report = RecoveryReport::default();
+    let first = match check_all {
+        true => segments.partition_point(|segment| segment.base <= trusted_to).saturating_sub(1),
+        false => segments.len() - 1,
+    };
+    let (from, begin) = starting_point(&segments[first], trusted_to)?;
+    let (mut producers, mut snapshot) = load_producers(home, segments, log_start, begin, now, config)?;
+    let rebuild_epochs = epochs.is_none() && segments.iter().any(|segment| !segment.is_empty());
+    let mut epochs = epochs.unwrap_or_default();
+    if rebuild_epochs {
+        for_each_header(&segments[..=first], segments[0].base, begin, |_, batch| {
+            epochs.assign(batch.header.partition_leader_epoch, batch.header.base_offset);
+            Ok(())
+        })?;
+    }
+    epochs.truncate_from_end(begin.max(log_start));
+
+    let mut log_end = begin;
+    let mut cut = None;
+    for at in first..segments.len() {
+        let segment = &segments[at];
+        let from = if at == first { from } else { 0 };
+        if segment.base < log_end && at != first {
+            cut = Some((at, 0, "segments overlap".to_owned()));
+            break;
+        }
+        let end = segments.get(at + 1).map(|next| next.base);
+        let mut scan = Scan { segment, position: from, log_end: log_end.max(segment.base), check: check_all, end };
+        if check_all {
+            prepare(segment, from, scan.log_end)?;
+        }
+        let outcome = scan.run(&mut report, &mut epochs, &mut producers, config);
+        log_end = scan.log_end;
+        let position = scan.position;
+        match outcome? {
+            None => {
+                if check_all {
+                    segment.index_time()?;
+                }
+            }
+            Some(reason) => {
+                cut = Some((at, position, reason));
+                break;
+            }
+        }
+    }
+    if let Some((at, position, reason)) = cut {
+        let segment = &segments[at];
+        let bytes = segment.size() - position + segments[at + 1..].iter().map(|later| later.size()).sum::<u64>();
+        report.cut = Some(Cut { offset: log_end, segment: segment.base, position, bytes, reason });
+        segment.truncate(log_end.max(segment.base), position)?;
+        for later in segments.drain(at + 1..) {
+            for file in later.files() {
+                remove_if_present(&*home.disk, &file.path())?;
+            }
+        }
+    }
+    epochs.truncate_from_end(log_end.max(log_start));
+    for stray in snapshots(home)?.into_iter().filter(|offset| *offset > log_end) {
+        remove_if_present(&*home.disk, &home.file(&FileKind::Snapshot.name(stray.0)))?;
+    }
+    if snapshot.is_some_and(|snapshot| snapshot > log_end) {
+        snapshot = None;
+    }
+    if check_all && log_end < trusted_to {
+        report.lost_below = Some(trusted_to);
+    }
+    Ok(Recovered { log_end, epochs, producers, snapshot, report })
+}
+
+/// Where in the first segment checking begins: a position and the offset of the batch there.
+fn starting_point(segment: &Segment, trusted_to: Offset) -> io::Result<(u64, Offset)> {
+    let position = segment.start_of_search(trusted_to)?;
+    let mut headers = segment.headers(position)?;
+    while let Some(batch) = headers.next_batch()? {
+        if batch.header.next_offset() > trusted_to {
+            return Ok((batch.position, batch.header.base_offset));
+        }
+        if trusted_to.0 == i64::MAX {
+            return Ok((position, batch.header.base_offset));
+        }
+    }
+    // All of the segment is trusted, or it has no sound batch at all there.
+    let position = headers.position();
+    let last = if position > 0 { last_offset_before(segment, position)? } else { None };
+    Ok((position, last.map_or(segment.base, |last| last.plus(1))))
+}
+
+fn last_offset_before(segment: &Segment, position: u64) -> io::Result<Option<Offset>> {
+    let entry = segment.offset_index.floor(|entry| u64::from(entry.position) < position)?;
+    let mut headers = segment.headers(entry.map_or(0, |entry| u64::from(entry.position)))?;
+    let mut last = None;
+    while let Some(batch) = headers.next_batch()? {
+        if batch.position >= position {
+            break;
+        }
+        last = Some(batch.header.last_offset());
+    }
+    Ok(last)
+}
+
+/// Cuts the indexes back to what points before `from`, where offset `begin` lies.
+fn prepare(segment: &Segment, from: u64, begin: Offset) -> io::Result<()> {
+    if from == 0 {
+        segment.offset_index.clear()?;
+        segment.time_index.clear()?;
+    } else {
+        let relative = begin.0 - segment.base.0;
+        segment
+            .offset_index
+            .truncate(|entry| u64::from(entry.position) < from && i64::from(entry.relative_offset) < relative)?;
+        segment.time_index.truncate(|entry| i64::from(entry.relative_offset) < relative)?;
+    }
+    segment.txn_index.truncate(begin)
+}
+
+struct Scan<'a> {
+    segment: &'a Segment,
+    position: u64,
+    log_end: Offset,
+    check: bool,
+    /// Base offset of the next segment.
+    end: Option<Offset>,
+}
+
+impl Scan<'_> {
+    /// Walks to the segment's end, or answers why it stopped before.
+    fn run(
+        &mut self,
+        report: &mut RecoveryReport,
+        epochs: &mut LeaderEpochs,
+        producers: &mut ProducerState,
+        config: &LogConfig,
+    ) -> io::Result<Option<String>> {
+        let segment = self.segment;
+        if segment.is_empty() {
+            return Ok(None);
+        }
+        let mut headers = segment.headers(self.position)?;
+        let mut since_index = match segment.offset_index.last()? {
+            Some(entry) => self.position.saturating_sub(u64::from(entry.position)),
+            None => self.position,
+        };
+        while let Some(batch) = headers.next_batch()? {
+            if let Some(reason) = self.fault(&batch, report)? {
+                return Ok(Some(reason));
+            }
+            let header = &batch.header;
+            epochs.assign(header.partition_leader_epoch, header.base_offset);
+            segment.max_timestamp()?;
+            segment.note_timestamp(header);
+            if self.check {
+                if since_index > config.index_interval_bytes.unsigned_abs().into() {
+                    segment.index(header, batch.position)?;
+                    since_index = 0;
+                }
+                since_index += header.size() as u64;
+            }
+            apply(segment, &batch, producers, self.check)?;
+            self.position = batch.end();
+            self.log_end = header.next_offset();
+        }
+        if self.position == segment.size() {
+            return Ok(None);
+        }
+        Ok(Some("the bytes are no whole batch".to_owned()))
+    }
+
+    fn fault(&self, batch: &Located, report: &mut RecoveryReport) -> io::Result<Option<String>> {
+        let header = &batch.header;
+        if header.base_offset < self.log_end
+            || header.last_offset_delta < 0
+            || !self.segment.can_hold(header.last_offset())
+            || self.end.is_some_and(|end| header.last_offset() >= end)
+        {
+            return Ok(Some(format!("offsets {}..{} do not fit", header.base_offset, header.last_offset())));
+        }
+        if !self.check {
+            return Ok(None);
+        }
+        report.batches_checked += 1;
+        report.bytes_checked += header.size() as u64;
+        let bytes = self.segment.read_batch(batch)?;
+        let checked = BatchView::parse(&bytes).and_then(|view| view.check_crc());
+        Ok(checked.err().map(|error| error.to_string()))
+    }
+}
+
+/// Brings the producers up to a batch; with `index` an aborted transaction is entered in the segment's index.
+fn apply(segment: &Segment, batch: &Located, producers: &mut ProducerState, index: bool) -> io::Result<()> {
+    let header: &BatchHeader = &batch.header;
+    if !header.is_control() {
+        producers.apply_batch(header);
+    } else if header.has_producer_id()
+        && let Ok(Some(marker)) = marker_of(&segment.read_batch(batch)?)
+        && let Some(aborted) = producers.apply_marker(header, marker)
+        && index
+    {
+        segment.txn_index.append(&aborted)?;
+    }
+    Ok(())
+}
+
+/// The producers' state at `end`: from the newest sound snapshot that is not behind it and the batches since.
+pub(super) fn load_producers(
+    home: &Home,
+    segments: &[Arc<Segment>],
+    log_start: Offset,
+    end: Offset,
+    now: Timestamp,
+    config: &LogConfig,
+) -> io::Result<(ProducerState, Option<Offset>)> {
+    let mut state = ProducerState::default();
+    let mut from = log_start;
+    let mut newest = None;
+    for offset in snapshots(home)?.into_iter().filter(|offset| *offset <= end) {
+        let path = home.file(&FileKind::Snapshot.name(offset.0));
+        match read_file(&*home.disk, &path)?.as_deref().and_then(producer_snapshot::decode) {
+            Some(entries) => {
+                state = ProducerState::from_entries(&entries, now, config.producer_id_expiration_ms);
+                from = offset;
+                newest = Some(offset);
+                break;
+            }
+            None => {
+                tracing::warn!(file = %path.display(), "a damaged producer snapshot is removed");
+                remove_if_present(home.disk.as_ref(), &path)?;
+            }
+        }
+    }
+    if from < end {
+        for_each_header(segments, from, end, |segment, batch| apply(segment, batch, &mut state, false))?;
+    }
+    Ok((state, newest))
+}
+
+/// Walks the batches between two offsets.
+fn for_each_header(
+    segments: &[Arc<Segment>],
+    from: Offset,
+    end: Offset,
+    mut visit: impl FnMut(&Segment, &Located) -> io::Result<()>,
+) -> io::Result<()> {
+    let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
+    for segment in segments[first..].iter().take_while(|segment| segment.base < end) {
+        let mut headers = segment.headers(segment.start_of_search(from)?)?;
+        while let Some(batch) = headers.next_batch()? {
+            if batch.header.base_offset >= end {
+                return Ok(());
+            }
+            if batch.header.base_offset >= from {
+                visit(segment, &batch)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Cutting a log: at its end, when it differs from the leader's; at its start, when records are deleted.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ottla_protocol::{Offset, Timestamp};
+
+use super::{Log, Writer};
+use crate::leader_epoch::LeaderEpochs;
+use crate::producer_state::ProducerState;
+use crate::segment::{FileKind, Segment};
+
+impl Log {
+    /// Drops all records at and behind `offset`.
+    pub fn truncate_to(&self, offset: Offset) -> io::Result<()> {
+        if offset < self.segments.load()[0].base {
+            return self.truncate_fully_and_start_at(offset);
+        }
+        let _order = self.flushing.lock();
+        let mut writer = self.writer.lock();
+        self.home.guard(|| self.cut_at(&mut writer, offset))?;
+        drop(writer);
+        self.checkpoint()
+    }
+
+    fn cut_at(&self, writer: &mut Writer, offset: Offset) -> io::Result<()> {
+        // Also when no record goes: an epoch that begins at the end may differ from the leader's.
+        if self.epochs.write().truncate_from_end(offset) {
+            self.epochs_changed.store(true, Ordering::Release);
+        }
+        if offset >= self.log_end() {
+            return self.write_epochs();
+        }
+        let segments = self.segments.load_full();
+        let kept = segments.partition_point(|segment| segment.base <= offset);
+        let last = &segments[kept - 1];
+        let cut = last.find(offset)?;
+        // A batch goes as a whole.
+        let end = cut.map_or(offset, |batch| batch.header.base_offset.min(offset)).max(last.base);
+        self.log_end.store(end.0, Ordering::Release);
+        self.high_watermark.fetch_min(end.0, Ordering::AcqRel);
+        self.recovery_point.fetch_min(end.0, Ordering::AcqRel);
+        self.segments.store(Arc::new(segments[..kept].to_vec()));
+        if let Some(batch) = cut {
+            last.truncate(end, batch.position)?;
+        }
+        if kept < segments.len() {
+            self.unlink(segments[kept..].to_vec())?;
+        }
+        writer.bytes_since_index = 0;
+        writer.snapshot = None;
+        self.remove_snapshots(writer, |snapshot| snapshot > end)?;
+        (writer.producers, writer.snapshot) = self.load_producers(end, Timestamp(0))?;
+        writer.producers.on_high_watermark(self.high_watermark());
+        self.publish_first_unstable(&writer.producers);
+        tracing::info!(partition = %self.id, log_end = %end, "log truncated");
+        self.write_epochs()
+    }
+
+    /// Drops all records; the next one is written at `offset`.
+    pub fn truncate_fully_and_start_at(&self, offset: Offset) -> io::Result<()> {
+        let _order = self.flushing.lock();
+        let mut writer = self.writer.lock();
+        self.home.guard(|| {
+            let old = self.segments.load_full();
+            // Renamed first: one of them may have the name of the new segment.
+            self.unlink(old.to_vec())?;
+            let segment = Segment::create(&self.home, offset, "", Timestamp(0));
+            segment.log_file().created()?;
+            self.segments.store(Arc::new(vec![Arc::new(segment)]));
+            *self.epochs.write() = LeaderEpochs::default();
+            self.epochs_changed.store(true, Ordering::Release);
+            writer.producers = ProducerState::default();
+            writer.bytes_since_index = 0;
+            writer.snapshot = None;
+            self.publish_first_unstable(&writer.producers);
+            for position in [&self.log_start, &self.log_end, &self.high_watermark, &self.recovery_point] {
+                position.store(offset.0, Ordering::Release);
+            }
+            self.remove_snapshots(&writer, |_| true)?;
+            self.names_changed.store(true, Ordering::Release);
+            self.write_epochs()
+        })?;
+        drop(writer);
+        tracing::info!(partition = %self.id, start = %offset, "log emptied");
+        self.checkpoint()
+    }
+
+    /// Deletes records before `offset`: nobody can read them any more, and their segments go with the next retention.
+    ///
+    /// # Errors
+    /// `InvalidInput` beyond the high watermark.
+    pub fn increment_log_start_offset(&self, offset: Offset) -> io::Result<()> {
+        if offset > self.high_watermark() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "beyond the high watermark"));
+        }
+        {
+            let mut writer = self.writer.lock();
+            self.home.health.check()?;
+            if offset <= self.log_start() {
+                return Ok(());
+            }
+            self.move_log_start(&mut writer, offset);
+        }
+        // What was deleted stays deleted whatever happens to this process.
+        self.checkpoint()
+    }
+
+    fn checkpoint(&self) -> io::Result<()> {
+        self.host().map_or(Ok(()), |host| host.checkpoint(self))
+    }
+
+    /// The producers' state at `end`: the newest snapshot before it, and what was appended since.
+    pub(super) fn load_producers(&self, end: Offset, now: Timestamp) -> io::Result<(ProducerState, Option<Offset>)> {
+        let segments = self.segments.load_full();
+        super::recover::load_producers(&self.home, &segments, self.log_start(), end, now, &self.config.load())
+    }
+}
+
+/// Offsets of the snapshots in a directory, newest first.
+pub(super) fn snapshots(home: &crate::segment::Home) -> io::Result<Vec<Offset>> {
+    let mut offsets: Vec<Offset> = home
+        .disk
+        .list(&home.path())?
+        .iter()
+        .filter_map(|entry| match FileKind::parse(&entry.name) {
+            Some((offset, FileKind::Snapshot)) => Some(Offset(offset)),
+            _ => None,
+        })
+        .collect();
+    offsets.sort_by(|a, b| b.cmp(a));
+    Ok(offsets)
+}

@@ -1,0 +1,190 @@
+//! One log directory: its lock, its identity, its checkpoints and its clean-shutdown marker.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ottla_protocol::Offset;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::meta_properties::{self, MetaProperties};
+use super::{LogDirInfo, LogDirsOptions, OpenError};
+use crate::checkpoint::{self, CheckpointFile, Offsets};
+use crate::disk::{DirLock, Disk, read_file, remove_if_present, rewrite_atomic};
+use crate::log::Log;
+use crate::segment::DirHealth;
+
+const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+const LOCK: &str = ".lock";
+
+/// One log directory.
+#[derive(Debug)]
+pub struct Directory {
+    pub path: PathBuf,
+    pub id: Uuid,
+    pub health: Arc<DirHealth>,
+    _lock: Option<DirLock>,
+    recovery_points: CheckpointFile,
+    high_watermarks: CheckpointFile,
+    log_starts: CheckpointFile,
+    pub cleaner: CheckpointFile,
+    writing: Mutex<()>,
+}
+
+/// What the process before left in a directory.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Its broker epoch if it stopped cleanly.
+    pub clean: Option<i64>,
+    pub recovery_points: Offsets,
+    pub high_watermarks: Offsets,
+    pub log_starts: Offsets,
+}
+
+impl Directory {
+    /// Locks a directory and checks whose it is. The outer error refuses the start, the inner one is the directory's own.
+    pub fn open(path: &Path, options: &LogDirsOptions) -> Result<io::Result<(Self, Left)>, OpenError> {
+        let disk = &*options.disk;
+        let io = || {
+            disk.create_dir_all(path)?;
+            disk.lock(&path.join(LOCK))
+        };
+        let lock = match io() {
+            Err(error) => return Ok(Err(error)),
+            Ok(None) => return Err(OpenError::Locked(path.to_path_buf())),
+            Ok(Some(lock)) => lock,
+        };
+        let id = match settle_identity(path, options) {
+            Err(error) => return Ok(Err(error)),
+            Ok(Err(reason)) => return Err(OpenError::Mismatch { dir: path.to_path_buf(), reason }),
+            Ok(Ok(id)) => id,
+        };
+        let dir = Self::new(path, id, Some(lock));
+        Ok(dir.take_over(disk).map(|left| (dir, left)))
+    }
+
+    /// A directory that cannot be used.
+    pub fn offline(path: &Path, error: &io::Error) -> Self {
+        let dir = Self::new(path, Uuid::nil(), None);
+        dir.health.fail(path, error);
+        dir
+    }
+
+    fn new(path: &Path, id: Uuid, lock: Option<DirLock>) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            id,
+            health: Arc::default(),
+            _lock: lock,
+            recovery_points: CheckpointFile::new(path, checkpoint::RECOVERY_POINTS),
+            high_watermarks: CheckpointFile::new(path, checkpoint::HIGH_WATERMARKS),
+            log_starts: CheckpointFile::new(path, checkpoint::LOG_STARTS),
+            cleaner: CheckpointFile::new(path, checkpoint::CLEANER),
+            writing: Mutex::new(()),
+        }
+    }
+
+    /// Reads what was left and removes the clean-shutdown marker before anything else changes: it must not vouch for
+    /// what happens from now on.
+    fn take_over(&self, disk: &dyn Disk) -> io::Result<Left> {
+        let marker = self.path.join(CLEAN_SHUTDOWN);
+        let clean = read_file(disk, &marker)?.map(|bytes| broker_epoch(&bytes));
+        if clean.is_some() {
+            disk.remove_file(&marker)?;
+            disk.sync_dir(&self.path)?;
+        }
+        Ok(Left {
+            clean,
+            recovery_points: self.recovery_points.read(disk)?,
+            high_watermarks: self.high_watermarks.read(disk)?,
+            log_starts: self.log_starts.read(disk)?,
+        })
+    }
+
+    pub fn info(&self, disk: &dyn Disk) -> LogDirInfo {
+        let online = self.health.is_online();
+        let space = if online { disk.space(&self.path).ok() } else { None };
+        let bytes = |bytes: Option<u64>| bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        LogDirInfo {
+            path: self.path.clone(),
+            id: self.id,
+            online,
+            total_bytes: bytes(space.map(|space| space.total)),
+            usable_bytes: bytes(space.map(|space| space.usable)),
+        }
+    }
+
+    /// An error of this directory; all but lack of space take it offline.
+    pub fn report(&self, error: &io::Error) {
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            self.health.fail(&self.path, error);
+        }
+    }
+
+    /// Writes the three offset checkpoints of `logs`.
+    pub fn checkpoint(&self, disk: &dyn Disk, logs: &[Arc<Log>]) -> io::Result<()> {
+        let _one_at_a_time = self.writing.lock();
+        self.health.check()?;
+        let mut recovery_points = Offsets::new();
+        let mut high_watermarks = Offsets::new();
+        let mut log_starts = Offsets::new();
+        for log in logs {
+            let offsets = log.offsets();
+            let id = log.topic_partition();
+            recovery_points.insert(id.clone(), offsets.recovery_point);
+            high_watermarks.insert(id.clone(), log.high_watermark());
+            if log.segments().first().is_some_and(|first| offsets.log_start > first.base.max(Offset::ZERO)) {
+                log_starts.insert(id.clone(), offsets.log_start);
+            }
+        }
+        let written = self
+            .log_starts
+            .write(disk, &log_starts)
+            .and_then(|()| self.recovery_points.write(disk, &recovery_points))
+            .and_then(|()| self.high_watermarks.write(disk, &high_watermarks));
+        written.inspect_err(|error| self.report(error))
+    }
+
+    /// After every log was closed: the checkpoints, then the marker that vouches for them.
+    pub fn close(&self, disk: &dyn Disk, logs: &[Arc<Log>], broker_epoch: i64) -> io::Result<()> {
+        self.checkpoint(disk, logs)?;
+        let marker = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+        rewrite_atomic(disk, &self.path.join(CLEAN_SHUTDOWN), marker.as_bytes())
+    }
+}
+
+/// The epoch in the marker; -1 for a marker without one, as older Kafkas wrote it.
+fn broker_epoch(bytes: &[u8]) -> i64 {
+    serde_json::from_slice::<serde_json::Value>(bytes).ok().and_then(|json| json["brokerEpoch"].as_i64()).unwrap_or(-1)
+}
+
+/// The directory's id, from its meta.properties or newly given; the reason if it belongs to somebody else.
+fn settle_identity(path: &Path, options: &LogDirsOptions) -> io::Result<Result<Uuid, String>> {
+    let disk = &*options.disk;
+    let file = path.join(meta_properties::FILE);
+    remove_if_present(disk, &path.join(format!("{}.tmp", meta_properties::FILE)))?;
+    let found = match read_file(disk, &file)? {
+        None => None,
+        Some(bytes) => match MetaProperties::decode(&String::from_utf8_lossy(&bytes)) {
+            Ok(found) => Some(found),
+            Err(reason) => return Ok(Err(reason)),
+        },
+    };
+    if let Some(found) = &found {
+        if found.cluster_id != options.cluster_id {
+            return Ok(Err(format!("it belongs to cluster {}, not to {}", found.cluster_id, options.cluster_id)));
+        }
+        if found.node_id != options.broker_id {
+            return Ok(Err(format!("it belongs to node {}, not to {}", found.node_id, options.broker_id)));
+        }
+        if let Some(id) = found.directory_id {
+            return Ok(Ok(id));
+        }
+    }
+    let id = Uuid::new_v4();
+    let meta =
+        MetaProperties { cluster_id: options.cluster_id.clone(), node_id: options.broker_id, directory_id: Some(id) };
+    rewrite_atomic(disk, &file, meta.encode().as_bytes())?;
+    Ok(Ok(id))
+}

@@ -1,0 +1,330 @@
+//! All logs of a broker, in one or several log directories.
+//!
+//! ```text
+//! log.dirs[0]/
+//!   .lock  .kafka_cleanshutdown  meta.properties
+//!   recovery-point-offset-checkpoint  replication-offset-checkpoint
+//!   log-start-offset-checkpoint       cleaner-offset-checkpoint
+//!   orders-0/  orders-1/  orders-2.<uuid>-delete/  orders-3.<uuid>-stray/
+//! ```
+
+mod directory;
+mod meta_properties;
+mod open;
+mod worker;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use ottla_protocol::{BrokerId, Timestamp, TopicId, TopicPartition};
+use parking_lot::{Mutex, RwLock};
+use uuid::Uuid;
+
+use crate::config::LogConfig;
+use crate::disk::Disk;
+use crate::errors::offline;
+use crate::log::{Log, LogHost, LogOptions};
+use crate::segment::OpenFiles;
+use directory::Directory;
+use worker::Worker;
+
+/// How log directories are opened.
+#[derive(Debug, Clone)]
+pub struct LogDirsOptions {
+    pub broker_id: BrokerId,
+    /// The cluster's id, 22 characters of base64url. A directory of another cluster is refused.
+    pub cluster_id: String,
+    /// The configuration of a log that is found on disk, until [`Log::update_config`] brings the topic's own.
+    pub default_config: Arc<LogConfig>,
+    /// `num.recovery.threads.per.data.dir`.
+    pub recovery_threads: usize,
+    /// `log.cleaner.dedupe.buffer.size` of one cleaner thread.
+    pub cleaner_dedupe_bytes: usize,
+    /// `log.cleaner.io.max.bytes.per.second` of one cleaner thread.
+    pub cleaner_io_bytes_per_second_max: f64,
+    /// Files that may be open at a time besides those being read.
+    pub open_files_max: usize,
+    pub disk: Arc<dyn Disk>,
+}
+
+impl LogDirsOptions {
+    /// Kafka's defaults on the machine's disk.
+    pub fn new(broker_id: BrokerId, cluster_id: impl Into<String>) -> Self {
+        Self {
+            broker_id,
+            cluster_id: cluster_id.into(),
+            default_config: Arc::default(),
+            recovery_threads: 2,
+            cleaner_dedupe_bytes: 128 * 1024 * 1024,
+            cleaner_io_bytes_per_second_max: f64::INFINITY,
+            open_files_max: 4096,
+            disk: Arc::new(crate::disk::RealDisk),
+        }
+    }
+}
+
+/// Why a broker's log directories cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("no log directory is given")]
+    NoDirectory,
+    #[error("{} is in use by another broker", .0.display())]
+    Locked(PathBuf),
+    #[error("{}: {reason}", dir.display())]
+    Mismatch { dir: PathBuf, reason: String },
+    #[error("none of the log directories can be used: {0}")]
+    AllOffline(io::Error),
+}
+
+/// A log directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDirInfo {
+    pub path: PathBuf,
+    /// `directory.id` of its meta.properties.
+    pub id: Uuid,
+    pub online: bool,
+    /// Of its file system; -1 when unknown.
+    pub total_bytes: i64,
+    /// -1 when unknown.
+    pub usable_bytes: i64,
+}
+
+/// All logs of a broker.
+#[derive(Debug)]
+pub struct LogDirs {
+    dirs: Vec<Arc<Directory>>,
+    logs: RwLock<HashMap<TopicPartition, Hosted>>,
+    /// Creation and deletion, one at a time; appends and reads do not come here.
+    changing: Mutex<()>,
+    open_files: Arc<OpenFiles>,
+    worker: Worker,
+    /// Set when all directories were closed cleanly by the process before.
+    was_clean: bool,
+    previous_broker_epoch: i64,
+    pub(crate) options: LogDirsOptions,
+}
+
+#[derive(Debug, Clone)]
+struct Hosted {
+    log: Arc<Log>,
+    dir: Arc<Directory>,
+}
+
+impl LogDirs {
+    /// Opens every log of every directory; a directory that fails is offline from the start.
+    pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<Self>, OpenError> {
+        open::open(paths, options)
+    }
+
+    /// Whether the process before stopped cleanly.
+    pub const fn was_clean(&self) -> bool {
+        self.was_clean
+    }
+
+    /// The broker epoch of the process before if it stopped cleanly (KIP-966), otherwise -1.
+    pub const fn previous_broker_epoch(&self) -> i64 {
+        self.previous_broker_epoch
+    }
+
+    pub fn get(&self, id: &TopicPartition) -> Option<Arc<Log>> {
+        self.logs.read().get(id).map(|hosted| Arc::clone(&hosted.log))
+    }
+
+    /// All logs, in no order.
+    pub fn logs(&self) -> Vec<Arc<Log>> {
+        self.logs.read().values().map(|hosted| Arc::clone(&hosted.log)).collect()
+    }
+
+    /// The id of the directory that holds a log.
+    pub fn directory_of(&self, id: &TopicPartition) -> Option<Uuid> {
+        self.logs.read().get(id).map(|hosted| hosted.dir.id)
+    }
+
+    /// The directories, with how much room they have.
+    pub fn dirs(&self) -> Vec<LogDirInfo> {
+        self.dirs.iter().map(|dir| dir.info(&*self.options.disk)).collect()
+    }
+
+    /// The partition's log: as it is if there is one, else a new one in the directory with the fewest logs.
+    ///
+    /// # Errors
+    /// If the log on disk belongs to another topic id, or no directory is online.
+    pub fn create_log(
+        self: &Arc<Self>,
+        id: &TopicPartition,
+        topic_id: TopicId,
+        config: Arc<LogConfig>,
+    ) -> io::Result<Arc<Log>> {
+        let _changing = self.changing.lock();
+        if let Some(log) = self.get(id) {
+            if log.topic_id().is_zero() && !topic_id.is_zero() {
+                log.set_topic_id(topic_id)?;
+            }
+            if log.topic_id() != topic_id {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    format!("the log on disk belongs to topic id {}, not {topic_id}", log.topic_id()),
+                ));
+            }
+            log.update_config(config);
+            return Ok(log);
+        }
+        let dir = self.emptiest_dir().ok_or_else(offline)?;
+        let options = LogOptions {
+            topic_id,
+            config,
+            clean_shutdown: true,
+            disk: Arc::clone(&self.options.disk),
+            health: Arc::clone(&dir.health),
+            open_files: Arc::clone(&self.open_files),
+            ..LogOptions::new(id.clone(), now())
+        };
+        let (log, _) = Log::open(dir.path.join(id.to_string()), options).inspect_err(|error| dir.report(error))?;
+        let log = Arc::new(log);
+        self.adopt(&log, dir);
+        Ok(log)
+    }
+
+    fn adopt(self: &Arc<Self>, log: &Arc<Log>, dir: Arc<Directory>) {
+        let host: Weak<dyn LogHost> = Arc::<Self>::downgrade(self);
+        log.set_host(host);
+        self.logs.write().insert(log.topic_partition().clone(), Hosted { log: Arc::clone(log), dir });
+    }
+
+    fn emptiest_dir(&self) -> Option<Arc<Directory>> {
+        let logs = self.logs.read();
+        let count = |dir: &Arc<Directory>| logs.values().filter(|hosted| Arc::ptr_eq(&hosted.dir, dir)).count();
+        match &self.dirs[..] {
+            [only] => only.health.is_online().then(|| Arc::clone(only)),
+            several => several.iter().filter(|dir| dir.health.is_online()).min_by_key(|dir| count(dir)).cloned(),
+        }
+    }
+
+    /// Deletes a partition: its directory is renamed at once and removed after `file.delete.delay.ms`.
+    pub fn delete_log(&self, id: &TopicPartition) -> io::Result<()> {
+        let Some((log, to)) = self.rename_away(id, "delete")? else { return Ok(()) };
+        tracing::info!(partition = %id, dir = %to.display(), "log deleted");
+        self.worker.remove_dir_later(to, log.config().file_delete_delay_ms);
+        Ok(())
+    }
+
+    /// Takes a log that nobody knows out of service and keeps its files under another name.
+    pub fn move_aside(&self, id: &TopicPartition) -> io::Result<()> {
+        if let Some((_, to)) = self.rename_away(id, "stray")? {
+            tracing::warn!(partition = %id, dir = %to.display(), "log moved aside");
+        }
+        Ok(())
+    }
+
+    fn rename_away(&self, id: &TopicPartition, suffix: &str) -> io::Result<Option<(Arc<Log>, PathBuf)>> {
+        let _changing = self.changing.lock();
+        let Some(hosted) = self.logs.write().remove(id) else { return Ok(None) };
+        hosted.log.abandon();
+        let to = hosted.dir.path.join(aside_name(id, suffix));
+        hosted.log.home().guard(|| {
+            hosted.log.home().rename(to.clone())?;
+            self.options.disk.sync_dir(&hosted.dir.path)
+        })?;
+        Ok(Some((hosted.log, to)))
+    }
+
+    /// Writes all checkpoints of all directories. One that fails takes its directory offline; the others are written.
+    pub fn checkpoint_all(&self) -> io::Result<()> {
+        let mut result = Ok(());
+        for dir in self.dirs.iter().filter(|dir| dir.health.is_online()) {
+            if let Err(error) = self.checkpoint_dir(dir) {
+                result = Err(error);
+            }
+        }
+        result
+    }
+
+    fn checkpoint_dir(&self, dir: &Arc<Directory>) -> io::Result<()> {
+        dir.checkpoint(&*self.options.disk, &self.logs_in(dir))
+    }
+
+    fn logs_in(&self, dir: &Arc<Directory>) -> Vec<Arc<Log>> {
+        let logs = self.logs.read();
+        logs.values().filter(|hosted| Arc::ptr_eq(&hosted.dir, dir)).map(|hosted| Arc::clone(&hosted.log)).collect()
+    }
+
+    /// What is due from time to time: retention, rolling by time, expiry of producers, `flush.ms`. Called every few
+    /// seconds to minutes; blocks.
+    pub fn maintenance(&self, now: Timestamp) {
+        for log in self.logs() {
+            if !log.is_online() {
+                continue;
+            }
+            let done = log.roll_if_old(now).and_then(|_| log.apply_retention(now));
+            if let Err(error) = done {
+                tracing::error!(partition = %log.topic_partition(), %error, "retention failed");
+            }
+            log.expire_producers(now);
+        }
+    }
+
+    /// Compacts the log that needs it most; false if none needs it. Blocks; several threads may call it.
+    pub fn clean_one(&self, now: Timestamp) -> bool {
+        let _ = now;
+        false
+    }
+
+    /// Closes every log and leaves what the next start trusts: checkpoints, snapshots and the clean-shutdown marker.
+    pub fn shutdown(&self, broker_epoch: i64) {
+        self.worker.stop();
+        for dir in &self.dirs {
+            if !dir.health.is_online() {
+                continue;
+            }
+            let logs = self.logs_in(dir);
+            let closed = close_all(&logs, self.options.recovery_threads.max(1));
+            let done = closed.and_then(|()| dir.close(&*self.options.disk, &logs, broker_epoch));
+            if let Err(error) = done {
+                tracing::error!(dir = %dir.path.display(), %error, "log directory was not closed cleanly");
+            }
+        }
+    }
+}
+
+impl LogHost for LogDirs {
+    fn flush_soon(&self, log: &Log) {
+        if let Some(log) = self.get(log.topic_partition()) {
+            self.worker.flush(log);
+        }
+    }
+
+    fn checkpoint(&self, log: &Log) -> io::Result<()> {
+        let dir = self.logs.read().get(log.topic_partition()).map(|hosted| Arc::clone(&hosted.dir));
+        dir.map_or(Ok(()), |dir| self.checkpoint_dir(&dir))
+    }
+
+    fn unlink_later(&self, segments: Vec<Arc<crate::segment::Segment>>, delay_ms: i64) {
+        self.worker.unlink_later(segments, delay_ms);
+    }
+}
+
+/// Closing syncs, so it is worth doing several logs at a time.
+fn close_all(logs: &[Arc<Log>], threads: usize) -> io::Result<()> {
+    let chunk = logs.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            logs.chunks(chunk).map(|logs| scope.spawn(move || logs.iter().try_for_each(|log| log.close()))).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(io::Error::other("panicked"))))
+    })
+}
+
+/// `orders-0.<32 hex digits>-delete`, never longer than a file name may be.
+fn aside_name(id: &TopicPartition, suffix: &str) -> String {
+    let tail = format!("-{}.{}-{suffix}", id.partition, Uuid::new_v4().simple());
+    let room = 255 - tail.len();
+    let topic: &str = &id.topic[..id.topic.floor_char_boundary(room)];
+    format!("{topic}{tail}")
+}
+
+/// The machine's time.
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+}

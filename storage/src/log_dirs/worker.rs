@@ -1,0 +1,143 @@
+//! The one thread that does what no append should wait for: syncs of closed segments and removal of files.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::disk::{Disk, remove_if_present};
+use crate::log::Log;
+use crate::segment::Segment;
+
+enum Job {
+    /// Weak: a log that is gone needs no sync.
+    Flush(Weak<Log>),
+    Remove(Instant, Doomed),
+    Stop,
+}
+
+enum Doomed {
+    Dir(PathBuf),
+    Segments(Vec<Arc<Segment>>),
+}
+
+/// Handle of the thread.
+#[derive(Debug)]
+pub struct Worker {
+    jobs: Mutex<Sender<Job>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Worker {
+    pub fn start(disk: Arc<dyn Disk>) -> Self {
+        let (jobs, queue) = channel();
+        let thread = std::thread::Builder::new().name("log-worker".to_owned()).spawn(move || run(&queue, &*disk));
+        let thread = thread.inspect_err(|error| tracing::error!(%error, "no thread for log maintenance")).ok();
+        Self { jobs: Mutex::new(jobs), thread: Mutex::new(thread) }
+    }
+
+    pub fn flush(&self, log: Arc<Log>) {
+        self.send(Job::Flush(Arc::downgrade(&log)));
+    }
+
+    pub fn remove_dir_later(&self, dir: PathBuf, delay_ms: i64) {
+        self.send(Job::Remove(due(delay_ms), Doomed::Dir(dir)));
+    }
+
+    pub fn unlink_later(&self, segments: Vec<Arc<Segment>>, delay_ms: i64) {
+        self.send(Job::Remove(due(delay_ms), Doomed::Segments(segments)));
+    }
+
+    /// Ends the thread; what was to be removed later is removed by the next start.
+    pub fn stop(&self) {
+        self.send(Job::Stop);
+        if let Some(thread) = self.thread.lock().take() {
+            // A panic there was reported by its hook.
+            let _ = thread.join();
+        }
+    }
+
+    fn send(&self, job: Job) {
+        // Fails only once the thread has ended: then the next start does the work.
+        let _ = self.jobs.lock().send(job);
+    }
+}
+
+fn due(delay_ms: i64) -> Instant {
+    let delay = Duration::from_millis(u64::try_from(delay_ms).unwrap_or(0));
+    let now = Instant::now();
+    now.checked_add(delay).unwrap_or(now)
+}
+
+struct Due(Reverse<Instant>, Doomed);
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl Eq for Due {}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+fn run(queue: &Receiver<Job>, disk: &dyn Disk) {
+    let mut doomed: BinaryHeap<Due> = BinaryHeap::new();
+    loop {
+        let job = match doomed.peek() {
+            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(next) => queue.recv_timeout(next.0.0.saturating_duration_since(Instant::now())),
+        };
+        match job {
+            Ok(Job::Flush(log)) => flush(&log),
+            Ok(Job::Remove(at, what)) => doomed.push(Due(Reverse(at), what)),
+            Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(Due(_, what)) = doomed.pop() {
+                    remove(disk, what);
+                }
+            }
+        }
+    }
+}
+
+fn flush(log: &Weak<Log>) {
+    if let Some(log) = log.upgrade()
+        && let Err(error) = log.flush_closed_segments()
+    {
+        tracing::error!(partition = %log.topic_partition(), %error, "closed segment could not be synced");
+    }
+}
+
+fn remove(disk: &dyn Disk, doomed: Doomed) {
+    let failed = |path: PathBuf, error: std::io::Error| {
+        tracing::warn!(path = %path.display(), %error, "could not be removed");
+    };
+    match doomed {
+        Doomed::Dir(dir) => {
+            if let Err(error) = disk.remove_dir_all(&dir) {
+                failed(dir, error);
+            }
+        }
+        Doomed::Segments(segments) => {
+            for file in segments.iter().flat_map(|segment| segment.files()) {
+                file.close();
+                if let Err(error) = remove_if_present(disk, &file.path()) {
+                    failed(file.path(), error);
+                }
+            }
+        }
+    }
+}

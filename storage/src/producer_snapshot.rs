@@ -1,0 +1,99 @@
+//! `.snapshot`: the producers' state up to (not including) the offset in the file's name.
+//!
+//! ```text
+//! i16 version 1 | u32 CRC-32C of all that follows | i32 count | count x
+//!   i64 producer id, i16 epoch, i32 last sequence, i64 last offset, i32 offset delta, i64 timestamp,
+//!   i32 coordinator epoch, i64 first offset of the open transaction (-1: none)
+//! ```
+
+use ottla_protocol::buf::{Cursor, ReadError};
+use ottla_protocol::{Offset, ProducerEpoch, ProducerId, Timestamp};
+
+use crate::producer_state::ProducerSnapshotEntry;
+
+const VERSION: i16 = 1;
+const ENTRY_SIZE: usize = 46;
+const CRC_END: usize = 6;
+
+/// The file's bytes.
+pub fn encode(entries: &[ProducerSnapshotEntry]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(CRC_END + 4 + entries.len() * ENTRY_SIZE);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&i32::try_from(entries.len()).unwrap_or(i32::MAX).to_be_bytes());
+    for entry in entries {
+        bytes.extend_from_slice(&entry.producer_id.0.to_be_bytes());
+        bytes.extend_from_slice(&entry.producer_epoch.0.to_be_bytes());
+        bytes.extend_from_slice(&entry.last_sequence.to_be_bytes());
+        bytes.extend_from_slice(&entry.last_offset.0.to_be_bytes());
+        bytes.extend_from_slice(&entry.offset_delta.to_be_bytes());
+        bytes.extend_from_slice(&entry.last_timestamp.0.to_be_bytes());
+        bytes.extend_from_slice(&entry.coordinator_epoch.to_be_bytes());
+        bytes.extend_from_slice(&entry.current_txn_first_offset.map_or(-1, |first| first.0).to_be_bytes());
+    }
+    let crc = crc(&bytes[CRC_END..]);
+    bytes[2..CRC_END].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+/// The entries of a file; `None` if it is damaged or of another version.
+pub fn decode(bytes: &[u8]) -> Option<Vec<ProducerSnapshotEntry>> {
+    let mut cursor = Cursor::new(bytes);
+    if cursor.i16().ok()? != VERSION || cursor.u32().ok()? != crc(bytes.get(CRC_END..)?) {
+        return None;
+    }
+    let count = usize::try_from(cursor.i32().ok()?).ok()?;
+    if cursor.remaining() != count.checked_mul(ENTRY_SIZE)? {
+        return None;
+    }
+    (0..count).map(|_| entry(&mut cursor).ok()).collect()
+}
+
+fn entry(cursor: &mut Cursor<'_>) -> Result<ProducerSnapshotEntry, ReadError> {
+    Ok(ProducerSnapshotEntry {
+        producer_id: ProducerId(cursor.i64()?),
+        producer_epoch: ProducerEpoch(cursor.i16()?),
+        last_sequence: cursor.i32()?,
+        last_offset: Offset(cursor.i64()?),
+        offset_delta: cursor.i32()?,
+        last_timestamp: Timestamp(cursor.i64()?),
+        coordinator_epoch: cursor.i32()?,
+        current_txn_first_offset: Some(cursor.i64()?).filter(|&first| first >= 0).map(Offset),
+    })
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_snapshot_survives_and_every_flipped_bit_is_noticed() {
+        let entries: Vec<_> = (0..3)
+            .map(|at| ProducerSnapshotEntry {
+                producer_id: ProducerId(at),
+                producer_epoch: ProducerEpoch(2),
+                last_sequence: 7,
+                last_offset: Offset(99),
+                offset_delta: 3,
+                last_timestamp: Timestamp(123_456),
+                coordinator_epoch: -1,
+                current_txn_first_offset: (at == 1).then_some(Offset(90)),
+            })
+            .collect();
+        let bytes = encode(&entries);
+        assert_eq!(decode(&bytes).unwrap(), entries);
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&damaged), None, "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..len]), None);
+        }
+    }
+}

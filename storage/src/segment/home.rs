@@ -1,0 +1,223 @@
+//! Where a partition's files live, and the bound on how many of them are open.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::errors::offline;
+
+/// A log directory's state of health, shared by all logs in it. Once offline it stays so until a restart: after a failed
+/// fsync the kernel may have dropped dirty pages and marked them clean, so nothing read back can be trusted.
+#[derive(Debug, Default)]
+pub struct DirHealth {
+    offline: AtomicBool,
+}
+
+impl DirHealth {
+    pub fn is_online(&self) -> bool {
+        !self.offline.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn check(&self) -> io::Result<()> {
+        if self.is_online() { Ok(()) } else { Err(offline()) }
+    }
+
+    /// Takes the directory offline because of `error`.
+    pub(crate) fn fail(&self, dir: &Path, error: &io::Error) {
+        if !self.offline.swap(true, Ordering::AcqRel) {
+            tracing::error!(dir = %dir.display(), %error, "log directory goes offline: nothing is written there until a restart");
+        }
+    }
+}
+
+/// Closes the files that were not used for longest when too many are open.
+#[derive(Debug)]
+pub struct OpenFiles {
+    max: usize,
+    queue: Mutex<VecDeque<Weak<LazyFile>>>,
+}
+
+impl OpenFiles {
+    pub const fn new(max: usize) -> Self {
+        Self { max, queue: Mutex::new(VecDeque::new()) }
+    }
+
+    /// A file was opened. Second chance: a file used since it was last looked at goes to the back once more.
+    fn opened(&self, file: &Arc<LazyFile>) {
+        let mut queue = self.queue.lock();
+        queue.push_back(Arc::downgrade(file));
+        let mut looks = queue.len();
+        while queue.len() > self.max && looks > 0 {
+            looks -= 1;
+            let Some(weak) = queue.pop_front() else { return };
+            let Some(oldest) = weak.upgrade() else { continue };
+            if Arc::ptr_eq(&oldest, file) || oldest.used.swap(false, Ordering::Relaxed) {
+                queue.push_back(weak);
+            } else if let Some(mut handle) = oldest.handle.try_lock() {
+                *handle = None;
+            } else {
+                queue.push_back(weak);
+            }
+        }
+    }
+}
+
+/// A partition's directory.
+pub struct Home {
+    pub disk: Arc<dyn Disk>,
+    pub health: Arc<DirHealth>,
+    pub open_files: Arc<OpenFiles>,
+    path: RwLock<Arc<Path>>,
+}
+
+impl fmt::Debug for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Home").field(&self.path()).finish()
+    }
+}
+
+impl Home {
+    pub fn new(disk: Arc<dyn Disk>, path: PathBuf, health: Arc<DirHealth>, open_files: Arc<OpenFiles>) -> Self {
+        Self { disk, health, open_files, path: RwLock::new(path.into()) }
+    }
+
+    pub fn path(&self) -> Arc<Path> {
+        Arc::clone(&self.path.read())
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.read().join(name)
+    }
+
+    /// Renames the directory; files that are open stay so, the others are opened at their new place.
+    pub fn rename(&self, to: PathBuf) -> io::Result<()> {
+        let mut path = self.path.write();
+        self.disk.rename(&path, &to)?;
+        *path = to.into();
+        Ok(())
+    }
+
+    /// Carries out a change of the disk; a failure takes the directory offline, lack of space does not.
+    pub fn guard<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.health.check()?;
+        work().inspect_err(|error| self.report(error))
+    }
+
+    pub fn report(&self, error: &io::Error) {
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            self.health.fail(&self.path(), error);
+        }
+    }
+}
+
+/// Segment files by their ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    Log,
+    Index,
+    TimeIndex,
+    TxnIndex,
+    Snapshot,
+}
+
+impl FileKind {
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Log => ".log",
+            Self::Index => ".index",
+            Self::TimeIndex => ".timeindex",
+            Self::TxnIndex => ".txnindex",
+            Self::Snapshot => ".snapshot",
+        }
+    }
+
+    /// `00000000000000000042.log`
+    pub fn name(self, offset: i64) -> String {
+        format!("{offset:020}{}", self.extension())
+    }
+
+    /// The offset and the kind in a file's name.
+    pub fn parse(name: &str) -> Option<(i64, Self)> {
+        let (digits, _) = name.split_at_checked(20)?;
+        let kinds = [Self::Log, Self::Index, Self::TimeIndex, Self::TxnIndex, Self::Snapshot];
+        let kind = kinds.into_iter().find(|kind| name[20..] == *kind.extension())?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten().map(|base| (base, kind))
+    }
+}
+
+/// A file that is opened when it is first needed.
+#[derive(Debug)]
+pub struct LazyFile {
+    home: Arc<Home>,
+    base: i64,
+    kind: FileKind,
+    /// `.cleaned` while compaction writes it.
+    suffix: Mutex<&'static str>,
+    handle: Mutex<Option<Arc<dyn DiskFile>>>,
+    used: AtomicBool,
+}
+
+impl LazyFile {
+    pub fn new(home: Arc<Home>, base: i64, kind: FileKind, suffix: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            home,
+            base,
+            kind,
+            suffix: Mutex::new(suffix),
+            handle: Mutex::new(None),
+            used: AtomicBool::new(false),
+        })
+    }
+
+    pub fn path(&self) -> PathBuf {
+        let mut name = self.kind.name(self.base);
+        name.push_str(*self.suffix.lock());
+        self.home.file(&name)
+    }
+
+    /// The open file; it must exist.
+    pub fn existing(self: &Arc<Self>) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(OpenMode::ReadWrite)
+    }
+
+    /// The open file; created if it is missing.
+    pub fn created(self: &Arc<Self>) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(OpenMode::Create)
+    }
+
+    fn open(self: &Arc<Self>, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        self.used.store(true, Ordering::Relaxed);
+        let mut handle = self.handle.lock();
+        if let Some(file) = &*handle {
+            return Ok(Arc::clone(file));
+        }
+        let file = self.home.disk.open(&self.path(), mode)?;
+        *handle = Some(Arc::clone(&file));
+        drop(handle);
+        self.home.open_files.opened(self);
+        Ok(file)
+    }
+
+    pub fn close(&self) {
+        *self.handle.lock() = None;
+    }
+
+    /// Gives the file another suffix; a missing file has nothing to rename.
+    pub fn rename_suffix(&self, suffix: &'static str) -> io::Result<()> {
+        let from = self.path();
+        let mut name = self.kind.name(self.base);
+        name.push_str(suffix);
+        match self.home.disk.rename(&from, &self.home.file(&name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.kind != FileKind::Log => {}
+            done => done?,
+        }
+        *self.suffix.lock() = suffix;
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! What a batch must be before it is appended (Kafka's rules), and what the topic's configuration makes of it.
+//!
+//! A batch that passes stays as the client sent it, save where the topic asks for other timestamps or another codec.
+
+use bytes::{Bytes, BytesMut};
+use ottla_protocol::record_batch::{
+    BatchBuilder, BatchError, BatchHeader, BatchView, TimestampType, batches, stamp_timestamps,
+};
+use ottla_protocol::{ErrorCode, Timestamp};
+
+use crate::config::{CompressionType, LogConfig};
+use crate::errors::{AppendError, RecordError};
+use crate::log::AppendOrigin;
+
+/// Errors of single records that an answer names.
+const RECORD_ERRORS_MAX: usize = 100;
+
+/// A sound batch, not yet stamped with offset and epoch.
+#[derive(Debug, Clone)]
+pub struct CheckedBatch {
+    pub header: BatchHeader,
+    pub bytes: Bytes,
+}
+
+/// Checks what a leader was asked to append.
+pub fn for_leader(
+    records: &Bytes,
+    origin: AppendOrigin,
+    config: &LogConfig,
+    now: Timestamp,
+) -> Result<Vec<CheckedBatch>, AppendError> {
+    if records.len() as u64 > config.segment_bytes.unsigned_abs().into() && origin != AppendOrigin::RaftLeader {
+        return Err(AppendError::invalid(
+            ErrorCode::RecordListTooLarge,
+            format!(
+                "Message batch size is {} bytes in append, which exceeds the maximum configured segment size of {}",
+                records.len(),
+                config.segment_bytes
+            ),
+        ));
+    }
+    let mut checked = Vec::with_capacity(1);
+    for batch in batches(records) {
+        let batch = batch.map_err(|error| corrupt(&error))?;
+        if origin != AppendOrigin::RaftLeader {
+            check_size(batch.size(), config)?;
+        }
+        let bytes = records.slice_ref(batch.bytes());
+        checked.push(match origin {
+            AppendOrigin::Client => from_client(&batch, bytes, config, now)?,
+            // Built by this broker a moment ago.
+            AppendOrigin::Coordinator | AppendOrigin::RaftLeader => CheckedBatch { header: *batch.header(), bytes },
+        });
+    }
+    match (checked.len(), origin) {
+        (1, _) => Ok(checked),
+        (0, _) => Err(AppendError::invalid(ErrorCode::InvalidRecord, "Record batch has no batches at all")),
+        (_, AppendOrigin::Client) => {
+            Err(AppendError::invalid(ErrorCode::InvalidRecord, "Compressed outer record has more than one batch"))
+        }
+        _ => Ok(checked),
+    }
+}
+
+/// Checks what a follower fetched: only that it arrived whole. A cut-off last batch is left out.
+pub fn for_follower(records: &Bytes) -> Result<Vec<CheckedBatch>, AppendError> {
+    let mut checked = Vec::new();
+    for batch in batches(records) {
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(BatchError::Incomplete { .. }) => break,
+            Err(error) => return Err(corrupt(&error)),
+        };
+        batch.check_crc().map_err(|error| corrupt(&error))?;
+        checked.push(CheckedBatch { header: *batch.header(), bytes: records.slice_ref(batch.bytes()) });
+    }
+    Ok(checked)
+}
+
+fn from_client(
+    batch: &BatchView<'_>,
+    bytes: Bytes,
+    config: &LogConfig,
+    now: Timestamp,
+) -> Result<CheckedBatch, AppendError> {
+    batch.check_crc().map_err(|error| corrupt(&error))?;
+    check_header(batch)?;
+    let codec = batch.codec().map_err(|error| corrupt(&error))?;
+    let max_timestamp = check_records(batch, config, now)?;
+    let kind = config.message_timestamp_type;
+    let max_timestamp = match kind {
+        TimestampType::CreateTime => max_timestamp,
+        TimestampType::LogAppendTime => now,
+    };
+    let bytes = match config.compression_type {
+        CompressionType::Codec { codec: wanted, level } if wanted != codec => {
+            let mut builder = BatchBuilder::new()
+                .base_timestamp(batch.base_timestamp)
+                .producer(batch.producer_id, batch.producer_epoch, batch.base_sequence)
+                .transactional(batch.is_transactional())
+                .compression(wanted, level);
+            if kind == TimestampType::LogAppendTime {
+                builder = builder.log_append_time(now);
+            }
+            let mut records = batch.records().map_err(|error| corrupt(&error))?;
+            while let Some(record) = records.next_record().map_err(|error| corrupt(&error))? {
+                let headers = record.headers().map(|header| (header.key, header.value));
+                let timestamp = batch.timestamp_of(record.timestamp_delta);
+                builder.push_at(record.offset_delta, timestamp, record.key, record.value, headers);
+            }
+            let bytes = builder.build();
+            check_size(bytes.len(), config)?;
+            bytes
+        }
+        _ if kind == batch.timestamp_type() && max_timestamp == batch.max_timestamp => bytes,
+        _ => {
+            let mut copy = BytesMut::from(&bytes[..]);
+            stamp_timestamps(&mut copy, kind, max_timestamp).map_err(|error| corrupt(&error))?;
+            copy.freeze()
+        }
+    };
+    let header = BatchHeader::read(&bytes).map_err(|error| corrupt(&error))?;
+    Ok(CheckedBatch { header, bytes })
+}
+
+fn check_header(batch: &BatchView<'_>) -> Result<(), AppendError> {
+    let invalid = |message: String| Err(AppendError::invalid(ErrorCode::InvalidRecord, message));
+    if batch.base_offset.0 != 0 {
+        return invalid(format!("The baseOffset of the record batch should be 0, but it is {}", batch.base_offset));
+    }
+    if batch.last_offset_delta < 0 {
+        return invalid(format!("Batch has an invalid offset range: [0, {}]", batch.last_offset_delta));
+    }
+    if batch.record_count <= 0 {
+        return invalid(format!("Invalid reported count for record batch: {}", batch.record_count));
+    }
+    if batch.record_count - 1 != batch.last_offset_delta {
+        return invalid(format!(
+            "Inconsistent batch offset range [0, {}] and count of records {}",
+            batch.last_offset_delta, batch.record_count
+        ));
+    }
+    if batch.is_control() {
+        return invalid("Clients are not allowed to write control records".to_owned());
+    }
+    if batch.has_producer_id() && batch.base_sequence < 0 {
+        return invalid(format!(
+            "Invalid sequence number {} in record batch with producerId {}",
+            batch.base_sequence, batch.producer_id
+        ));
+    }
+    if batch.timestamp_type() == TimestampType::LogAppendTime {
+        return Err(AppendError::invalid(
+            ErrorCode::InvalidTimestamp,
+            "Invalid timestamp type in message. Producer should not set timestamp type to LogAppendTime.",
+        ));
+    }
+    Ok(())
+}
+
+/// Reads every record; the largest timestamp among them.
+fn check_records(batch: &BatchView<'_>, config: &LogConfig, now: Timestamp) -> Result<Timestamp, AppendError> {
+    let corrupt_record = |error: &BatchError| match error {
+        BatchError::Compression(_) => corrupt(error),
+        _ => AppendError::invalid(ErrorCode::InvalidRecord, error.to_string()),
+    };
+    let earliest = now.0.saturating_sub(config.message_timestamp_before_max_ms);
+    let latest = now.0.saturating_add(config.message_timestamp_after_max_ms);
+    let judge_time = config.message_timestamp_type == TimestampType::CreateTime;
+    let mut max_timestamp = Timestamp(-1);
+    let mut errors: Vec<RecordError> = Vec::new();
+    let mut code = ErrorCode::InvalidRecord;
+    let mut index = 0;
+    let mut records = batch.records().map_err(|error| corrupt_record(&error))?;
+    while let Some(record) = records.next_record().map_err(|error| corrupt_record(&error))? {
+        if record.offset_delta != index {
+            return Err(AppendError::invalid(
+                ErrorCode::InvalidRecord,
+                format!("Record {index} has offset delta {}", record.offset_delta),
+            ));
+        }
+        let timestamp = batch.timestamp_of(record.timestamp_delta);
+        max_timestamp = max_timestamp.max(timestamp);
+        if config.compact && record.key.is_none() {
+            errors.push(RecordError {
+                batch_index: index,
+                message: "Compacted topic cannot accept message without key.".to_owned(),
+            });
+        } else if judge_time && timestamp.0 != -1 && (timestamp.0 < earliest || timestamp.0 > latest) {
+            code = ErrorCode::InvalidTimestamp;
+            errors.push(RecordError {
+                batch_index: index,
+                message: format!(
+                    "Timestamp {timestamp} of message with offset {index} is out of range. The timestamp should be within [{earliest}, {latest}]"
+                ),
+            });
+        }
+        if errors.len() >= RECORD_ERRORS_MAX {
+            break;
+        }
+        index += 1;
+    }
+    if errors.is_empty() {
+        return Ok(max_timestamp);
+    }
+    let message = if code == ErrorCode::InvalidTimestamp {
+        "One or more records have been rejected due to invalid timestamp".to_owned()
+    } else {
+        format!("One or more records have been rejected due to {} record errors in total", errors.len())
+    };
+    Err(AppendError::Invalid { code, message, record_errors: errors })
+}
+
+fn check_size(size: usize, config: &LogConfig) -> Result<(), AppendError> {
+    if size as u64 > config.max_message_bytes.unsigned_abs().into() {
+        return Err(AppendError::invalid(
+            ErrorCode::MessageTooLarge,
+            format!(
+                "The record batch size is {size} bytes which exceeds the maximum configured value of {}.",
+                config.max_message_bytes
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn corrupt(error: &BatchError) -> AppendError {
+    let code = match error {
+        BatchError::UnsupportedMagic(_) | BatchError::InvalidRecordCount(_) => ErrorCode::InvalidRecord,
+        BatchError::UnknownCodec(_) => ErrorCode::UnsupportedCompressionType,
+        _ => ErrorCode::CorruptMessage,
+    };
+    AppendError::invalid(code, error.to_string())
+}
