@@ -40,10 +40,14 @@ pub struct LogDirsOptions {
     pub default_config: Arc<LogConfig>,
     /// `num.recovery.threads.per.data.dir`.
     pub recovery_threads: usize,
-    /// `log.cleaner.dedupe.buffer.size` of one cleaner thread.
+    /// `log.cleaner.threads`; 0: nothing is compacted.
+    pub cleaner_threads: usize,
+    /// `log.cleaner.dedupe.buffer.size`, of all cleaner threads together.
     pub cleaner_dedupe_bytes: usize,
-    /// `log.cleaner.io.max.bytes.per.second` of one cleaner thread.
+    /// `log.cleaner.io.max.bytes.per.second`, of all cleaner threads together.
     pub cleaner_io_bytes_per_second_max: f64,
+    /// `log.cleaner.backoff.ms`: how long a cleaner thread sleeps when nothing is to be cleaned.
+    pub cleaner_backoff_ms: u64,
     /// Files that may be open at a time besides those being read.
     pub open_files_max: usize,
     pub disk: Arc<dyn Disk>,
@@ -57,8 +61,10 @@ impl LogDirsOptions {
             cluster_id: cluster_id.into(),
             default_config: Arc::default(),
             recovery_threads: 2,
+            cleaner_threads: 1,
             cleaner_dedupe_bytes: 128 * 1024 * 1024,
             cleaner_io_bytes_per_second_max: f64::INFINITY,
+            cleaner_backoff_ms: 15_000,
             open_files_max: 4096,
             disk: Arc::new(crate::disk::RealDisk),
         }
