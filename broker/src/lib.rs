@@ -19,3 +19,4 @@ pub mod security;
 pub mod server;
 pub mod telemetry;
 pub mod tools;
+pub mod upkeep;

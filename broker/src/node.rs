@@ -9,25 +9,21 @@ use std::time::Duration;
 use ottla_controller::{Controller, ControllerDefaults, ControllerOptions, NoTransport, VoterInfo};
 use ottla_metadata::{Endpoint, MetadataImage};
 use ottla_protocol::ids::encode_uuid;
-use ottla_storage::disk::RealDisk;
-use ottla_storage::{LogConfig, LogDirs, LogDirsOptions};
+use ottla_storage::{LogDirs, LogDirsOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::clock;
 use crate::config::{Effective, Settings, log_config};
 use crate::features;
 use crate::metadata_cache::MetadataCache;
 use crate::publisher::Publisher;
 use crate::registration::{Identity, Registration, RegistrationError};
 use crate::replica::{Assignment, Partitions, isr_proposals};
+use crate::upkeep::Upkeep;
 
 /// Longest wait for a controlled shutdown; on one node there is nobody to hand leadership to.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Segments whose files stay open besides those being read; each holds a log and two index files.
-const OPEN_FILES_MAX: usize = 4096;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +96,7 @@ impl Node {
             features: features::supported(),
             rack: settings.text("broker.rack").map(Arc::from),
             log_dirs: dirs.iter().filter(|dir| dir.online).map(|dir| dir.id).collect(),
-            previous_broker_epoch: -1,
+            previous_broker_epoch: log_dirs.previous_broker_epoch(),
         };
         let interval = millis(settings.i64("broker.heartbeat.interval.ms"));
         let registration = Registration::start(controller.clone(), publisher.clone(), identity, interval).await?;
@@ -111,8 +107,8 @@ impl Node {
         };
         let proposing =
             isr_proposals::start(controller.clone(), partitions.clone(), metadata.clone(), proposer, changes);
-        let upkeep = tokio::spawn(upkeep(Arc::clone(&settings), Arc::clone(&log_dirs), partitions.clone()));
-        let tasks = vec![published, proposing, upkeep];
+        let mut tasks = vec![published, proposing];
+        tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions).start(cleaner_threads(&settings)));
         Ok(Self { cluster_id, metadata, controller, publisher, partitions, log_dirs, registration, tasks })
     }
 
@@ -134,16 +130,10 @@ impl Node {
 
 async fn open_log_dirs(settings: &Arc<Settings>, cluster_id: &str) -> Result<Arc<LogDirs>, StartError> {
     let options = LogDirsOptions {
-        broker_id: settings.node_id,
-        cluster_id: cluster_id.to_owned(),
-        default_config: Arc::new(LogConfig::default()),
         recovery_threads: settings.usize("num.recovery.threads.per.data.dir"),
-        cleaner_threads: if settings.bool("log.cleaner.enable") { settings.usize("log.cleaner.threads") } else { 0 },
-        cleaner_dedupe_bytes: settings.usize("log.cleaner.dedupe.buffer.size"),
+        cleaner_dedupe_bytes: settings.usize("log.cleaner.dedupe.buffer.size") / cleaner_threads(settings).max(1),
         cleaner_io_bytes_per_second_max: settings.f64("log.cleaner.io.max.bytes.per.second"),
-        cleaner_backoff_ms: u64::try_from(settings.i64("log.cleaner.backoff.ms")).unwrap_or(0),
-        open_files_max: OPEN_FILES_MAX,
-        disk: Arc::new(RealDisk),
+        ..LogDirsOptions::new(settings.node_id, cluster_id)
     };
     let paths = settings.log_dirs.clone();
     let opened = tokio::task::spawn_blocking(move || LogDirs::open(&paths, options)).await;
@@ -189,35 +179,9 @@ async fn start_controller(
     Ok(Controller::start(options, Arc::new(NoTransport)).await?)
 }
 
-/// Checkpoints and retention, at Kafka's intervals.
-async fn upkeep(settings: Arc<Settings>, log_dirs: Arc<LogDirs>, partitions: Partitions) {
-    let every = |key: &str| {
-        let mut interval = tokio::time::interval(millis(settings.i64(key).max(1)));
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        interval.reset();
-        interval
-    };
-    let mut checkpoints = every("replica.high.watermark.checkpoint.interval.ms");
-    let mut retention = every("log.retention.check.interval.ms");
-    loop {
-        let (log_dirs, partitions) = (Arc::clone(&log_dirs), partitions.clone());
-        let done = tokio::select! {
-            _ = checkpoints.tick() => tokio::task::spawn_blocking(move || {
-                if let Err(error) = log_dirs.checkpoint_all() {
-                    tracing::error!(%error, "checkpoints could not be written");
-                }
-            }),
-            _ = retention.tick() => tokio::task::spawn_blocking(move || {
-                log_dirs.maintenance(clock::now());
-                for partition in partitions.iter() {
-                    partition.refresh();
-                }
-            }),
-        };
-        if let Err(error) = done.await {
-            tracing::error!(%error, "upkeep of the log directories failed");
-        }
-    }
+/// `log.cleaner.threads`, unless `log.cleaner.enable` is off.
+fn cleaner_threads(settings: &Settings) -> usize {
+    if settings.bool("log.cleaner.enable") { settings.usize("log.cleaner.threads") } else { 0 }
 }
 
 /// The id that was given, or that of the data, or a new one.

@@ -1,0 +1,85 @@
+//! What the logs need from time to time: checkpoints, retention, compaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_storage::LogDirs;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::clock;
+use crate::config::Settings;
+use crate::replica::Partitions;
+
+/// Whatever the retention interval, `flush.ms` and rolling by time are looked after this often.
+const MAINTENANCE_MAX_MS: i64 = 60_000;
+
+/// Keeps the logs in order, at Kafka's intervals.
+#[derive(Clone)]
+pub struct Upkeep {
+    log_dirs: Arc<LogDirs>,
+    partitions: Partitions,
+    /// `replica.high.watermark.checkpoint.interval.ms`
+    checkpoints: Duration,
+    /// `log.retention.check.interval.ms`
+    maintenance: Duration,
+    /// `log.cleaner.backoff.ms`
+    cleaner_backoff: Duration,
+}
+
+impl Upkeep {
+    pub fn new(settings: &Settings, log_dirs: &Arc<LogDirs>, partitions: &Partitions) -> Self {
+        let millis = |value: i64| Duration::from_millis(u64::try_from(value).unwrap_or(0).max(1));
+        Self {
+            log_dirs: Arc::clone(log_dirs),
+            partitions: partitions.clone(),
+            checkpoints: millis(settings.i64("replica.high.watermark.checkpoint.interval.ms")),
+            maintenance: millis(settings.i64("log.retention.check.interval.ms").min(MAINTENANCE_MAX_MS)),
+            cleaner_backoff: millis(settings.i64("log.cleaner.backoff.ms")),
+        }
+    }
+
+    /// Starts one task for each kind of work, and as many as are wanted for compaction. They end by being aborted.
+    pub fn start(self, cleaners: usize) -> Vec<JoinHandle<()>> {
+        let mut tasks = vec![
+            tokio::spawn(self.clone().every(self.checkpoints, Self::checkpoint)),
+            tokio::spawn(self.clone().every(self.maintenance, Self::maintain)),
+        ];
+        for _ in 0..cleaners {
+            tasks.push(tokio::spawn(self.clone().every(self.cleaner_backoff, Self::clean)));
+        }
+        tasks
+    }
+
+    async fn every(self, interval: Duration, work: fn(&Self)) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Not at the very start, when clients wait.
+        ticks.reset();
+        loop {
+            ticks.tick().await;
+            let this = self.clone();
+            if let Err(error) = tokio::task::spawn_blocking(move || work(&this)).await {
+                tracing::error!(%error, "upkeep of the logs failed");
+            }
+        }
+    }
+
+    fn checkpoint(&self) {
+        if let Err(error) = self.log_dirs.checkpoint_all() {
+            tracing::error!(%error, "checkpoints could not be written");
+        }
+    }
+
+    fn maintain(&self) {
+        self.log_dirs.maintenance(clock::now());
+        for partition in self.partitions.iter() {
+            partition.refresh();
+        }
+    }
+
+    /// Compacts until nothing needs it.
+    fn clean(&self) {
+        while self.log_dirs.clean_one(clock::now()) {}
+    }
+}
