@@ -131,7 +131,9 @@ impl Node {
 async fn open_log_dirs(settings: &Arc<Settings>, cluster_id: &str) -> Result<Arc<LogDirs>, StartError> {
     let options = LogDirsOptions {
         recovery_threads: settings.usize("num.recovery.threads.per.data.dir"),
-        cleaner_dedupe_bytes: settings.usize("log.cleaner.dedupe.buffer.size") / cleaner_threads(settings).max(1),
+        cleaner_threads: cleaner_threads(settings),
+        cleaner_dedupe_bytes: settings.usize("log.cleaner.dedupe.buffer.size"),
+        cleaner_backoff_ms: u64::try_from(settings.i64("log.cleaner.backoff.ms")).unwrap_or(0),
         cleaner_io_bytes_per_second_max: settings.f64("log.cleaner.io.max.bytes.per.second"),
         ..LogDirsOptions::new(settings.node_id, cluster_id)
     };
