@@ -47,3 +47,80 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     assert_eq!(again.error_message.unwrap().as_str(), "Topic 'orders' already exists.");
     controller.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_killed_node_has_everything_it_acknowledged() {
+    let node = Node::new();
+    let controller = node.start().await;
+    node.register(&controller).await;
+    for round in 0..20 {
+        let name = format!("topic-{round}");
+        assert_eq!(create_topic(&controller, &name, 1).await.error_code, 0);
+        // What a kill leaves behind: the files as they are at this moment, nothing closed, nothing flushed.
+        let copy = Node::new();
+        let (from, to) = (node.dir.path().join("__cluster_metadata-0"), copy.dir.path().join("__cluster_metadata-0"));
+        std::fs::create_dir(&to).unwrap();
+        for file in std::fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+        if round % 5 == 0 {
+            let revived = copy.start().await;
+            let images = revived.images();
+            assert_eq!(images.borrow().topics.len(), round + 1);
+            assert_eq!(images.borrow().topics, controller.images().borrow().topics);
+            revived.shutdown().await;
+        }
+    }
+    controller.shutdown().await;
+}
+
+#[tokio::test]
+async fn snapshots_are_taken_by_bytes_and_the_log_behind_them_is_not_needed() {
+    let mut node = Node::new();
+    node.snapshot_bytes = 2_000;
+    let controller = node.start().await;
+    node.register(&controller).await;
+    for round in 0..60 {
+        assert_eq!(create_topic(&controller, &format!("topic-{round}"), 3).await.error_code, 0);
+    }
+    let is_checkpoint = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().ends_with(".checkpoint");
+    let dir = node.dir.path().join("__cluster_metadata-0");
+    let checkpoints = || std::fs::read_dir(&dir).unwrap().map(Result::unwrap).filter(is_checkpoint).count();
+    for _ in 0..200 {
+        if checkpoints() == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(checkpoints(), 1, "older snapshots go");
+    let before = controller.images().borrow().clone();
+    controller.shutdown().await;
+    let controller = node.start().await;
+    assert_eq!(controller.images().borrow().topics, before.topics);
+    controller.shutdown().await;
+}
+
+#[tokio::test]
+async fn many_requests_at_once_share_entries_and_keep_their_promises() {
+    let node = Node::new();
+    let controller = node.start().await;
+    node.register(&controller).await;
+    let before = controller.images().borrow().offset;
+    let created = (0..200).map(|round| {
+        let controller = controller.clone();
+        // Every name is asked for twice: exactly one of the two is created.
+        tokio::spawn(async move { create_topic(&controller, &format!("topic-{}", round / 2), 1).await.error_code })
+    });
+    let mut codes = Vec::new();
+    for task in created.collect::<Vec<_>>() {
+        codes.push(task.await.unwrap());
+    }
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 100);
+    assert_eq!(codes.iter().filter(|code| **code == 36).count(), 100);
+    let image = controller.images().borrow().clone();
+    assert_eq!(image.topics.len(), 100);
+    println!("200 requests in {} entries", image.offset.0 - before.0);
+    assert!(image.offset.0 - before.0 < 100);
+    controller.shutdown().await;
+}
