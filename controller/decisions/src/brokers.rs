@@ -257,16 +257,18 @@ impl ControllerState {
     fn directory_changes(&self, broker: &BrokerRegistration, request: &BrokerHeartbeatRequest) -> Vec<MetadataRecord> {
         let offline: Vec<Uuid> =
             request.offline_log_dirs.iter().copied().filter(|dir| broker.log_dirs.contains(dir)).collect();
-        if offline.is_empty() {
+        // v2 says which directories take no new partitions; absent until the broker has caught up.
+        let cordoned = request.cordoned_log_dirs.clone().filter(|dirs| *dirs != broker.cordoned_log_dirs);
+        if offline.is_empty() && cordoned.is_none() {
             return Vec::new();
         }
         let mut records = self.after_broker_move(BrokerMove { gone: Some(broker.id), ..BrokerMove::default() }, |p| {
             p.isr.contains(&broker.id) && p.directory(broker.id).is_some_and(|dir| offline.contains(&dir))
         });
         let online = broker.log_dirs.iter().copied().filter(|dir| !offline.contains(dir)).collect();
-        records.push(MetadataRecord::BrokerChange {
-            change: BrokerRegistrationChange { log_dirs: Some(online), ..unchanged(broker) },
-        });
+        let log_dirs = (!offline.is_empty()).then_some(online);
+        let change = BrokerRegistrationChange { log_dirs, cordoned_log_dirs: cordoned, ..unchanged(broker) };
+        records.push(MetadataRecord::BrokerChange { change });
         records
     }
 
