@@ -8,6 +8,7 @@
 //! Invariant: hard state changes by replay only, and replaying the log gives the state that was served.
 
 mod admin;
+mod assignor;
 mod classic;
 mod codec;
 mod config;

@@ -110,6 +110,13 @@ pub struct ConsumerMember {
     pub classic: Option<Arc<ClassicMemberMetadata>>,
 }
 
+impl ConsumerMember {
+    /// A member that has not said anything yet.
+    pub fn new() -> Self {
+        Self { rebalance_timeout_ms: -1, ..Self::default() }
+    }
+}
+
 /// What a member that speaks the classic protocol inside a consumer group brings with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClassicMemberMetadata {
@@ -148,7 +155,7 @@ impl MemberState {
 }
 
 /// What a member owns now.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentAssignment {
     pub member_epoch: i32,
     pub previous_member_epoch: i32,
@@ -156,6 +163,26 @@ pub struct CurrentAssignment {
     /// Each partition with the epoch in which the member got it.
     pub assigned: BTreeMap<TopicId, BTreeMap<i32, i32>>,
     pub pending_revocation: BTreeMap<TopicId, BTreeMap<i32, i32>>,
+}
+
+impl Default for CurrentAssignment {
+    /// A member that has just come: it owns nothing, and no epoch came before.
+    fn default() -> Self {
+        Self {
+            member_epoch: 0,
+            previous_member_epoch: -1,
+            state: MemberState::Stable,
+            assigned: BTreeMap::new(),
+            pending_revocation: BTreeMap::new(),
+        }
+    }
+}
+
+impl CurrentAssignment {
+    /// The member has all that it should have in `epoch`.
+    pub fn is_reconciled_to(&self, epoch: i32) -> bool {
+        self.state == MemberState::Stable && self.member_epoch == epoch
+    }
 }
 
 /// The topics that a regular expression stands for.

@@ -9,6 +9,7 @@ use ottla_protocol::{ErrorCode, Timestamp};
 use super::classic::{Cause, ClassicState, LiveGroup};
 use super::codec;
 use super::config::GroupConfig;
+use super::consumer::ConsumerChecks;
 use super::explain::Explain;
 use super::records::GroupRecord;
 use super::request::{GroupAction, GroupRequest, GroupResponse};
@@ -26,6 +27,8 @@ pub struct GroupShard {
     pub(crate) explain: Explain,
     /// Classic groups that have members, or somebody on the way in. Idle ones are as their record says.
     pub(crate) classic: BTreeMap<Arc<str>, LiveGroup>,
+    /// When consumer groups were last compared with the topics there are.
+    pub(crate) consumer_checks: BTreeMap<Arc<str>, ConsumerChecks>,
 }
 
 impl GroupShard {
@@ -48,7 +51,7 @@ impl GroupShard {
         self.classic.remove(id);
         self.timers.cancel(&TimerKey::ClassicJoin(Arc::clone(id)));
         self.timers.cancel(&TimerKey::ClassicSync(Arc::clone(id)));
-        self.timers.cancel(&TimerKey::ConsumerAssignment(Arc::clone(id)));
+        self.consumer_checks.remove(id);
         self.explain.forget(id);
     }
 
@@ -76,8 +79,7 @@ impl GroupShard {
             TimerKey::ConsumerSession(..)
             | TimerKey::ConsumerRebalance(..)
             | TimerKey::ConsumerJoin(..)
-            | TimerKey::ConsumerSync(..)
-            | TimerKey::ConsumerAssignment(..) => {}
+            | TimerKey::ConsumerSync(..) => self.on_consumer_timer(hard, &key, data, cx, out),
             TimerKey::Expiry => self.expire(hard, cx, out),
         }
         true
@@ -118,10 +120,10 @@ impl Shard for GroupShard {
         let mut shard = Self::default();
         let mut out = Out::nothing();
         for (id, group) in hard.groups() {
-            if let Group::Classic(record) = group
-                && !record.members.is_empty()
-            {
-                shard.revive(LiveGroup::from_record(id, record), cx, &mut out);
+            match group {
+                Group::Classic(record) if record.members.is_empty() => {}
+                Group::Classic(record) => shard.revive(LiveGroup::from_record(id, record), cx, &mut out),
+                Group::Consumer(_) => shard.revive_consumer(hard, id, cx),
             }
         }
         shard.schedule_expiry(cx);
@@ -149,9 +151,10 @@ impl Shard for GroupShard {
                 self.list_groups(hard, token, &states_filter, &types_filter, cx, o);
             }
             GroupRequest::DescribeGroups(client, ids) => self.describe_groups(hard, token, &client, &ids, cx, o),
-            GroupRequest::ConsumerGroupHeartbeat(..) | GroupRequest::ConsumerGroupDescribe(_) => {
-                o.effects.push(Effect::Refuse(token, ErrorCode::UnsupportedVersion));
+            GroupRequest::ConsumerGroupHeartbeat(client, request) => {
+                self.consumer_group_heartbeat(hard, token, &client, &request, cx, o);
             }
+            GroupRequest::ConsumerGroupDescribe(ids) => self.consumer_group_describe(hard, token, &ids, cx, o),
             GroupRequest::EndTransaction { producer, coordinator_epoch, commit } => {
                 o.records.push(GroupRecord::TransactionEnd { producer, coordinator_epoch, commit });
                 o.effects.push(Effect::Reply(token, GroupResponse::EndTransaction));
@@ -196,13 +199,17 @@ impl Shard for GroupShard {
             }
             self.put_classic(group);
         }
+        // What the failed records said of topics is to be found out again.
+        self.consumer_checks.clear();
         // Groups whose last members left, or that were deleted, in records that did not make it.
         for (id, group) in hard.groups() {
-            if let Group::Classic(record) = group
-                && !record.members.is_empty()
-                && !self.classic.contains_key(id)
-            {
-                self.revive(LiveGroup::from_record(id, record), cx, &mut out);
+            match group {
+                Group::Classic(record) if record.members.is_empty() || self.classic.contains_key(id) => {}
+                Group::Classic(record) => self.revive(LiveGroup::from_record(id, record), cx, &mut out),
+                Group::Consumer(_) => {
+                    self.classic.remove(id);
+                    self.revive_consumer(hard, id, cx);
+                }
             }
         }
         out

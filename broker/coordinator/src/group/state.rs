@@ -25,6 +25,10 @@ pub struct GroupState {
 }
 
 impl GroupState {
+    pub(crate) fn of_one(id: &Arc<str>, group: Group) -> Self {
+        Self { groups: OrdMap::unit(Arc::clone(id), group), offsets: Offsets::default() }
+    }
+
     pub(crate) fn group(&self, id: &str) -> Option<&Group> {
         self.groups.get(id)
     }

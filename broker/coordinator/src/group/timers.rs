@@ -22,8 +22,6 @@ pub(crate) enum TimerKey {
     ConsumerJoin(Arc<str>, Arc<str>),
     /// A classic member inside a consumer group has to sync.
     ConsumerSync(Arc<str>, Arc<str>),
-    /// A consumer group's next target assignment may be computed.
-    ConsumerAssignment(Arc<str>),
     /// Offsets and empty groups are looked through for old ones.
     Expiry,
 }
@@ -65,6 +63,10 @@ impl Timers {
 
     pub(crate) fn is_scheduled(&self, key: &TimerKey) -> bool {
         self.by_key.contains_key(key)
+    }
+
+    pub(crate) fn data(&self, key: &TimerKey) -> Option<TimerData> {
+        self.by_key.get(key).map(|(_, data)| *data)
     }
 
     pub(crate) fn next(&self) -> Option<Timestamp> {

@@ -100,7 +100,7 @@ impl GroupShard {
         let is_unknown = join.member.is_empty();
         let mut group = match hard.group(&join.group) {
             Some(Group::Consumer(consumer)) if !consumer.members.is_empty() => {
-                return self.join_consumer_group(hard, consumer, &join, cx, out);
+                return self.join_consumer_group(consumer, &join, cx, out);
             }
             Some(Group::Consumer(_)) | None if !is_unknown => {
                 return join.fail(&join.member, ErrorCode::UnknownMemberId, out);
@@ -173,7 +173,7 @@ impl GroupShard {
         match group.state {
             ClassicState::Empty => join.fail(id, ErrorCode::UnknownMemberId, out),
             ClassicState::PreparingRebalance => {
-                self.update_member(group, join, id, cx, out, "a member rejoined during the rebalance");
+                self.rejoin_member(group, join, id, cx, out, "a member rejoined during the rebalance");
             }
             // It did not get the answer to its join: the same again.
             ClassicState::CompletingRebalance if is_unchanged => {
@@ -182,16 +182,16 @@ impl GroupShard {
             }
             // A leader may know of changes that no member's metadata shows, such as new partitions.
             ClassicState::Stable if is_leader => {
-                self.update_member(group, join, id, cx, out, "the leader rejoined");
+                self.rejoin_member(group, join, id, cx, out, "the leader rejoined");
             }
             ClassicState::Stable if is_unchanged => join.answer(join_answer(group, id), out),
             ClassicState::Stable | ClassicState::CompletingRebalance => {
-                self.update_member(group, join, id, cx, out, "a member changed its metadata");
+                self.rejoin_member(group, join, id, cx, out, "a member changed its metadata");
             }
         }
     }
 
-    fn update_member(
+    fn rejoin_member(
         &mut self,
         group: &mut LiveGroup,
         join: &Join,

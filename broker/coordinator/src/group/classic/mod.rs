@@ -17,7 +17,9 @@ mod rebalance;
 mod subscription;
 mod sync;
 
-pub(crate) use group::{ClassicState, LiveGroup};
+pub(crate) use group::{ClassicState, LiveGroup, Member as ClassicMember};
 pub(crate) use join::Join;
-pub(crate) use rebalance::Cause;
-pub(crate) use sync::reply_sync_error;
+pub(crate) use leave::member_response;
+pub(crate) use rebalance::{Cause, after, join_error, reply_join};
+pub(crate) use subscription::{Subscription, parse_assignment, parse_subscription, write_assignment};
+pub(crate) use sync::{reply_sync, reply_sync_error};

@@ -48,6 +48,22 @@ pub(crate) fn parse_subscription(bytes: &Bytes) -> Option<Subscription> {
     Some(subscription)
 }
 
+/// Topics and partitions of an assignment; `None` if it is none, or carries data of an assignor's own.
+pub(crate) fn parse_assignment(bytes: &Bytes) -> Option<BTreeMap<Arc<str>, BTreeSet<i32>>> {
+    let mut cursor = Cursor::new(bytes);
+    cursor.i16().ok()?;
+    let mut topics: BTreeMap<Arc<str>, BTreeSet<i32>> = BTreeMap::new();
+    for _ in 0..count(&mut cursor)? {
+        let topic: Arc<str> = Arc::from(cursor.string().ok()??);
+        let mut partitions = BTreeSet::new();
+        for _ in 0..count(&mut cursor)? {
+            partitions.insert(cursor.i32().ok()?);
+        }
+        topics.entry(topic).or_default().extend(partitions);
+    }
+    (cursor.i32().ok()? <= 0).then_some(topics)
+}
+
 /// A count that the rest of the bytes can hold.
 fn count(cursor: &mut Cursor<'_>) -> Option<usize> {
     let count = usize::try_from(cursor.i32().ok()?).ok()?;

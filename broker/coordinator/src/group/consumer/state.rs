@@ -7,7 +7,7 @@ use imbl::OrdMap;
 use ottla_protocol::TopicId;
 
 use crate::group::records::{
-    ConsumerGroupMetadata, ConsumerMember, CurrentAssignment, MemberState, Partitions, ResolvedRegex, TargetMetadata,
+    ConsumerGroupMetadata, ConsumerMember, CurrentAssignment, Partitions, ResolvedRegex, TargetMetadata,
 };
 
 /// Everything the log says about one consumer group.
@@ -23,8 +23,8 @@ pub(crate) struct ConsumerGroup {
     pub(crate) regexes: OrdMap<Arc<str>, Arc<ResolvedRegex>>,
     /// Instance id to member id.
     static_members: OrdMap<Arc<str>, Arc<str>>,
-    /// Who owns a partition, and the member epoch it was written with.
-    owners: OrdMap<TopicId, OrdMap<i32, (Arc<str>, i32)>>,
+    /// Who owns a partition.
+    owners: OrdMap<TopicId, OrdMap<i32, Arc<str>>>,
 }
 
 /// The state that clients and tools are told.
@@ -56,9 +56,7 @@ impl ConsumerGroup {
             return ConsumerGroupState::Assigning;
         }
         let done = self.members.keys().all(|member| {
-            self.current.get(member).is_some_and(|current| {
-                current.member_epoch == self.target.assignment_epoch && current.state == MemberState::Stable
-            })
+            self.current.get(member).is_some_and(|current| current.is_reconciled_to(self.target.assignment_epoch))
         });
         if done { ConsumerGroupState::Stable } else { ConsumerGroupState::Reconciling }
     }
@@ -67,9 +65,9 @@ impl ConsumerGroup {
         self.static_members.get(instance_id)
     }
 
-    /// The epoch with which a partition is owned; -1 if nobody owns it.
-    pub(crate) fn owner_epoch(&self, topic: TopicId, partition: i32) -> i32 {
-        self.owners.get(&topic).and_then(|owners| owners.get(&partition)).map_or(-1, |(_, epoch)| *epoch)
+    /// Who owns a partition, or has not given it up yet.
+    pub(crate) fn owner(&self, topic: TopicId, partition: i32) -> Option<&Arc<str>> {
+        self.owners.get(&topic)?.get(&partition)
     }
 
     pub(crate) fn current_of(&self, member: &str) -> Arc<CurrentAssignment> {
@@ -85,7 +83,7 @@ impl ConsumerGroup {
     }
 
     pub(crate) fn set_target_metadata(&mut self, target: Option<TargetMetadata>) {
-        self.target = target.unwrap_or(TargetMetadata { assignment_epoch: -1, ..TargetMetadata::default() });
+        self.target = target.unwrap_or_default();
     }
 
     pub(crate) fn set_member(&mut self, id: &Arc<str>, member: Option<&Arc<ConsumerMember>>) {
@@ -125,8 +123,8 @@ impl ConsumerGroup {
             self.disown(member, &old.pending_revocation);
         }
         if let Some(current) = current {
-            self.own(member, &current.assigned, current.member_epoch);
-            self.own(member, &current.pending_revocation, current.member_epoch);
+            self.own(member, &current.assigned);
+            self.own(member, &current.pending_revocation);
         }
     }
 
@@ -137,11 +135,11 @@ impl ConsumerGroup {
         };
     }
 
-    fn own(&mut self, member: &Arc<str>, partitions: &BTreeMap<TopicId, BTreeMap<i32, i32>>, epoch: i32) {
+    fn own(&mut self, member: &Arc<str>, partitions: &BTreeMap<TopicId, BTreeMap<i32, i32>>) {
         for (topic, partitions) in partitions {
             let owners = self.owners.entry(*topic).or_default();
             for partition in partitions.keys() {
-                owners.insert(*partition, (Arc::clone(member), epoch));
+                owners.insert(*partition, Arc::clone(member));
             }
         }
     }
@@ -150,7 +148,7 @@ impl ConsumerGroup {
         for (topic, partitions) in partitions {
             let Some(owners) = self.owners.get_mut(topic) else { continue };
             for partition in partitions.keys() {
-                if owners.get(partition).is_some_and(|(owner, _)| owner == member) {
+                if owners.get(partition).is_some_and(|owner| owner == member) {
                     owners.remove(partition);
                 }
             }
