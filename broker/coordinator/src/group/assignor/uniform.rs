@@ -22,7 +22,8 @@ type Counts = BTreeMap<TopicId, i32>;
 pub(super) fn assign(members: &[AssignorMember], counts: &Counts) -> BTreeMap<Arc<str>, Partitions> {
     let Some(first) = members.first() else { return BTreeMap::new() };
     if members.iter().all(|member| member.topics == first.topics) {
-        same_topics(members, counts)
+        let wanted = counts.iter().filter(|(topic, _)| first.topics.contains(topic));
+        same_topics(members, &wanted.map(|(topic, count)| (*topic, *count)).collect())
     } else {
         Balance::new(members, counts).finish()
     }
