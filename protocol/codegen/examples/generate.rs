@@ -1,4 +1,4 @@
-//! Rewrites the generated files of the protocol crate.
+//! Rewrites the generated files of the protocol crate: `cargo run -p ottla-protocol-codegen --example generate`.
 
 use std::fs;
 
