@@ -1,6 +1,6 @@
 //! Writes the generated parts of `ottla-protocol` from the tables in `schemas/`.
 //!
-//! `cargo run -p ottla-protocol-codegen` rewrites them; a test checks that what is committed is current.
+//! `cargo run -p ottla-protocol-codegen --example generate` rewrites them; a test checks that what is committed is current.
 
 mod messages;
 mod schema;
