@@ -266,7 +266,12 @@ pub(super) fn marker_of(batch: &[u8]) -> Result<Option<Marker>, AppendError> {
     let invalid = |error: ottla_protocol::record_batch::BatchError| {
         AppendError::invalid(ErrorCode::InvalidRecord, error.to_string())
     };
-    let record = ControlRecord::of_batch(&BatchView::parse(batch).map_err(invalid)?).map_err(invalid)?;
+    let view = BatchView::parse(batch).map_err(invalid)?;
+    if view.record_count == 0 {
+        // Compaction has left nothing but the header of it.
+        return Ok(None);
+    }
+    let record = ControlRecord::of_batch(&view).map_err(invalid)?;
     Ok(match record {
         ControlRecord::Abort { coordinator_epoch } => Some(Marker { commit: false, coordinator_epoch }),
         ControlRecord::Commit { coordinator_epoch } => Some(Marker { commit: true, coordinator_epoch }),

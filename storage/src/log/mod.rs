@@ -13,6 +13,7 @@ mod open;
 mod producers;
 mod read;
 mod recover;
+mod replace;
 mod search;
 mod truncate;
 mod types;

@@ -40,6 +40,7 @@ pub struct Left {
     pub recovery_points: Offsets,
     pub high_watermarks: Offsets,
     pub log_starts: Offsets,
+    pub cleaned: Offsets,
 }
 
 impl Directory {
@@ -99,6 +100,7 @@ impl Directory {
             recovery_points: self.recovery_points.read(disk)?,
             high_watermarks: self.high_watermarks.read(disk)?,
             log_starts: self.log_starts.read(disk)?,
+            cleaned: self.cleaner.read(disk)?,
         })
     }
 

@@ -8,6 +8,7 @@
 //!   orders-0/  orders-1/  orders-2.<uuid>-delete/  orders-3.<uuid>-stray/
 //! ```
 
+mod cleaning;
 mod directory;
 mod meta_properties;
 mod open;
@@ -27,6 +28,7 @@ use crate::disk::Disk;
 use crate::errors::offline;
 use crate::log::{Log, LogHost, LogOptions};
 use crate::segment::OpenFiles;
+use cleaning::Cleaning;
 use directory::Directory;
 use worker::Worker;
 
@@ -106,6 +108,7 @@ pub struct LogDirs {
     changing: Mutex<()>,
     open_files: Arc<OpenFiles>,
     worker: Worker,
+    cleaning: Cleaning,
     /// Set when all directories were closed cleanly by the process before.
     was_clean: bool,
     previous_broker_epoch: i64,
@@ -228,6 +231,7 @@ impl LogDirs {
         let _changing = self.changing.lock();
         let Some(hosted) = self.logs.write().remove(id) else { return Ok(None) };
         hosted.log.abandon();
+        self.forget_cleaning(id);
         let to = hosted.dir.path.join(aside_name(id, suffix));
         hosted.log.home().guard(|| {
             hosted.log.home().rename(to.clone())?;
@@ -256,8 +260,7 @@ impl LogDirs {
         logs.values().filter(|hosted| Arc::ptr_eq(&hosted.dir, dir)).map(|hosted| Arc::clone(&hosted.log)).collect()
     }
 
-    /// What is due from time to time: retention, rolling by time, expiry of producers, `flush.ms`. Called every few
-    /// seconds to minutes; blocks.
+    /// What is due from time to time: retention, rolling by time, expiry of producers. Called every few minutes; blocks.
     pub fn maintenance(&self, now: Timestamp) {
         for log in self.logs() {
             if !log.is_online() {
@@ -271,14 +274,9 @@ impl LogDirs {
         }
     }
 
-    /// Compacts the log that needs it most; false if none needs it. Blocks; several threads may call it.
-    pub fn clean_one(&self, now: Timestamp) -> bool {
-        let _ = now;
-        false
-    }
-
     /// Closes every log and leaves what the next start trusts: checkpoints, snapshots and the clean-shutdown marker.
     pub fn shutdown(&self, broker_epoch: i64) {
+        self.cleaning.stop();
         self.worker.stop();
         for dir in &self.dirs {
             if !dir.health.is_online() {

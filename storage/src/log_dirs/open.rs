@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ottla_protocol::{Offset, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
+use super::cleaning::Cleaning;
 use super::directory::{Directory, Left};
 use super::worker::Worker;
 use super::{LogDirs, LogDirsOptions, OpenError, now};
@@ -57,6 +58,7 @@ pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, 
         changing: Mutex::new(()),
         open_files,
         worker: Worker::start(Arc::clone(&options.disk)),
+        cleaning: Cleaning::default(),
         was_clean,
         previous_broker_epoch: epoch,
         options,
@@ -65,7 +67,9 @@ pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, 
         if let Err(error) = open_logs(&log_dirs, dir, left) {
             dir.report(&error);
         }
+        log_dirs.cleaning.learn(left.cleaned.clone());
     }
+    log_dirs.cleaning.start(&log_dirs);
     Ok(log_dirs)
 }
 
