@@ -1,5 +1,5 @@
 //! Scenarios in `testdata/`: a command, `----`, and what it led to. `OTTLA_REWRITE=1` writes what happens now.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! Random producers, a log that fails, coordinators that move, markers that are lost and doubled: whatever happens, the
 //! invariants below hold. A seed reproduces everything.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

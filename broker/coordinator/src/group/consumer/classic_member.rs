@@ -20,6 +20,9 @@ use crate::shard::Token;
 
 const CONSUMER: &str = "consumer";
 
+/// A member's id, what it said, and what it brought from the classic protocol.
+type Known<'a> = (Arc<str>, &'a Arc<ConsumerMember>, &'a Arc<ClassicMemberMetadata>);
+
 impl ConsumerGroup {
     /// One of the protocols has to be known to every classic member.
     fn supports_classic(&self, join: &Join) -> bool {
@@ -43,11 +46,7 @@ impl ConsumerGroup {
     }
 
     /// The classic member that a request comes from.
-    fn classic_member(
-        &self,
-        id: &str,
-        instance_id: Option<&str>,
-    ) -> Result<(Arc<str>, &Arc<ConsumerMember>, &Arc<ClassicMemberMetadata>), ErrorCode> {
+    fn classic_member(&self, id: &str, instance_id: Option<&str>) -> Result<Known<'_>, ErrorCode> {
         let id = self.find_member(id, instance_id).map_err(|error| error.code)?;
         let member = self.members.get(&id).ok_or(ErrorCode::UnknownMemberId)?;
         let classic = member.classic.as_ref().ok_or(ErrorCode::UnknownMemberId)?;

@@ -82,7 +82,9 @@ impl Hash {
 
 /// RE2 syntax, matching the whole name.
 pub(crate) fn compile(regex: &str) -> Result<Regex, GroupError> {
-    Regex::new(&format!(r"\A(?:{regex})\z")).map_err(|error| {
+    // On its own first: what only becomes an expression between the added parentheses is none.
+    let whole = || Regex::new(&format!(r"\A(?:{regex})\z"));
+    Regex::new(regex).and_then(|_| whole()).map_err(|error| {
         GroupError::new(
             ErrorCode::InvalidRegularExpression,
             format!("{regex:?} is not a regular expression in RE2 syntax: {error}"),

@@ -33,14 +33,14 @@ pub struct World {
     pub shard: GroupShard,
     pub log: Vec<GroupRecord>,
     tokens: u64,
-    fail_next: bool,
+    pub fail_next: bool,
 }
 
 type Out = Decision<GroupShard>;
 
 impl World {
     pub fn new() -> Self {
-        Self {
+        let mut world = Self {
             now: 1_000,
             image: MetadataImage::default(),
             config: GroupConfig::default(),
@@ -50,7 +50,9 @@ impl World {
             log: Vec::new(),
             tokens: 0,
             fail_next: false,
-        }
+        };
+        world.restart();
+        world
     }
 
     pub fn with<R>(&mut self, act: impl FnOnce(&mut GroupShard, &GroupState, &mut Context<'_, GroupShard>) -> R) -> R {
@@ -66,7 +68,12 @@ impl World {
         }
     }
 
-    pub fn request(&mut self, request: GroupRequest) -> Out {
+    pub fn request(&mut self, mut request: GroupRequest) -> Out {
+        if let GroupRequest::OffsetCommit(_, request) = &mut request {
+            for topic in &mut request.topics {
+                topic.topic_id = self.image.topics.by_name(&topic.name).map(|topic| topic.id.0).unwrap_or_default();
+            }
+        }
         self.tokens += 1;
         let token = Token(self.tokens);
         let out = self.with(|shard, hard, cx| shard.handle(hard, token, request, cx));

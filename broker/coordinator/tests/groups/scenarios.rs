@@ -1,16 +1,9 @@
 //! Group stories as text: `testdata/group/*.txt`. Commands, `----`, and what the coordinator does.
 //!
-//! `REWRITE=1 cargo test -p ottla-coordinator --test group_scenarios` writes the second halves anew.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "group/print.rs"]
-mod print;
-#[path = "group/world.rs"]
-mod world;
-
+//! `REWRITE=1 cargo test -p ottla-coordinator --test groups` writes the second halves anew.
 use std::fmt::Write as _;
 
-use world::World;
+use crate::world::World;
 
 #[test]
 fn stories_end_as_written() {

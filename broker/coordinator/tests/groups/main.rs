@@ -1,0 +1,7 @@
+//! The group coordinator from outside: stories as text, and random ones with invariants.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+mod print;
+mod random;
+mod scenarios;
+mod world;
