@@ -184,7 +184,7 @@ impl Shard for GroupShard {
         let failed: Vec<Arc<str>> = self
             .classic
             .values()
-            .filter(|group| group.written.as_ref() != hard.classic(&group.id))
+            .filter(|group| hard.consumer(&group.id).is_none() && group.written.as_ref() != hard.classic(&group.id))
             .map(|group| Arc::clone(&group.id))
             .collect();
         for id in failed {

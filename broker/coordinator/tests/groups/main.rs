@@ -1,6 +1,7 @@
 //! The group coordinator from outside: stories as text, and random ones with invariants.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod classic_random;
 mod print;
 mod random;
 mod scenarios;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kafka_protocol::protocol::StrBytes;
 use ottla_coordinator::group::{Client, GroupConfig, GroupRecord, GroupRequest, GroupShard, GroupState};
-use ottla_coordinator::shard::{Context, Decision, Ids, Producer, Shard, Token};
+use ottla_coordinator::shard::{Context, Decision, Effect, Ids, Producer, Shard, Token};
 use ottla_metadata::{MetadataImage, MetadataRecord, PartitionImage};
 use ottla_protocol::messages as m;
 use ottla_protocol::{ErrorCode, ProducerEpoch, ProducerId, Timestamp, TopicId};
@@ -32,8 +32,10 @@ pub struct World {
     pub hard: GroupState,
     pub shard: GroupShard,
     pub log: Vec<GroupRecord>,
-    tokens: u64,
+    pub tokens: u64,
     pub fail_next: bool,
+    /// Tokens that the host refused, because the records of their outcome were not written.
+    pub refused: Vec<u64>,
 }
 
 type Out = Decision<GroupShard>;
@@ -50,6 +52,7 @@ impl World {
             log: Vec::new(),
             tokens: 0,
             fail_next: false,
+            refused: Vec::new(),
         };
         world.restart();
         world
@@ -79,6 +82,10 @@ impl World {
         let out = self.with(|shard, hard, cx| shard.handle(hard, token, request, cx));
         if self.fail_next && !out.records.is_empty() {
             self.fail_next = false;
+            self.refused.extend(out.effects.iter().filter_map(|effect| match effect {
+                Effect::Reply(token, _) | Effect::Refuse(token, _) => Some(token.0),
+                Effect::Act(_) => None,
+            }));
             let out = self.with(|shard, hard, cx| shard.append_failed(hard, ErrorCode::NotCoordinator, cx));
             self.apply(&out);
             return out;
