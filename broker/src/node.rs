@@ -108,7 +108,7 @@ impl Node {
         let proposing =
             isr_proposals::start(controller.clone(), partitions.clone(), metadata.clone(), proposer, changes);
         let mut tasks = vec![published, proposing];
-        tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions).start(cleaner_threads(&settings)));
+        tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions).start());
         Ok(Self { cluster_id, metadata, controller, publisher, partitions, log_dirs, registration, tasks })
     }
 

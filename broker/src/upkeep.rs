@@ -1,4 +1,4 @@
-//! What the logs need from time to time: checkpoints, retention, compaction.
+//! What the logs need from time to time: checkpoints and retention (compaction has threads of its own, in storage).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,6 @@ pub struct Upkeep {
     checkpoints: Duration,
     /// `log.retention.check.interval.ms`
     maintenance: Duration,
-    /// `log.cleaner.backoff.ms`
-    cleaner_backoff: Duration,
 }
 
 impl Upkeep {
@@ -35,20 +33,15 @@ impl Upkeep {
             partitions: partitions.clone(),
             checkpoints: millis(settings.i64("replica.high.watermark.checkpoint.interval.ms")),
             maintenance: millis(settings.i64("log.retention.check.interval.ms").min(MAINTENANCE_MAX_MS)),
-            cleaner_backoff: millis(settings.i64("log.cleaner.backoff.ms")),
         }
     }
 
-    /// Starts one task for each kind of work, and as many as are wanted for compaction. They end by being aborted.
-    pub fn start(self, cleaners: usize) -> Vec<JoinHandle<()>> {
-        let mut tasks = vec![
+    /// Starts one task for each kind of work. They end by being aborted.
+    pub fn start(self) -> Vec<JoinHandle<()>> {
+        vec![
             tokio::spawn(self.clone().every(self.checkpoints, Self::checkpoint)),
             tokio::spawn(self.clone().every(self.maintenance, Self::maintain)),
-        ];
-        for _ in 0..cleaners {
-            tasks.push(tokio::spawn(self.clone().every(self.cleaner_backoff, Self::clean)));
-        }
-        tasks
+        ]
     }
 
     async fn every(self, interval: Duration, work: fn(&Self)) {
@@ -76,10 +69,5 @@ impl Upkeep {
         for partition in self.partitions.iter() {
             partition.refresh();
         }
-    }
-
-    /// Compacts until nothing needs it.
-    fn clean(&self) {
-        while self.log_dirs.clean_one(clock::now()) {}
     }
 }
