@@ -9,10 +9,10 @@ use ottla_metadata::FeatureRange;
 /// Name, lowest and highest level that this build can run, level of a new cluster.
 const FEATURES: &[(&str, i16, i16, i16)] = &[
     ("eligible.leader.replicas.version", 0, 1, 1),
-    ("group.version", 0, 0, 0),
+    ("group.version", 0, 1, 1),
     ("kraft.version", 0, 1, 0),
     ("metadata.version", 7, 30, 30),
-    ("transaction.version", 0, 0, 0),
+    ("transaction.version", 0, 2, 2),
 ];
 
 /// What this build can run.

@@ -66,6 +66,7 @@ pub fn group_config(effective: &Effective, image: &MetadataImage) -> GroupConfig
             "disabled" => MigrationPolicy::Disabled,
             _ => MigrationPolicy::Bidirectional,
         },
+        consumer_assignment_interval_ms: values.i64("group.consumer.assignment.interval.ms"),
         consumer_regex_refresh_interval_ms: values.i64("group.consumer.regex.refresh.interval.ms"),
         ..defaults
     }
