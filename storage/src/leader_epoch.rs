@@ -31,10 +31,6 @@ impl LeaderEpochs {
         epochs
     }
 
-    pub fn entries(&self) -> &[EpochEntry] {
-        &self.entries
-    }
-
     /// Records that `epoch` begins at `start`; true if that was news. An epoch under which nothing was written gives way.
     pub fn assign(&mut self, epoch: LeaderEpoch, start: Offset) -> bool {
         if epoch.0 < 0 || start.0 < 0 || self.latest().is_some_and(|latest| epoch <= latest) {
@@ -154,7 +150,7 @@ mod tests {
         // Nothing was written under epoch 1.
         assert!(epochs.assign(LeaderEpoch(3), Offset(7)));
         assert!(!epochs.assign(LeaderEpoch(3), Offset(9)));
-        assert_eq!(epochs.entries().len(), 2);
+        assert_eq!(epochs.entries.len(), 2);
         assert!(epochs.truncate_from_end(Offset(7)));
         assert_eq!(epochs.latest(), Some(LeaderEpoch(0)));
     }
@@ -163,7 +159,7 @@ mod tests {
     fn the_start_moves_and_the_text_survives() {
         let mut epochs = epochs(&[(0, 0), (2, 10), (5, 20)]);
         assert!(epochs.truncate_from_start(Offset(15)));
-        assert_eq!(epochs.entries()[0], EpochEntry { epoch: LeaderEpoch(2), start: Offset(15) });
+        assert_eq!(epochs.entries[0], EpochEntry { epoch: LeaderEpoch(2), start: Offset(15) });
         assert_eq!(epochs.to_text(), "0\n2\n2 15\n5 20\n");
         assert_eq!(LeaderEpochs::from_text(&epochs.to_text()).unwrap(), epochs);
         assert_eq!(LeaderEpochs::from_text("0\n3\n2 15\n"), None);

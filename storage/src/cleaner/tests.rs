@@ -12,11 +12,13 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::config::LogConfig;
+use crate::disk::Disk;
+use crate::disk::faulty::FaultyDisk;
 use crate::log::{AppendContext, AppendOrigin, LogOptions};
 
 const DAY: i64 = 86_400_000;
 
-fn options() -> LogOptions {
+fn options(disk: &FaultyDisk) -> LogOptions {
     let config = LogConfig {
         compact: true,
         delete: false,
@@ -26,15 +28,22 @@ fn options() -> LogOptions {
         file_delete_delay_ms: 0,
         ..LogConfig::default()
     };
-    LogOptions { config: Arc::new(config), ..LogOptions::new(TopicPartition::new("t", 0), Timestamp(0)) }
+    LogOptions {
+        config: Arc::new(config),
+        disk: Arc::new(disk.clone()),
+        ..LogOptions::new(TopicPartition::new("t", 0), Timestamp(0))
+    }
 }
 
 fn cx(origin: AppendOrigin, now: i64) -> AppendContext {
     AppendContext { leader_epoch: LeaderEpoch(0), origin, now: Timestamp(now), verified_transaction: true }
 }
 
+/// Offset, key, value.
+type Seen = (i64, Vec<u8>, Option<Vec<u8>>);
+
 /// What a reader sees from an offset on, as (offset, key, value).
-fn seen(log: &Log, from: Offset, committed_only: bool) -> Vec<(i64, Vec<u8>, Option<Vec<u8>>)> {
+fn seen(log: &Log, from: Offset, committed_only: bool) -> Vec<Seen> {
     let end = if committed_only { log.last_stable_offset() } else { log.offsets().log_end };
     let mut next = from;
     let mut out = Vec::new();
@@ -79,7 +88,7 @@ fn seen(log: &Log, from: Offset, committed_only: bool) -> Vec<(i64, Vec<u8>, Opt
 }
 
 /// The last value of each key.
-fn fold(records: &[(i64, Vec<u8>, Option<Vec<u8>>)]) -> BTreeMap<Vec<u8>, (i64, Vec<u8>)> {
+fn fold(records: &[Seen]) -> BTreeMap<Vec<u8>, (i64, Vec<u8>)> {
     let mut map = BTreeMap::new();
     for (offset, key, value) in records {
         match value {
@@ -139,10 +148,10 @@ fn clean_now(log: &Log, cleaned: Option<Offset>, now: i64, map_bytes: usize) -> 
 
 #[test]
 fn a_cleaned_log_tells_the_same_in_the_end() {
-    for seed in 0..6 {
+    for seed in 0..25 {
         let mut rng = StdRng::seed_from_u64(seed);
-        let dir = tempfile::tempdir().unwrap();
-        let (log, _) = Log::open(dir.path().join("t-0"), options()).unwrap();
+        let disk = FaultyDisk::default();
+        let (log, _) = Log::open("/data/t-0".into(), options(&disk)).unwrap();
         let mut cleaned = None;
         let mut sequences = HashMap::new();
         let mut now = 1_000;
@@ -177,7 +186,7 @@ fn a_cleaned_log_tells_the_same_in_the_end() {
         let committed = seen(&log, Offset(0), true);
         let producers = log.producers();
         drop(log);
-        let (log, report) = Log::open(dir.path().join("t-0"), options()).unwrap();
+        let (log, report) = Log::open("/data/t-0".into(), options(&disk)).unwrap();
         assert_eq!((report.cut, report.lost_below), (None, None), "seed {seed}");
         assert_eq!(log.offsets().log_end, end);
         log.set_high_watermark(end);
@@ -191,8 +200,8 @@ fn a_cleaned_log_tells_the_same_in_the_end() {
 
 #[test]
 fn tombstones_stay_for_their_time_and_not_longer() {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, _) = Log::open(dir.path().join("t-0"), options()).unwrap();
+    let disk = FaultyDisk::default();
+    let (log, _) = Log::open("/data/t-0".into(), options(&disk)).unwrap();
     let put = |key: &[u8], value: Option<&[u8]>| {
         let mut batch = BatchBuilder::new();
         batch.push(Timestamp(5), Some(key), value, &[]);
@@ -217,8 +226,8 @@ fn tombstones_stay_for_their_time_and_not_longer() {
 
 #[test]
 fn nothing_at_or_above_the_last_stable_offset_is_cleaned() {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, _) = Log::open(dir.path().join("t-0"), options()).unwrap();
+    let disk = FaultyDisk::default();
+    let (log, _) = Log::open("/data/t-0".into(), options(&disk)).unwrap();
     for _ in 0..60 {
         let mut batch = BatchBuilder::new();
         batch.push(Timestamp(5), Some(b"same"), Some(&[0; 100]), &[]);
@@ -231,4 +240,40 @@ fn nothing_at_or_above_the_last_stable_offset_is_cleaned() {
     let offsets: Vec<i64> = seen(&log, Offset(0), false).iter().map(|record| record.0).collect();
     assert!(offsets.iter().filter(|offset| **offset >= dirty.end.0).count() as i64 == 60 - dirty.end.0);
     assert!(offsets.contains(&(dirty.end.0 - 1)));
+}
+
+#[test]
+fn a_swap_that_is_interrupted_anywhere_leaves_one_of_both() {
+    let fill = |disk: &FaultyDisk| {
+        let mut rng = StdRng::seed_from_u64(5);
+        let (log, _) = Log::open("/data/t-0".into(), options(disk)).unwrap();
+        fill(&log, &mut rng, &mut HashMap::new(), 60, 1_000);
+        log.flush().unwrap();
+        disk.sync_dir("/".as_ref()).unwrap();
+        log
+    };
+    let whole = FaultyDisk::default();
+    let log = fill(&whole);
+    let before = fold(&seen(&log, Offset(0), true));
+    let end = log.offsets().log_end;
+    let start = whole.operations();
+    clean_now(&log, None, 1_000, 1 << 20);
+    let steps = whole.operations() - start;
+    assert!(steps > 20);
+    for step in 0..steps {
+        let disk = FaultyDisk::default();
+        let log = fill(&disk);
+        disk.stop_after(step);
+        let dirty = dirty_part(&log, None, Timestamp(1_000)).unwrap();
+        let _ = clean(&log, &dirty, 1 << 20, Timestamp(1_000), &mut Throttle::new(f64::INFINITY));
+        let mut rng = StdRng::seed_from_u64(step);
+        let mut states = vec![disk.after_kill()];
+        states.extend((0..6).map(|_| disk.after_power_cut(|below| rng.random_range(0..below))));
+        for crashed in states {
+            let at = LogOptions { recovery_point: end, high_watermark: end, ..options(&crashed) };
+            let (log, report) = Log::open("/data/t-0".into(), at).unwrap();
+            assert_eq!((report.cut, report.lost_below, log.offsets().log_end), (None, None, end), "step {step}");
+            assert_eq!(fold(&seen(&log, Offset(0), true)), before, "step {step}");
+        }
+    }
 }

@@ -1,1 +1,433 @@
 //! A disk in memory that remembers what was synced, fails on demand and can lose its power.
+//!
+//! Contents are durable up to the last `sync_data` of the file, names up to the last `sync_dir` of their directory. What
+//! came later may survive a power cut in any part: each name on its own, each write on its own, a write torn at a sector.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+use super::{DirEntry, DirLock, Disk, DiskFile, OpenMode, Space};
+
+/// The unit that a power cut does not tear.
+const SECTOR: usize = 512;
+
+/// A change of the disk, as a fault is asked about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Write,
+    SetLen,
+    SyncData,
+    SyncDir,
+    Rename,
+    Remove,
+}
+
+/// Decides whether an operation fails, and how.
+type Fault = Box<dyn FnMut(Operation, &Path) -> Option<io::Error> + Send>;
+
+/// The disk. Clones are the same disk.
+#[derive(Clone)]
+pub struct FaultyDisk {
+    state: Arc<Mutex<State>>,
+}
+
+impl fmt::Debug for FaultyDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultyDisk")
+    }
+}
+
+type Inode = u64;
+
+struct State {
+    nodes: HashMap<Inode, Node>,
+    next: Inode,
+    operations: u64,
+    fault: Option<Fault>,
+    capacity: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Node {
+    Dir { names: BTreeMap<OsString, Inode>, durable: BTreeMap<OsString, Inode> },
+    File(FileNode),
+}
+
+#[derive(Debug, Clone, Default)]
+struct FileNode {
+    bytes: Vec<u8>,
+    synced: Vec<u8>,
+    /// Since the last sync.
+    pending: Vec<Change>,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write(u64, Vec<u8>),
+    SetLen(u64),
+}
+
+impl Change {
+    fn apply(&self, bytes: &mut Vec<u8>, part: usize) {
+        match self {
+            Self::SetLen(len) => bytes.resize(usize::try_from(*len).unwrap_or(usize::MAX), 0),
+            Self::Write(at, data) => {
+                let at = usize::try_from(*at).unwrap_or(usize::MAX);
+                let data = &data[..part.min(data.len())];
+                if bytes.len() < at + data.len() {
+                    bytes.resize(at + data.len(), 0);
+                }
+                bytes[at..at + data.len()].copy_from_slice(data);
+            }
+        }
+    }
+}
+
+const ROOT: Inode = 0;
+
+impl Default for FaultyDisk {
+    fn default() -> Self {
+        let root = Node::Dir { names: BTreeMap::new(), durable: BTreeMap::new() };
+        let state = State { nodes: [(ROOT, root)].into(), next: 1, operations: 0, fault: None, capacity: u64::MAX };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+}
+
+impl FaultyDisk {
+    /// From now on `fault` is asked before every change.
+    pub fn set_fault(&self, fault: impl FnMut(Operation, &Path) -> Option<io::Error> + Send + 'static) {
+        self.state.lock().fault = Some(Box::new(fault));
+    }
+
+    /// Nothing fails any more.
+    pub fn clear_fault(&self) {
+        self.state.lock().fault = None;
+    }
+
+    /// Bytes that all files together may have; writes beyond fail with `StorageFull`.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.state.lock().capacity = bytes;
+    }
+
+    /// Changes so far.
+    pub fn operations(&self) -> u64 {
+        self.state.lock().operations
+    }
+
+    /// Every change from the `operations`-th on fails, as if the process had ended there.
+    pub fn stop_after(&self, operations: u64) {
+        let mut left = operations;
+        self.set_fault(move |_, _| {
+            if left == 0 {
+                return Some(io::Error::other("the power is off"));
+            }
+            left -= 1;
+            None
+        });
+    }
+
+    /// The disk as a process finds it that comes after a killed one: everything is there, synced or not.
+    #[must_use]
+    pub fn after_kill(&self) -> Self {
+        let state = self.state.lock();
+        let copy = State {
+            nodes: state.nodes.clone(),
+            next: state.next,
+            operations: 0,
+            fault: None,
+            capacity: state.capacity,
+        };
+        Self { state: Arc::new(Mutex::new(copy)) }
+    }
+
+    /// The disk after a power cut. `chance(n)` picks a number below `n`: what was not synced survives as it likes.
+    #[must_use]
+    pub fn after_power_cut(&self, mut chance: impl FnMut(usize) -> usize) -> Self {
+        let disk = self.after_kill();
+        let mut state = disk.state.lock();
+        let mut inodes: Vec<Inode> = state.nodes.keys().copied().collect();
+        inodes.sort_unstable();
+        for inode in inodes {
+            match state.nodes.get_mut(&inode) {
+                Some(Node::Dir { names, durable }) => {
+                    let mut survived = durable.clone();
+                    let mut changed: Vec<OsString> = names.keys().chain(durable.keys()).cloned().collect();
+                    changed.sort();
+                    changed.dedup();
+                    for name in changed.into_iter().filter(|name| names.get(name) != durable.get(name)) {
+                        if chance(2) == 1 {
+                            match names.get(&name) {
+                                Some(inode) => survived.insert(name, *inode),
+                                None => survived.remove(&name),
+                            };
+                        }
+                    }
+                    *names = survived.clone();
+                    *durable = survived;
+                }
+                Some(Node::File(file)) => {
+                    let mut bytes = file.synced.clone();
+                    for change in &file.pending {
+                        let part = match (chance(3), change) {
+                            (0, _) => continue,
+                            (1, Change::Write(_, data)) => chance(data.len() / SECTOR + 1) * SECTOR,
+                            _ => usize::MAX,
+                        };
+                        change.apply(&mut bytes, part);
+                    }
+                    *file = FileNode { synced: bytes.clone(), bytes, pending: Vec::new() };
+                }
+                None => {}
+            }
+        }
+        drop(state);
+        disk
+    }
+
+    /// Changes a file's bytes behind everybody's back, as a failing medium does.
+    pub fn damage(&self, path: &Path, damage: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let inode = state.find(path)?;
+        let file = state.file(inode)?;
+        damage(&mut file.bytes);
+        file.synced = file.bytes.clone();
+        file.pending.clear();
+        Ok(())
+    }
+}
+
+impl State {
+    fn change(&mut self, operation: Operation, path: &Path) -> io::Result<()> {
+        if let Some(fault) = &mut self.fault
+            && let Some(error) = fault(operation, path)
+        {
+            return Err(error);
+        }
+        self.operations += 1;
+        Ok(())
+    }
+
+    fn find(&self, path: &Path) -> io::Result<Inode> {
+        let mut at = ROOT;
+        for component in path.components() {
+            let Component::Normal(name) = component else { continue };
+            match self.nodes.get(&at) {
+                Some(Node::Dir { names, .. }) => at = *names.get(name).ok_or(io::ErrorKind::NotFound)?,
+                _ => return Err(io::ErrorKind::NotADirectory.into()),
+            }
+        }
+        if self.nodes.contains_key(&at) { Ok(at) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    fn names(&mut self, dir: Inode) -> io::Result<&mut BTreeMap<OsString, Inode>> {
+        match self.nodes.get_mut(&dir) {
+            Some(Node::Dir { names, .. }) => Ok(names),
+            _ => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    fn file(&mut self, inode: Inode) -> io::Result<&mut FileNode> {
+        match self.nodes.get_mut(&inode) {
+            Some(Node::File(file)) => Ok(file),
+            _ => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn add(&mut self, dir: Inode, name: &std::ffi::OsStr, node: Node) -> io::Result<Inode> {
+        let inode = self.next;
+        self.next += 1;
+        self.nodes.insert(inode, node);
+        self.names(dir)?.insert(name.to_owned(), inode);
+        Ok(inode)
+    }
+
+    fn used(&self) -> u64 {
+        let len = |node: &Node| if let Node::File(file) = node { file.bytes.len() as u64 } else { 0 };
+        self.nodes.values().map(len).sum()
+    }
+}
+
+fn split(path: &Path) -> io::Result<(&Path, &std::ffi::OsStr)> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok((parent, name)),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.state.lock();
+        let inode = match (state.find(path), mode) {
+            (Ok(inode), _) => inode,
+            (Err(_), OpenMode::Create | OpenMode::Truncate) => {
+                let (parent, name) = split(path)?;
+                let parent = state.find(parent)?;
+                state.change(Operation::Create, path)?;
+                state.add(parent, name, Node::File(FileNode::default()))?
+            }
+            (Err(error), _) => return Err(error),
+        };
+        let file = state.file(inode)?;
+        if mode == OpenMode::Truncate && !file.bytes.is_empty() {
+            state.change(Operation::SetLen, path)?;
+            let file = state.file(inode)?;
+            file.bytes.clear();
+            file.pending.push(Change::SetLen(0));
+        }
+        Ok(Arc::new(FaultyFile { disk: self.clone(), inode, path: path.to_path_buf() }))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut state = self.state.lock();
+        let dir = state.find(dir)?;
+        let names = state.names(dir)?.clone();
+        let entry = |(name, inode): (OsString, Inode)| {
+            let (is_dir, len) = match state.nodes.get(&inode)? {
+                Node::Dir { .. } => (true, 0),
+                Node::File(file) => (false, file.bytes.len() as u64),
+            };
+            Some(DirEntry { name: name.into_string().ok()?, is_dir, len, modified: SystemTime::UNIX_EPOCH })
+        };
+        Ok(names.into_iter().filter_map(entry).collect())
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let mut at = PathBuf::from("/");
+        for component in dir.components() {
+            let Component::Normal(name) = component else { continue };
+            let parent = state.find(&at)?;
+            at.push(name);
+            if state.find(&at).is_err() {
+                state.change(Operation::Create, &at)?;
+                state.add(parent, name, Node::Dir { names: BTreeMap::new(), durable: BTreeMap::new() })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let inode = state.find(from)?;
+        let ((from_dir, from_name), (to_dir, to_name)) = (split(from)?, split(to)?);
+        let (from_dir, to_dir) = (state.find(from_dir)?, state.find(to_dir)?);
+        state.change(Operation::Rename, from)?;
+        state.names(from_dir)?.remove(from_name);
+        state.names(to_dir)?.insert(to_name.to_owned(), inode);
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let inode = state.find(path)?;
+        state.file(inode)?;
+        let (dir, name) = split(path)?;
+        let dir = state.find(dir)?;
+        state.change(Operation::Remove, path)?;
+        state.names(dir)?.remove(name);
+        Ok(())
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.find(path)?;
+        let (dir, name) = split(path)?;
+        let dir = state.find(dir)?;
+        state.change(Operation::Remove, path)?;
+        state.names(dir)?.remove(name);
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let inode = state.find(dir)?;
+        state.change(Operation::SyncDir, dir)?;
+        if let Some(Node::Dir { names, durable }) = state.nodes.get_mut(&inode) {
+            durable.clone_from(names);
+        }
+        Ok(())
+    }
+
+    fn lock(&self, _path: &Path) -> io::Result<Option<DirLock>> {
+        Ok(Some(DirLock::new(())))
+    }
+
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        let state = self.state.lock();
+        Ok(Space { total: state.capacity, usable: state.capacity.saturating_sub(state.used()) })
+    }
+}
+
+struct FaultyFile {
+    disk: FaultyDisk,
+    inode: Inode,
+    path: PathBuf,
+}
+
+impl fmt::Debug for FaultyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FaultyFile").field(&self.path).finish()
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut state = self.disk.state.lock();
+        let file = state.file(self.inode)?;
+        let from = usize::try_from(position).unwrap_or(usize::MAX).min(file.bytes.len());
+        let many = buf.len().min(file.bytes.len() - from);
+        buf[..many].copy_from_slice(&file.bytes[from..from + many]);
+        Ok(many)
+    }
+
+    fn try_read_at(&self, buf: &mut [u8], position: u64) -> io::Result<Option<usize>> {
+        self.read_at(buf, position).map(Some)
+    }
+
+    fn write_at(&self, parts: &[&[u8]], position: u64) -> io::Result<()> {
+        let data = parts.concat();
+        let mut state = self.disk.state.lock();
+        state.change(Operation::Write, &self.path)?;
+        if state.capacity != u64::MAX && state.used() + data.len() as u64 > state.capacity {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let file = state.file(self.inode)?;
+        let change = Change::Write(position, data);
+        change.apply(&mut file.bytes, usize::MAX);
+        file.pending.push(change);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.disk.state.lock();
+        state.change(Operation::SyncData, &self.path)?;
+        let file = state.file(self.inode)?;
+        // Only what changed is copied: a log that is synced often would be copied whole each time.
+        for change in std::mem::take(&mut file.pending) {
+            change.apply(&mut file.synced, usize::MAX);
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.state.lock().file(self.inode)?.bytes.len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.disk.state.lock();
+        state.change(Operation::SetLen, &self.path)?;
+        let file = state.file(self.inode)?;
+        let change = Change::SetLen(len);
+        change.apply(&mut file.bytes, usize::MAX);
+        file.pending.push(change);
+        Ok(())
+    }
+}

@@ -149,13 +149,18 @@ pub(super) fn recover(
 fn starting_point(segment: &Segment, trusted_to: Offset) -> io::Result<(u64, Offset)> {
     let position = segment.start_of_search(trusted_to)?;
     let mut headers = segment.headers(position)?;
+    let mut expected = segment.base;
     while let Some(batch) = headers.next_batch()? {
-        if batch.header.next_offset() > trusted_to {
-            return Ok((batch.position, batch.header.base_offset));
+        let header = &batch.header;
+        // A header whose offsets cannot be true is no part of what was synced.
+        let fits = header.base_offset >= expected && header.last_offset_delta >= 0;
+        if !fits || header.next_offset() > trusted_to {
+            return Ok((batch.position, header.base_offset.max(expected)));
         }
         if trusted_to.0 == i64::MAX {
-            return Ok((position, batch.header.base_offset));
+            return Ok((position, header.base_offset));
         }
+        expected = header.next_offset();
     }
     // All of the segment is trusted, or it has no sound batch at all there.
     let position = headers.position();

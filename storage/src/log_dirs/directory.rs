@@ -49,6 +49,9 @@ impl Directory {
         let disk = &*options.disk;
         let io = || {
             disk.create_dir_all(path)?;
+            if let Some(parent) = path.parent() {
+                disk.sync_dir(parent)?;
+            }
             disk.lock(&path.join(LOCK))
         };
         let lock = match io() {

@@ -1,0 +1,153 @@
+//! A broker's directories over restarts: what was created, deleted, cut and committed is as it was left.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{append, config, contents, expected};
+use ottla_protocol::{BrokerId, Offset, Timestamp, TopicId, TopicPartition};
+use ottla_storage::disk::Disk;
+use ottla_storage::disk::faulty::{FaultyDisk, Operation};
+use ottla_storage::{LogConfig, LogDirs, LogDirsOptions, OpenError};
+
+fn options(disk: &FaultyDisk) -> LogDirsOptions {
+    LogDirsOptions {
+        disk: Arc::new(disk.clone()),
+        default_config: Arc::new(config()),
+        cleaner_threads: 0,
+        ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw")
+    }
+}
+
+fn open(disk: &FaultyDisk, dirs: &[&str]) -> Arc<LogDirs> {
+    let paths: Vec<PathBuf> = dirs.iter().map(PathBuf::from).collect();
+    LogDirs::open(&paths, options(disk)).unwrap()
+}
+
+fn id(topic: &str, partition: i32) -> TopicPartition {
+    TopicPartition::new(topic, partition)
+}
+
+fn topic(number: u128) -> TopicId {
+    TopicId(uuid::Uuid::from_u128(number))
+}
+
+#[test]
+fn logs_come_back_after_a_clean_stop_and_after_a_kill() {
+    let disk = FaultyDisk::default();
+    let dirs = open(&disk, &["/a", "/b"]);
+    assert!(!dirs.was_clean());
+    for partition in 0..4 {
+        let log = dirs.create_log(&id("x", partition), topic(9), Arc::new(config())).unwrap();
+        for _ in 0..30 {
+            append(&log, 2).unwrap();
+        }
+        log.set_high_watermark(Offset(60));
+    }
+    assert_ne!(dirs.directory_of(&id("x", 0)), dirs.directory_of(&id("x", 1)), "spread over the directories");
+    dirs.get(&id("x", 2)).unwrap().increment_log_start_offset(Offset(17)).unwrap();
+    dirs.checkpoint_all().unwrap();
+    let killed = open(&disk.after_kill(), &["/a", "/b"]);
+    dirs.shutdown(42);
+    let stopped = open(&disk.after_kill(), &["/a", "/b"]);
+    assert!(stopped.was_clean() && !killed.was_clean());
+    assert_eq!((stopped.previous_broker_epoch(), killed.previous_broker_epoch()), (42, -1));
+    for dirs in [killed, stopped] {
+        assert_eq!(dirs.logs().len(), 4);
+        for partition in 0..4 {
+            let log = dirs.get(&id("x", partition)).unwrap();
+            assert_eq!((log.topic_id(), log.high_watermark()), (topic(9), Offset(60)));
+            let start = if partition == 2 { 17 } else { 0 };
+            assert_eq!(log.offsets().log_start, Offset(start));
+            let found: Vec<_> = contents(&log, Offset(start)).into_iter().filter(|record| record.0 >= start).collect();
+            assert_eq!(found, expected(60)[start as usize..]);
+        }
+    }
+}
+
+#[test]
+fn deleted_logs_go_and_strays_stay_aside() {
+    let disk = FaultyDisk::default();
+    let dirs = open(&disk, &["/a"]);
+    for name in ["gone", "stray", "kept"] {
+        let log = dirs.create_log(&id(name, 0), topic(1), Arc::new(config())).unwrap();
+        append(&log, 1).unwrap();
+    }
+    let deleted = dirs.get(&id("gone", 0)).unwrap();
+    dirs.delete_log(&id("gone", 0)).unwrap();
+    dirs.move_aside(&id("stray", 0)).unwrap();
+    assert!(append(&deleted, 1).is_err(), "nothing is appended to a log that was deleted");
+    let again = dirs.create_log(&id("gone", 0), topic(2), Arc::new(config())).unwrap();
+    assert_eq!(again.offsets().log_end, Offset(0));
+    assert!(dirs.create_log(&id("gone", 0), topic(3), Arc::new(config())).is_err(), "another topic id");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let names = || disk.list("/a".as_ref()).unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>();
+    while names().iter().any(|name| name.ends_with("-delete")) {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(names().iter().any(|name| name.starts_with("stray-0.") && name.ends_with("-stray")));
+    let mut found: Vec<_> =
+        open(&disk.after_kill(), &["/a"]).logs().iter().map(|log| log.topic_partition().to_string()).collect();
+    found.sort();
+    assert_eq!(found, ["gone-0", "kept-0"]);
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_refused() {
+    let disk = FaultyDisk::default();
+    open(&disk, &["/a"]).shutdown(1);
+    let refused = |options: LogDirsOptions| LogDirs::open(&[PathBuf::from("/a")], options).unwrap_err();
+    let other_node = LogDirsOptions { broker_id: BrokerId(2), ..options(&disk) };
+    assert!(matches!(refused(other_node), OpenError::Mismatch { .. }));
+    let other_cluster = LogDirsOptions { cluster_id: "other".into(), ..options(&disk) };
+    assert!(matches!(refused(other_cluster), OpenError::Mismatch { .. }));
+}
+
+#[test]
+fn one_failing_directory_leaves_the_others_alone() {
+    let disk = FaultyDisk::default();
+    let dirs = open(&disk, &["/a", "/b"]);
+    let logs: Vec<_> = (0..2).map(|at| dirs.create_log(&id("x", at), topic(1), Arc::new(config())).unwrap()).collect();
+    let failing = logs[0].parent_dir();
+    let path = failing.clone();
+    disk.set_fault(move |operation, at| {
+        (operation == Operation::Write && at.starts_with(&path)).then(|| std::io::Error::from_raw_os_error(5))
+    });
+    assert!(append(&logs[0], 1).is_err());
+    append(&logs[1], 1).unwrap();
+    let online: Vec<_> = dirs.dirs().into_iter().filter(|dir| dir.online).map(|dir| dir.path).collect();
+    assert_eq!(online, [logs[1].parent_dir()]);
+    let next = dirs.create_log(&id("y", 0), topic(2), Arc::new(config())).unwrap();
+    assert_eq!(next.parent_dir(), logs[1].parent_dir());
+}
+
+#[test]
+fn retention_deletes_whole_segments_and_moves_the_start() {
+    let disk = FaultyDisk::default();
+    let dirs = open(&disk, &["/a"]);
+    let limited = LogConfig { retention_bytes: 5_000, ..config() };
+    let log = dirs.create_log(&id("x", 0), topic(1), Arc::new(limited)).unwrap();
+    for _ in 0..200 {
+        append(&log, 1).unwrap();
+    }
+    dirs.maintenance(Timestamp(10_000));
+    assert_eq!(log.offsets().log_start, Offset(0), "nothing is committed");
+    log.set_high_watermark(Offset(200));
+    dirs.maintenance(Timestamp(10_000));
+    let start = log.offsets().log_start;
+    assert!(start > Offset(0) && log.size() >= 5_000 && log.size() < 8_000);
+    assert_eq!(contents(&log, start), expected(200)[start.0 as usize..]);
+    assert!(log.read(Offset(0), 100, Offset(200), true).is_err());
+    // By time everything goes, the active segment included.
+    log.update_config(Arc::new(LogConfig { retention_ms: 100, ..config() }));
+    dirs.maintenance(Timestamp(1_000_000));
+    assert_eq!(log.offsets().log_start, Offset(200));
+    append(&log, 1).unwrap();
+    let reopened = open(&disk.after_kill(), &["/a"]);
+    let log = reopened.get(&id("x", 0)).unwrap();
+    assert_eq!((log.offsets().log_start, log.offsets().log_end), (Offset(200), Offset(201)));
+}

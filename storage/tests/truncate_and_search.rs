@@ -1,0 +1,154 @@
+//! Cutting a log where the leader's differs, and finding records by offset and by time.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{append, contents, context, dir, expected, idempotent, options};
+use ottla_protocol::record_batch::BatchBuilder;
+use ottla_protocol::{LeaderEpoch, Offset, Timestamp};
+use ottla_storage::disk::faulty::FaultyDisk;
+use ottla_storage::{AppendContext, AppendError, Log, LogOptions};
+use proptest::prelude::*;
+
+#[test]
+fn a_log_is_cut_at_every_offset() {
+    for offset in 0..=60 {
+        let disk = FaultyDisk::default();
+        let (log, _) = Log::open(dir(), options(&disk)).unwrap();
+        for at in 0..20 {
+            append(&log, 2).unwrap();
+            log.append_as_leader(idempotent(5, 0, at, 1), &context()).unwrap();
+        }
+        log.set_high_watermark(Offset(60));
+        log.truncate_to(Offset(offset)).unwrap();
+        // A batch goes as a whole.
+        let end = if offset % 3 == 1 { offset - 1 } else { offset };
+        assert_eq!((log.offsets().log_end, log.high_watermark()), (Offset(end), Offset(end)));
+        let kept = contents(&log, Offset(0));
+        assert_eq!(kept.len() as i64, end);
+        let sequences: Vec<i32> = log.producers().iter().map(|producer| producer.last_sequence).collect();
+        assert_eq!(sequences, if end >= 3 { vec![(end / 3 - 1) as i32] } else { vec![] });
+        append(&log, 1).unwrap();
+        drop(log);
+        let (log, report) = Log::open(dir(), options(&disk.after_kill())).unwrap();
+        assert_eq!((report.cut, log.offsets().log_end), (None, Offset(end + 1)));
+    }
+}
+
+#[test]
+fn a_log_starts_anew_at_another_offset() {
+    let disk = FaultyDisk::default();
+    let (log, _) = Log::open(dir(), options(&disk)).unwrap();
+    for _ in 0..50 {
+        append(&log, 2).unwrap();
+    }
+    log.truncate_fully_and_start_at(Offset(500)).unwrap();
+    let offsets = log.offsets();
+    assert_eq!((offsets.log_start, offsets.log_end, log.size()), (Offset(500), Offset(500), 0));
+    append(&log, 2).unwrap();
+    drop(log);
+    let (log, _) = Log::open(dir(), LogOptions { log_start: Offset(500), ..options(&disk.after_kill()) }).unwrap();
+    assert_eq!((log.offsets().log_start, log.offsets().log_end), (Offset(500), Offset(502)));
+}
+
+#[test]
+fn a_past_leader_appends_nothing() {
+    let disk = FaultyDisk::default();
+    let (log, _) = Log::open(dir(), options(&disk)).unwrap();
+    append(&log, 2).unwrap();
+    log.assign_leader_epoch(LeaderEpoch(4), Offset(2)).unwrap();
+    assert!(matches!(append(&log, 1).unwrap_err(), AppendError::FencedLeaderEpoch { .. }));
+    let cx = AppendContext { leader_epoch: LeaderEpoch(4), ..context() };
+    log.append_as_leader(common::batch(2, 3), &cx).unwrap();
+    assert_eq!(log.end_offset_for_epoch(LeaderEpoch(0), Offset(5)), Some((LeaderEpoch(0), Offset(2))));
+    drop(log);
+    // The epochs' file was never written: the batches tell them.
+    let (log, _) = Log::open(dir(), options(&disk.after_kill())).unwrap();
+    assert_eq!(log.end_offset_for_epoch(LeaderEpoch(3), Offset(5)), Some((LeaderEpoch(0), Offset(2))));
+    assert_eq!(log.latest_epoch(), Some(LeaderEpoch(4)));
+    assert_eq!(contents(&log, Offset(0)), expected(5));
+}
+
+#[test]
+fn a_follower_takes_its_leaders_batches_as_they_are() {
+    let (leader_disk, follower_disk) = (FaultyDisk::default(), FaultyDisk::default());
+    let (leader, _) = Log::open(dir(), options(&leader_disk)).unwrap();
+    let (follower, _) = Log::open(dir(), options(&follower_disk)).unwrap();
+    for _ in 0..40 {
+        append(&leader, 3).unwrap();
+    }
+    while follower.offsets().log_end < leader.offsets().log_end {
+        let read = leader.read(follower.offsets().log_end, 500, Offset(i64::MAX), true).unwrap();
+        let bytes = read.records[0].read_all().unwrap();
+        follower.append_as_follower(bytes.into(), Timestamp(1)).unwrap();
+    }
+    assert_eq!(contents(&follower, Offset(0)), expected(120));
+    assert_eq!(follower.latest_epoch(), leader.latest_epoch());
+    let again = leader.read(Offset(0), 500, Offset(i64::MAX), true).unwrap().records[0].read_all().unwrap();
+    let refused = follower.append_as_follower(again.into(), Timestamp(1)).unwrap_err();
+    assert!(matches!(refused, AppendError::OutOfOrderOffsets { .. }));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Timestamps in any order, batches of any size: the search finds what a walk over all records finds.
+    #[test]
+    fn times_and_offsets_are_found_as_by_a_walk(
+        batches in prop::collection::vec(prop::collection::vec(0..60_i64, 1..5), 1..60),
+        start in 0..20_i64,
+    ) {
+        let disk = FaultyDisk::default();
+        let (log, _) = Log::open(dir(), options(&disk)).unwrap();
+        let mut times = Vec::new();
+        let mut firsts = Vec::new();
+        for batch in &batches {
+            let mut builder = BatchBuilder::new();
+            firsts.push(times.len() as i64);
+            for time in batch {
+                builder.push(Timestamp(*time), Some(b"k"), Some(&[1; 40]), &[]);
+                times.push(*time);
+            }
+            log.append_as_leader(builder.build(), &context()).unwrap();
+        }
+        let end = times.len() as i64;
+        log.set_high_watermark(Offset(end));
+        let start = start.min(end);
+        log.increment_log_start_offset(Offset(start)).unwrap();
+        let check = |log: &Log| {
+            for time in 0..61 {
+                let walked = (start..end).find(|offset| times[*offset as usize] >= time);
+                let found = log.offset_for_timestamp(Timestamp(time)).unwrap();
+                prop_assert_eq!(found.map(|found| found.offset.0), walked);
+                if let Some(found) = found {
+                    prop_assert_eq!(found.timestamp.0, times[found.offset.0 as usize]);
+                }
+            }
+            let max = log.offset_of_max_timestamp().unwrap().unwrap();
+            prop_assert_eq!(max.timestamp.0, *times.iter().max().unwrap());
+            for from in start..end {
+                let read = log.read(Offset(from), 1, Offset(end), true).unwrap();
+                let bytes = read.records[0].read_all().unwrap();
+                let first = ottla_protocol::record_batch::BatchView::parse(&bytes).unwrap();
+                let expected = firsts[firsts.partition_point(|first| *first <= from) - 1];
+                prop_assert_eq!(first.base_offset.0, expected);
+                // A bound hides what lies at or behind it.
+                let bound = Offset((from + 3).min(end));
+                let read = log.read(Offset(from), 1 << 20, bound, false).unwrap();
+                for records in &read.records {
+                    let bytes = records.read_all().unwrap();
+                    for batch in ottla_protocol::record_batch::batches(&bytes) {
+                        prop_assert!(batch.unwrap().last_offset() < bound);
+                    }
+                }
+            }
+            Ok(())
+        };
+        check(&log)?;
+        log.close().unwrap();
+        let reopened = LogOptions { clean_shutdown: true, log_start: Offset(start), ..options(&disk.after_kill()) };
+        check(&Log::open(dir(), reopened).unwrap().0)?;
+        let recovered = LogOptions { log_start: Offset(start), ..options(&disk.after_kill()) };
+        check(&Log::open(dir(), recovered).unwrap().0)?;
+    }
+}
