@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use crate::api::{Api, ApiTable, House, ListenerInfo};
+use crate::api::{Api, ApiTable, House, ListenerInfo, Service};
 use crate::config::{Effective, ListenerSettings, Settings};
 use crate::coordinators::{Coordinators, Needs};
 use crate::network::{self, Admission, BoundListener, Door, RequestMemory, limits};
@@ -92,7 +92,7 @@ impl Server {
         let (of_broker, of_controller) = (Arc::new(ApiTable::of_broker()), Arc::new(ApiTable::of_controller()));
         for (bound, info) in bound.into_iter().zip(&listeners) {
             let door = Door {
-                api: Arc::clone(&api),
+                service: Arc::clone(&api) as Arc<dyn Service>,
                 table: Arc::clone(if info.is_controller { &of_controller } else { &of_broker }),
                 listener: Arc::new(info.clone()),
                 memory: memory.clone(),

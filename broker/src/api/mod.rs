@@ -118,6 +118,25 @@ pub struct Api {
     pub broker_lifecycle: broker_lifecycle::BrokerLifecycle,
 }
 
+/// Handles requests: what a connection knows of the API layer.
+pub trait Service: Send + Sync {
+    /// Stage one of a request: what must happen in the order of the connection. Waiting is left to `Reply::Later`.
+    fn call<'a>(&'a self, cx: &'a RequestContext, body: RequestBody) -> BoxFuture<'a, Reply>;
+
+    /// Answers an ApiVersions request of an unknown version.
+    fn unsupported_api_versions(&self, cx: &RequestContext) -> Reply;
+}
+
+impl Service for Api {
+    fn call<'a>(&'a self, cx: &'a RequestContext, body: RequestBody) -> BoxFuture<'a, Reply> {
+        Box::pin(self.dispatch(cx, body))
+    }
+
+    fn unsupported_api_versions(&self, cx: &RequestContext) -> Reply {
+        self.api_versions.unsupported(cx)
+    }
+}
+
 impl Api {
     pub fn new(house: &House) -> Self {
         Self {
@@ -197,8 +216,7 @@ impl Api {
         specs
     }
 
-    /// Stage one of a request: what must happen in the order of the connection. Waiting is left to `Reply::Later`.
-    pub async fn dispatch(&self, cx: &RequestContext, body: RequestBody) -> Reply {
+    async fn dispatch(&self, cx: &RequestContext, body: RequestBody) -> Reply {
         match body {
             RequestBody::Produce(request) => self.produce.handle(cx, request).await,
             RequestBody::Fetch(request) => self.fetch.handle(cx, request).await,

@@ -20,7 +20,8 @@ impl ApiTable {
         Self::new(Api::specs().into_iter().filter(|spec| spec.listeners.controller))
     }
 
-    fn new(specs: impl Iterator<Item = ApiSpec>) -> Self {
+    /// A table of exactly these.
+    pub fn new(specs: impl IntoIterator<Item = ApiSpec>) -> Self {
         let mut rows = Vec::new();
         for spec in specs {
             let index = usize::try_from(spec.key).unwrap_or(0);

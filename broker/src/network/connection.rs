@@ -16,7 +16,7 @@ use super::inbox::{Frame, Inbox, Refused};
 use super::limits::{HALF_CLOSED_MAX, PRODUCES_IN_FLIGHT_MAX};
 use super::memory::RequestMemory;
 use super::pipeline::{Pipeline, Written};
-use crate::api::{Api, ApiTable, BoxFuture, ConnectionId, ListenerInfo, Reply, RequestContext};
+use crate::api::{ApiTable, BoxFuture, ConnectionId, ListenerInfo, Reply, RequestContext, Service};
 use crate::config::Effective;
 use crate::security::Principal;
 
@@ -26,7 +26,7 @@ const API_VERSIONS: i16 = 18;
 /// What all connections of a listener share.
 #[derive(Clone)]
 pub struct Door {
-    pub api: Arc<Api>,
+    pub service: Arc<dyn Service>,
     /// What is served here.
     pub table: Arc<ApiTable>,
     pub listener: Arc<ListenerInfo>,
@@ -177,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Err(DecodeError::UnsupportedVersion { api_key: API_VERSIONS, version, correlation_id, client_id }) => {
                 let client_id = client_id.unwrap_or_default();
                 let cx = self.context(API_VERSIONS, version, correlation_id, &client_id, 0);
-                self.pipeline.push(self.door.api.api_versions.unsupported(&cx), false, reserved);
+                self.pipeline.push(self.door.service.unsupported_api_versions(&cx), false, reserved);
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -195,8 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let client_id = header.client_id.unwrap_or_default();
         let cx = self.context(api_key, version, header.correlation_id, &client_id, size);
-        let api = Arc::clone(&self.door.api);
-        let reply = guarded(Box::pin(api.dispatch(&cx, body))).await;
+        let reply = guarded(self.door.service.call(&cx, body)).await;
         self.pipeline.push(reply, api_key == PRODUCE, reserved);
         Ok(())
     }
@@ -243,11 +242,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// When something must be looked at again without the client's doing.
     fn next_deadline(&self) -> Instant {
         let mut deadline = self.last_active + self.idle_max;
-        if let Some(began) = self.frame_began {
-            deadline = deadline.min(began + self.inbox.patience());
-        }
-        if let Some(muted) = self.muted_until {
-            deadline = deadline.min(muted);
+        match (self.muted_until, self.frame_began) {
+            (Some(muted), _) => deadline = deadline.min(muted),
+            (None, Some(began)) => deadline = deadline.min(began + self.inbox.patience()),
+            (None, None) => {}
         }
         if let Some(since) = self.half_closed {
             deadline = deadline.min(since + HALF_CLOSED_MAX);
@@ -261,8 +259,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn on_deadline(&mut self) -> Result<(), End> {
         let now = Instant::now();
-        if self.muted_until.is_some_and(|muted| now >= muted) {
-            self.muted_until = None;
+        if let Some(muted) = self.muted_until {
+            if now >= muted {
+                self.muted_until = None;
+                self.last_active = now;
+                self.frame_began = None;
+            }
             return Ok(());
         }
         if self.frame_began.is_some_and(|began| now >= began + self.inbox.patience()) && self.pipeline.is_empty() {
@@ -290,4 +292,77 @@ async fn guarded(mut future: BoxFuture<'_, Reply>) -> Reply {
         Err(_) => Poll::Ready(Reply::Close),
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use ottla_metadata::MetadataImage;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+    use crate::api::{ApiSpec, RequestBody};
+    use crate::config::Settings;
+    use crate::config::sources::Given;
+    use crate::metadata_cache::MetadataCache;
+
+    struct Deaf;
+
+    impl Service for Deaf {
+        fn call<'a>(&'a self, _cx: &'a RequestContext, _body: RequestBody) -> BoxFuture<'a, Reply> {
+            Box::pin(async { Reply::None })
+        }
+
+        fn unsupported_api_versions(&self, _cx: &RequestContext) -> Reply {
+            Reply::Close
+        }
+    }
+
+    fn connect() -> DuplexStream {
+        let values = BTreeMap::from([("log.dirs".to_owned(), "/nowhere".to_owned())]);
+        let settings = Arc::new(Settings::new(Given { values, ..Given::default() }).unwrap());
+        let metadata = MetadataCache::new(Arc::new(MetadataImage::default()));
+        let door = Door {
+            service: Arc::new(Deaf),
+            table: Arc::new(ApiTable::new([ApiSpec::of(0), ApiSpec::of(3)])),
+            listener: Arc::new(ListenerInfo {
+                name: "PLAINTEXT".into(),
+                advertised_host: "x".into(),
+                advertised_port: 1,
+                is_controller: false,
+            }),
+            memory: RequestMemory::new(1 << 20),
+            config: Effective::new(settings, metadata),
+            shutdown: CancellationToken::new(),
+        };
+        let (here, there) = tokio::io::duplex(1 << 16);
+        let connection = Connection::new(there, ConnectionId(1), ([127, 0, 0, 1], 1).into(), door);
+        tokio::spawn(connection.run());
+        here
+    }
+
+    /// Seconds until the connection is closed.
+    async fn lifetime(mut client: DuplexStream) -> u64 {
+        let began = Instant::now();
+        assert_eq!(client.read(&mut [0]).await.unwrap_or(0), 0);
+        began.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_borne_for_ten_minutes() {
+        assert_eq!(lifetime(connect()).await, 600);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_must_be_sent_to_its_end() {
+        let mut client = connect();
+        client.write_all(&[0, 0]).await.unwrap();
+        assert_eq!(lifetime(client).await, 30);
+        let mut client = connect();
+        // A produce request of 1 MiB, of which 10 bytes come; it may take 8 seconds longer.
+        client.write_all(&[0, 0x10, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0]).await.unwrap();
+        assert_eq!(lifetime(client).await, 38);
+    }
 }

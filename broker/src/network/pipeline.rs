@@ -93,17 +93,15 @@ impl Pipeline {
         if self.slots.len() >= ANSWERS_QUEUED_MAX.max(produces_max) {
             return false;
         }
-        match self.slots.back() {
-            None => true,
-            Some(slot) => match slot.answer {
-                Answer::Ready(_) => {
-                    self.slots.iter().all(|slot| matches!(slot.answer, Answer::Ready(_)))
-                        || (is_produce && slot.is_produce && self.slots.len() < produces_max)
-                }
-                Answer::Waiting(_) => is_produce && slot.is_produce && self.slots.len() < produces_max,
-                Answer::Close => false,
-            },
-        }
+        let overlaps =
+            self.slots.len() < produces_max && is_produce && self.slots.back().is_some_and(|slot| slot.is_produce);
+        let holds = |slot: &Slot| match &slot.answer {
+            // The client is muted once it has this answer.
+            Answer::Ready(response) => response.throttle_ms > 0,
+            Answer::Waiting(_) => !overlaps,
+            Answer::Close => true,
+        };
+        !self.slots.iter().any(holds)
     }
 
     /// True when the first answer can be written.
