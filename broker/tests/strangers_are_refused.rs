@@ -56,7 +56,7 @@ async fn requests_that_nobody_knows() {
 async fn api_versions_of_the_future_is_answered() {
     let stage = Stage::with(&[]).await;
     let mut client = stage.connect().await;
-    client.send(&request(18, 99, 7, &[1, 2, 3])).await;
+    client.send(&request(18, 99, 7, &[0, 1, 2, 3])).await;
     assert_eq!(client.answer().await, Some(-7));
     client.send(&api_versions(8)).await;
     assert_eq!(client.answer().await, Some(8));
