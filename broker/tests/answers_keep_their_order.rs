@@ -1,11 +1,11 @@
 //! One request after the other, answers in order; only produce requests overlap.
 #![allow(clippy::unwrap_used)]
 
-mod common;
+mod stage;
 
 use std::time::{Duration, Instant};
 
-use common::{Stage, api_versions, long_produce, metadata, produce};
+use stage::{Stage, api_versions, long_produce, metadata, produce};
 use tokio::io::AsyncWriteExt;
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! How many connections there may be, and how long a silent one may stay.
 #![allow(clippy::unwrap_used)]
 
-mod common;
+mod stage;
 
 use std::time::{Duration, Instant};
 
-use common::{Stage, metadata};
+use stage::{Stage, metadata};
 
 #[tokio::test]
 async fn one_address_may_have_only_so_many() {

@@ -1,11 +1,11 @@
 //! What is no request of Kafka's ends the connection, at once and without an answer.
 #![allow(clippy::unwrap_used)]
 
-mod common;
+mod stage;
 
 use std::time::{Duration, Instant};
 
-use common::{Stage, api_versions, long_produce, metadata, request};
+use stage::{Stage, api_versions, long_produce, metadata, request};
 
 async fn is_closed_at_once(stage: &Stage, bytes: &[u8]) {
     let mut client = stage.connect().await;
@@ -66,7 +66,7 @@ async fn api_versions_of_the_future_is_answered() {
 async fn one_request_that_panics_costs_one_connection() {
     let stage = Stage::with(&[]).await;
     let mut other = stage.connect().await;
-    is_closed_at_once(&stage, &metadata(common::PANIC)).await;
+    is_closed_at_once(&stage, &metadata(stage::PANIC)).await;
     other.send(&metadata(1)).await;
     assert_eq!(other.answer().await, Some(1));
 }

@@ -1,203 +1,189 @@
-//! A listener in front of a service that the test directs, and a client that speaks raw frames.
+//! A broker in a folder of its own, and a client that speaks the protocol to it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use ottla::api::{ApiSpec, ApiTable, BoxFuture, ListenerInfo, Reply, RequestBody, RequestContext, Response, Service};
+use bytes::{Bytes, BytesMut};
+use ottla::config::Settings;
 use ottla::config::sources::Given;
-use ottla::config::{Effective, Settings};
-use ottla::metadata_cache::MetadataCache;
-use ottla::network::{Admission, Door, RequestMemory, bind};
-use ottla_metadata::MetadataImage;
+use ottla::server::Server;
+use ottla::telemetry::Loggers;
+use ottla_protocol::messages::create_topics_request::CreatableTopic;
+use ottla_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use ottla_protocol::messages::produce_response::PartitionProduceResponse;
+use ottla_protocol::messages::{
+    CreateTopicsRequest, CreateTopicsResponse, MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse,
+    RequestHeader, ResponseHeader, TopicName,
+};
+use ottla_protocol::record_batch::BatchBuilder;
+use ottla_protocol::{Decodable, Encodable, HeaderVersion, RequestMessage, StrBytes, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
-/// What makes the service panic.
-pub const PANIC: i32 = -666;
+const CORRELATION_ID: i32 = 7;
 
-/// Answers every request with its correlation id, at once or when its gate is opened.
-#[derive(Default)]
-pub struct Puppet {
-    gates: Mutex<HashMap<i32, oneshot::Receiver<()>>>,
-    /// Correlation ids in the order in which requests were started.
-    pub started: Mutex<Vec<i32>>,
-    pub throttle_ms: Mutex<i32>,
+/// A running broker; every request has a connection of its own.
+pub struct Broker {
+    pub server: Server,
+    pub dir: tempfile::TempDir,
 }
 
-impl Puppet {
-    /// The request with this correlation id waits until the sender is used.
-    pub fn gate(&self, correlation_id: i32) -> oneshot::Sender<()> {
-        let (open, gate) = oneshot::channel();
-        self.gates.lock().unwrap().insert(correlation_id, gate);
-        open
-    }
-
-    pub fn started(&self) -> Vec<i32> {
-        self.started.lock().unwrap().clone()
-    }
+/// A request that was sent.
+pub struct Sent<R> {
+    socket: TcpStream,
+    version: i16,
+    answer: PhantomData<R>,
 }
 
-fn answer(correlation_id: i32) -> Response {
-    let mut frame = 4_u32.to_be_bytes().to_vec();
-    frame.extend_from_slice(&correlation_id.to_be_bytes());
-    Response::from_frame(Bytes::from(frame))
+/// What happened to a request that may have no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// Nothing came, and the connection is open.
+    Open,
+    Closed,
 }
 
-impl Service for Puppet {
-    fn call<'a>(&'a self, cx: &'a RequestContext, body: RequestBody) -> BoxFuture<'a, Reply> {
-        Box::pin(async move {
-            let id = cx.correlation_id;
-            self.started.lock().unwrap().push(id);
-            assert!(id != PANIC, "told to");
-            if let RequestBody::Produce(produce) = &body
-                && produce.acks == 0
-            {
-                return Reply::None;
-            }
-            match self.gates.lock().unwrap().remove(&id) {
-                Some(gate) => Reply::Later(Box::pin(async move {
-                    let _ = gate.await;
-                    answer(id)
-                })),
-                None => {
-                    let mut response = answer(id);
-                    response.throttle_ms = std::mem::take(&mut self.throttle_ms.lock().unwrap());
-                    Reply::Now(response)
-                }
-            }
-        })
+impl<R: Decodable + HeaderVersion> Sent<R> {
+    pub async fn value(mut self) -> R {
+        let mut length = [0; 4];
+        self.socket.read_exact(&mut length).await.expect("an answer");
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.socket.read_exact(&mut frame).await.expect("a whole answer");
+        let mut frame = Bytes::from(frame);
+        let header = ResponseHeader::decode(&mut frame, R::header_version(self.version)).unwrap();
+        assert_eq!(header.correlation_id, CORRELATION_ID);
+        let response = R::decode(&mut frame, self.version).unwrap();
+        assert!(frame.is_empty(), "{} bytes behind the answer", frame.len());
+        response
     }
 
-    fn unsupported_api_versions(&self, cx: &RequestContext) -> Reply {
-        Reply::Now(answer(-cx.correlation_id))
+    pub async fn silence(mut self) -> Silence {
+        let mut byte = [0; 1];
+        match tokio::time::timeout(Duration::from_millis(300), self.socket.read(&mut byte)).await {
+            Err(_) => Silence::Open,
+            Ok(Ok(0) | Err(_)) => Silence::Closed,
+            Ok(Ok(_)) => panic!("an answer came"),
+        }
     }
 }
 
-/// A listener with its puppet.
-pub struct Stage {
-    pub puppet: Arc<Puppet>,
-    pub address: SocketAddr,
-    pub shutdown: CancellationToken,
-    pub tasks: TaskTracker,
-}
-
-impl Stage {
-    /// Listens on a free port of this machine, with these keys set.
-    pub async fn with(keys: &[(&str, &str)]) -> Self {
-        let mut values: BTreeMap<String, String> =
-            [("node.id", "1"), ("log.dirs", "/nowhere"), ("listeners", "PLAINTEXT://127.0.0.1:0")]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into();
-        values.extend(keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        let settings = Arc::new(Settings::new(Given { values, ..Given::default() }).unwrap());
-        let config = Effective::new(Arc::clone(&settings), MetadataCache::new(Arc::new(MetadataImage::default())));
-        let bound = bind(&settings.listeners[0], &settings).await.unwrap();
-        let address = bound.addresses()[0];
-        let (puppet, shutdown, tasks) = (Arc::new(Puppet::default()), CancellationToken::new(), TaskTracker::new());
-        let door = Door {
-            service: Arc::clone(&puppet) as Arc<dyn Service>,
-            table: Arc::new(ApiTable::new([0, 1, 3, 18].map(|key| ApiSpec { min: 0, ..spec(key) }))),
-            listener: Arc::new(ListenerInfo {
-                name: "PLAINTEXT".into(),
-                advertised_host: "localhost".into(),
-                advertised_port: address.port(),
-                is_controller: false,
-            }),
-            memory: RequestMemory::new(64 << 20),
-            config: config.clone(),
-            shutdown: shutdown.clone(),
-        };
-        bound.open(&door, &Admission::new(config), &Arc::new(AtomicU64::new(1)), &tasks);
-        Self { puppet, address, shutdown, tasks }
+impl Broker {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
     }
 
-    pub async fn connect(&self) -> Client {
-        Client { socket: TcpStream::connect(self.address).await.unwrap() }
+    pub async fn start_with(overrides: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(settings(dir.path(), overrides), Loggers::default()).await.unwrap();
+        Self { server, dir }
+    }
+
+    /// Ends the broker in good order and starts it again on its data.
+    pub async fn restart(self) -> Self {
+        let Self { server, dir } = self;
+        server.shutdown().await;
+        let server = Server::start(settings(dir.path(), &[]), Loggers::default()).await.unwrap();
+        Self { server, dir }
+    }
+
+    pub async fn ask<Q>(&self, version: i16, request: Q) -> Sent<Q::Response>
+    where
+        Q: RequestMessage + HeaderVersion + Encodable,
+    {
+        self.ask_as("test", version, request).await
+    }
+
+    pub async fn ask_as<Q>(&self, client_id: &str, version: i16, request: Q) -> Sent<Q::Response>
+    where
+        Q: RequestMessage + HeaderVersion + Encodable,
+    {
+        let mut frame = BytesMut::new();
+        RequestHeader::default()
+            .with_request_api_key(Q::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(CORRELATION_ID)
+            .with_client_id(Some(StrBytes::from_string(client_id.to_owned())))
+            .encode(&mut frame, Q::header_version(version))
+            .unwrap();
+        request.encode(&mut frame, version).unwrap();
+        let mut socket = TcpStream::connect(&self.server.bootstrap_servers()[0]).await.unwrap();
+        socket.write_all(&(frame.len() as u32).to_be_bytes()).await.unwrap();
+        socket.write_all(&frame).await.unwrap();
+        Sent { socket, version, answer: PhantomData }
+    }
+
+    /// Asks and waits.
+    pub async fn call<Q>(&self, version: i16, request: Q) -> Q::Response
+    where
+        Q: RequestMessage + HeaderVersion + Encodable,
+        Q::Response: Decodable + HeaderVersion + 'static,
+    {
+        self.ask(version, request).await.value().await
+    }
+
+    pub async fn create_topic(&self, name: &str, partitions: i32) -> CreateTopicsResponse {
+        let topic =
+            CreatableTopic::default().with_name(topic(name)).with_num_partitions(partitions).with_replication_factor(1);
+        self.call(7, CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(5000)).await
+    }
+
+    pub async fn topic_id(&self, name: &str) -> Uuid {
+        let asked = ottla_protocol::messages::metadata_request::MetadataRequestTopic::default();
+        let request = MetadataRequest::default().with_topics(Some(vec![asked.with_name(Some(topic(name)))]));
+        let response: MetadataResponse = self.call(12, request).await;
+        response.topics[0].topic_id
+    }
+
+    /// Produces one batch with the values given and acks=all.
+    pub async fn produce(&self, name: &str, partition: i32, values: &[&str]) -> PartitionProduceResponse {
+        let response: ProduceResponse = self.call(12, produce_request(name, partition, -1, batch(values))).await;
+        response.responses[0].partition_responses[0].clone()
     }
 }
 
-fn spec(key: i16) -> ApiSpec {
-    *ottla_protocol::versions::apis().iter().find(|spec| spec.key == key).unwrap()
+fn settings(dir: &Path, overrides: &[(&str, &str)]) -> Arc<Settings> {
+    let mut values: BTreeMap<String, String> = [
+        ("node.id", "1"),
+        ("process.roles", "broker,controller"),
+        ("controller.listener.names", "CONTROLLER"),
+        ("listeners", "PLAINTEXT://localhost:0,CONTROLLER://localhost:0"),
+        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+        ("controller.quorum.voters", "1@localhost:9093"),
+        ("offsets.topic.replication.factor", "1"),
+        ("transaction.state.log.replication.factor", "1"),
+        ("transaction.state.log.min.isr", "1"),
+    ]
+    .into_iter()
+    .chain(overrides.iter().copied())
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .collect();
+    values.insert("log.dirs".to_owned(), dir.join("data").display().to_string());
+    let given = Given { values, cluster_id: None, origin: "test".to_owned() };
+    Arc::new(Settings::new(given).unwrap())
 }
 
-/// A client of raw frames.
-pub struct Client {
-    pub socket: TcpStream,
+pub fn topic(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
 }
 
-impl Client {
-    pub async fn send(&mut self, bytes: &[u8]) {
-        self.socket.write_all(bytes).await.unwrap();
+/// A batch of records with these values, no keys.
+pub fn batch(values: &[&str]) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    for (index, value) in (0..).zip(values) {
+        builder.push(Timestamp(1_700_000_000_000 + index), None, Some(value.as_bytes()), &[]);
     }
-
-    /// The next answer's correlation id; `None` when the connection was closed.
-    pub async fn answer(&mut self) -> Option<i32> {
-        tokio::time::timeout(Duration::from_secs(5), async {
-            let mut frame = [0; 8];
-            self.socket.read_exact(&mut frame).await.ok()?;
-            Some(i32::from_be_bytes([frame[4], frame[5], frame[6], frame[7]]))
-        })
-        .await
-        .expect("an answer or an end within five seconds")
-    }
-
-    /// True when nothing comes for a while.
-    pub async fn is_silent(&mut self) -> bool {
-        let mut byte = [0];
-        tokio::time::timeout(Duration::from_millis(100), self.socket.peek(&mut byte)).await.is_err()
-    }
+    builder.build()
 }
 
-/// A request frame: length, key, version, correlation id, null client id, body.
-pub fn request(api_key: i16, version: i16, correlation_id: i32, body: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    frame.extend_from_slice(&u32::try_from(10 + body.len()).unwrap().to_be_bytes());
-    frame.extend_from_slice(&api_key.to_be_bytes());
-    frame.extend_from_slice(&version.to_be_bytes());
-    frame.extend_from_slice(&correlation_id.to_be_bytes());
-    frame.extend_from_slice(&(-1_i16).to_be_bytes());
-    frame.extend_from_slice(body);
-    frame
-}
-
-/// ApiVersions v0.
-pub fn api_versions(correlation_id: i32) -> Vec<u8> {
-    request(18, 0, correlation_id, &[])
-}
-
-/// Metadata v1 of every topic.
-pub fn metadata(correlation_id: i32) -> Vec<u8> {
-    request(3, 1, correlation_id, &(-1_i32).to_be_bytes())
-}
-
-/// Produce v3 of nothing.
-pub fn produce(correlation_id: i32, acks: i16) -> Vec<u8> {
-    let mut body = (-1_i16).to_be_bytes().to_vec();
-    body.extend_from_slice(&acks.to_be_bytes());
-    body.extend_from_slice(&1000_i32.to_be_bytes());
-    body.extend_from_slice(&0_i32.to_be_bytes());
-    request(0, 3, correlation_id, &body)
-}
-
-/// Produce v3 with one partition of `bytes` bytes that are no batch.
-pub fn long_produce(correlation_id: i32, bytes: usize) -> Vec<u8> {
-    let mut body = (-1_i16).to_be_bytes().to_vec();
-    body.extend_from_slice(&1_i16.to_be_bytes());
-    body.extend_from_slice(&1000_i32.to_be_bytes());
-    body.extend_from_slice(&1_i32.to_be_bytes());
-    body.extend_from_slice(&1_i16.to_be_bytes());
-    body.push(b't');
-    body.extend_from_slice(&1_i32.to_be_bytes());
-    body.extend_from_slice(&0_i32.to_be_bytes());
-    body.extend_from_slice(&u32::try_from(bytes).unwrap().to_be_bytes());
-    body.resize(body.len() + bytes, 7);
-    request(0, 3, correlation_id, &body)
+pub fn produce_request(name: &str, partition: i32, acks: i16, records: Bytes) -> ProduceRequest {
+    let data = PartitionProduceData::default().with_index(partition).with_records(Some(records));
+    ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(1000)
+        .with_topic_data(vec![TopicProduceData::default().with_name(topic(name)).with_partition_data(vec![data])])
 }
