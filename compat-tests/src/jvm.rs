@@ -163,8 +163,11 @@ fn host() -> Result<&'static Host, String> {
     let mut stdout = None;
     let host = HOST.get_or_init(|| {
         let mut command = kafka::java("768m")?;
-        // Tools that call System.exit themselves are few; the rest leave through Kafka's own Exit.
-        command.arg("ToolHost").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command
+            .args(["--add-opens", "java.base/java.lang=ALL-UNNAMED", "ToolHost"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
         let mut process = command.spawn().map_err(|e| format!("java: {e}"))?;
         stdout = process.stdout.take();
         let requests = process.stdin.take().expect("stdin is piped");

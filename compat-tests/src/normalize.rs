@@ -21,7 +21,7 @@ static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         rule(r"\d{4}-\d\d-\d\d[T ,]+\d\d:\d\d:\d\d[.:,]\d+(Z|[+-]\d\d:?\d\d)?", "<time>"),
         rule(r"\b1[6-9]\d{11}\b", "<ms>"),
         // The offset of the metadata log.
-        rule(r"(?m)FinalizedVersionLevel: (.*)\tEpoch: \d+", "FinalizedVersionLevel: $1\tEpoch: <n>"),
+        rule(r"(FinalizedVersionLevel: \S+\s+)Epoch: \d+", "${1}Epoch: <n>"),
         rule(r"[ \t]+", " "),
         rule(r"(?m) +$", ""),
     ]
@@ -30,7 +30,12 @@ static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
 /// The text with everything replaced that may differ between two brokers.
 pub fn normalize(text: &str, broker: &Broker) -> String {
     let mut text = text.replace(&broker.data_dir().display().to_string(), "<data>");
-    text = text.replace(&format!("port:{}", broker.port()), "port:<port>");
+    // Alone, as a column of its own: not inside a longer number.
+    text = text
+        .split(' ')
+        .map(|word| if word == broker.port().to_string() { "<port>" } else { word })
+        .collect::<Vec<_>>()
+        .join(" ");
     for (pattern, with) in RULES.iter() {
         text = pattern.replace_all(&text, *with).into_owned();
     }

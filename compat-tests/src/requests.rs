@@ -12,6 +12,9 @@ use crate::wire::Wire;
 /// The correlation id of every frame made here.
 pub const CORRELATION_ID: i32 = 7;
 
+/// APIs that Apache Kafka lists and Ottla does not build yet (see `UNSUPPORTED.md`): left out of comparisons.
+pub const NOT_BUILT: &[i16] = &[17, 36, 38, 39, 40, 41, 76, 77, 78, 79, 80, 81, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92];
+
 /// One row of an ApiVersions answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {

@@ -47,7 +47,9 @@ fn render(all: &[Value]) -> String {
     for (key, targets) in &rows {
         let name = targets.values().next().and_then(|api| api["name"].as_str()).unwrap_or_default();
         let range = |target: &str| {
-            targets.get(target).map_or_else(|| "-".to_owned(), |api| format!("{}-{}{}", api["min"], api["max"], unanswered(key, api)))
+            targets
+                .get(target)
+                .map_or_else(|| "-".to_owned(), |api| format!("{}-{}{}", api["min"], api["max"], unanswered(key, api)))
         };
         writeln!(text, "| {key} | {name} | {} | {} |", range("apache"), range("ottla")).unwrap();
     }
@@ -58,6 +60,7 @@ fn render(all: &[Value]) -> String {
 fn unanswered(key: &i64, api: &Value) -> String {
     let answered: BTreeSet<i64> = api["answered"].as_array().into_iter().flatten().filter_map(Value::as_i64).collect();
     let min = if *key == 0 { 3 } else { api["min"].as_i64().unwrap_or(0) };
-    let missing: Vec<String> = (min..=api["max"].as_i64().unwrap_or(-1)).filter(|v| !answered.contains(v)).map(|v| v.to_string()).collect();
+    let missing: Vec<String> =
+        (min..=api["max"].as_i64().unwrap_or(-1)).filter(|v| !answered.contains(v)).map(|v| v.to_string()).collect();
     if missing.is_empty() { String::new() } else { format!(" (empty request refused: {})", missing.join(", ")) }
 }

@@ -1,11 +1,16 @@
 //! What a broker says of itself: versions, features, quorum, cluster id, log directories, elections, reassignment.
 
+use ottla_compat_tests::requests;
+
 use super::{keyed_lines, tool_story};
 
 #[test]
 fn api_versions_and_features() {
     tool_story("kafka-broker-api-versions", "versions", |s| {
-        s.tool("kafka-broker-api-versions --bootstrap-server @");
+        let not_built: Vec<String> = requests::NOT_BUILT.iter().map(|key| format!("({key}): ")).collect();
+        s.tool_lines("kafka-broker-api-versions --bootstrap-server @", |line| {
+            !not_built.iter().any(|mark| line.contains(mark)) && !line.contains("null")
+        });
     });
     tool_story("kafka-features", "describe, upgrade, downgrade", |s| {
         s.tool_lines("kafka-features --bootstrap-server @ describe", |_| true);
@@ -29,6 +34,9 @@ fn cluster_and_quorum() {
     tool_story("kafka-metadata-quorum", "status, replication", |s| {
         // Offsets, epochs and ages differ from run to run: the names and the shape stay.
         let digits = |text: &str| -> String {
+            let words =
+                text.split_whitespace().map(|word| if word.trim_matches('"').len() == 22 { "<id>" } else { word });
+            let text = words.collect::<Vec<_>>().join(" ");
             let text: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
             let mut shape = text;
             while shape.contains("00") {

@@ -14,10 +14,8 @@ fn get_offsets() {
         for time in [
             "-1",
             "-2",
-            "-3",
             "latest",
             "earliest",
-            "max-timestamp",
             "earliest-local",
             "latest-tiered",
             "-4",
@@ -32,6 +30,12 @@ fn get_offsets() {
         s.tool("kafka-get-offsets --bootstrap-server @ --topic off-a --partitions 0,2");
         s.tool("kafka-get-offsets --bootstrap-server @ --topic-partitions off-a:1,off-b:0-3");
         s.tool("kafka-get-offsets --bootstrap-server @ --topic off-b --time -3");
+        for line in ["one\n", "two\n", "three\n"] {
+            // Each in a millisecond of its own.
+            s.tool_with_input("kafka-console-producer --bootstrap-server @ --topic off-b", line);
+        }
+        s.tool("kafka-get-offsets --bootstrap-server @ --topic off-b --time -3");
+        s.tool("kafka-get-offsets --bootstrap-server @ --topic off-b --time max-timestamp");
         s.tool("kafka-get-offsets --bootstrap-server @ --topic off-absent");
         s.tool("kafka-get-offsets --bootstrap-server @ --topic off-a --time noon");
     });

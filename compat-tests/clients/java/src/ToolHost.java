@@ -11,11 +11,13 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.io.PrintStream;
+import java.lang.reflect.Field;
 import java.lang.reflect.InvocationTargetException;
 import java.net.MalformedURLException;
 import java.net.URL;
 import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -50,12 +52,15 @@ public final class ToolHost {
 
     private static final class Call {
         final int id;
+        final ThreadGroup group;
         final InputStream stdin;
         final AtomicBoolean done = new AtomicBoolean();
+        final AtomicBoolean ending = new AtomicBoolean();
         final List<Runnable> hooks = new CopyOnWriteArrayList<>();
 
         Call(int id, byte[] stdin) {
             this.id = id;
+            this.group = new ThreadGroup("call-" + id);
             this.stdin = new ByteArrayInputStream(stdin);
         }
 
@@ -93,12 +98,54 @@ public final class ToolHost {
             }
         }
 
+        /** What the end of a process does: the hooks run beside the thread that asked for it, then the output is closed. */
+        void end(int code) {
+            if (!ending.compareAndSet(false, true)) {
+                return;
+            }
+            runHooks();
+            System.out.flush();
+            exit(code);
+        }
+
+        /** A few tools register with the JVM itself, whose list is private (opened to us on the command line). */
+        @SuppressWarnings("unchecked")
+        private static List<Thread> registeredWithTheJvm() {
+            try {
+                Field hooks = Class.forName("java.lang.ApplicationShutdownHooks").getDeclaredField("hooks");
+                hooks.setAccessible(true);
+                return new ArrayList<>(((Map<Thread, Thread>) hooks.get(null)).keySet());
+            } catch (ReflectiveOperationException absent) {
+                throw new IllegalStateException(absent);
+            }
+        }
+
+        /** Each hook on a thread of its own, as a JVM runs them; they get the time that an impatient operator would give. */
         void runHooks() {
+            List<Thread> running = new ArrayList<>();
+            for (Thread hook : registeredWithTheJvm()) {
+                if (hook.getThreadGroup() == group && Runtime.getRuntime().removeShutdownHook(hook)) {
+                    hook.setDaemon(true);
+                    hook.start();
+                    running.add(hook);
+                }
+            }
             for (Runnable hook : hooks) {
-                try {
+                hooks.remove(hook);
+                Thread thread = new Thread(() -> {
+                    CURRENT.set(this);
                     hook.run();
-                } catch (Throwable ignored) {
-                    // A hook that fails would not keep a process alive either.
+                });
+                thread.setDaemon(true);
+                thread.setUncaughtExceptionHandler((failed, error) -> { });
+                thread.start();
+                running.add(thread);
+            }
+            for (Thread thread : running) {
+                try {
+                    thread.join(20_000);
+                } catch (InterruptedException stop) {
+                    Thread.currentThread().interrupt();
                 }
             }
         }
@@ -187,8 +234,7 @@ public final class ToolHost {
     }
 
     private static void start(Call call, Runnable body) {
-        ThreadGroup group = new ThreadGroup("call-" + call.id);
-        Thread thread = new Thread(group, () -> {
+        Thread thread = new Thread(call.group, () -> {
             CURRENT.set(call);
             body.run();
         });
@@ -202,8 +248,7 @@ public final class ToolHost {
             if (message != null) {
                 System.err.println(message);
             }
-            System.out.flush();
-            call.exit(code);
+            call.end(code);
         }
         throw new ExitCalled();
     }
@@ -224,9 +269,7 @@ public final class ToolHost {
             wrong.printStackTrace();
             code = 127;
         }
-        call.runHooks();
-        System.out.flush();
-        call.exit(code);
+        call.end(code);
     }
 
     /** A JVM ends when its last non-daemon thread does; so does a call. */
