@@ -170,7 +170,6 @@ async def admin():
     print("groups", name in [row[0] for row in await client.list_consumer_groups()])
     await attempt("describe the group", client.describe_consumer_groups([name]))
     print("offset of the group", (await client.list_consumer_group_offsets(name))[TopicPartition(topic, 0)].offset)
-    await attempt("delete the group", client.delete_consumer_groups([name]))
     await attempt("delete", client.delete_topics([topic]))
     await client.close()
 

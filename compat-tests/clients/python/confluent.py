@@ -189,6 +189,8 @@ def transactions():
         sender.begin_transaction()
         for i in range(3):
             sender.produce(topic, f"round {attempt_number} record {i}", partition=0)
+        # What is still queued at an abort is dropped unsent.
+        sender.flush(30)
         offset = [TopicPartition(source, 0, attempt_number + 1)]
         sender.send_offsets_to_transaction(offset, reader.consumer_group_metadata(), 30)
         if attempt_number % 2 == 0:

@@ -255,13 +255,19 @@ func admin() {
 	altered, err := adm.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "retention.ms", Value: &changed}}, topic)
 	must(err)
 	attempt("alter", altered[0].Err)
-	configs, err := adm.DescribeTopicConfigs(ctx, topic)
-	must(err)
-	for _, config := range configs[0].Configs {
-		if config.Key == "retention.ms" {
-			fmt.Println("retention", config.MaybeValue(), config.Source, len(config.Synonyms))
+	// A broker may learn of the change a moment after it was made.
+	shown := ""
+	for i := 0; i < 50 && shown != "120000 DYNAMIC_TOPIC_CONFIG 3"; i++ {
+		configs, err := adm.DescribeTopicConfigs(ctx, topic)
+		must(err)
+		for _, config := range configs[0].Configs {
+			if config.Key == "retention.ms" {
+				shown = fmt.Sprint(config.MaybeValue(), " ", config.Source, " ", len(config.Synonyms))
+			}
 		}
+		time.Sleep(50 * time.Millisecond)
 	}
+	fmt.Println("retention", shown)
 	produce(topic, 1, 10)
 	upTo := kadm.Offsets{}
 	upTo.Add(kadm.Offset{Topic: topic, Partition: 0, At: 5})

@@ -246,6 +246,8 @@ func admin() {
 	altered, err := c.IncrementalAlterConfigs(ctx, &kafka.IncrementalAlterConfigsRequest{Resources: []kafka.IncrementalAlterConfigsRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, Configs: []kafka.IncrementalAlterConfigsRequestConfig{{Name: "retention.ms", Value: "120000", ConfigOperation: kafka.ConfigOperationSet}}}}})
 	must(err)
 	fmt.Println("alter", altered.Resources[0].Error)
+	// A broker may learn of the change a moment after it was made.
+	time.Sleep(time.Second)
 	described, err := c.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{"retention.ms"}}}})
 	must(err)
 	for _, entry := range described.Resources[0].ConfigEntries {

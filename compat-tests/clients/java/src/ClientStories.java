@@ -26,6 +26,8 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.InvalidProducerEpochException;
+import org.apache.kafka.common.errors.ProducerFencedException;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
@@ -230,7 +232,7 @@ public final class ClientStories {
             attempt("delete the group again", () -> admin.deleteConsumerGroups(List.of(group)).all().get());
             System.out.println("nodes " + admin.describeCluster().nodes().get().size() + " controller " + admin.describeCluster().controller().get().id());
             System.out.println("log dirs " + admin.describeLogDirs(List.of(1)).allDescriptions().get().get(1).size());
-            System.out.println("features " + new TreeMap<>(admin.describeFeatures().featureMetadata().get().finalizedFeatures()));
+            System.out.println("features " + admin.describeFeatures().featureMetadata().get().finalizedFeatures().get("metadata.version"));
             admin.deleteTopics(List.of(topic)).all().get();
             attempt("describe the deleted", () -> admin.describeTopics(List.of(topic)).allTopicNames().get());
         }
@@ -281,7 +283,9 @@ public final class ClientStories {
                 System.out.println("not fenced");
             } catch (Exception fenced) {
                 Throwable cause = fenced instanceof ExecutionException ? fenced.getCause() : fenced;
-                System.out.println("the first is " + cause.getClass().getSimpleName());
+                // Which of the two depends on the version of the transaction protocol.
+                boolean known = cause instanceof ProducerFencedException || cause instanceof InvalidProducerEpochException;
+                System.out.println("the first is " + (known ? "fenced" : cause));
             }
             successor.close();
         }
