@@ -34,10 +34,10 @@ public final class KillLoad {
     public static void main(String[] args) throws Exception {
         String bootstrap = args[0];
         String topic = args[1];
-        long end = System.currentTimeMillis() + Long.parseLong(args[2]);
         try (Admin admin = Admin.create(config(bootstrap))) {
             admin.createTopics(List.of(new NewTopic(topic, PARTITIONS, (short) 1))).all().get();
         }
+        long end = System.currentTimeMillis() + Long.parseLong(args[2]);
         Map<Long, String> acknowledged = new ConcurrentHashMap<>();
         AtomicLong refused = new AtomicLong();
         List<String> created = new ArrayList<>();
@@ -46,7 +46,7 @@ public final class KillLoad {
         side.start();
         long sent = 0;
         try (KafkaProducer<Long, String> producer = producer(bootstrap)) {
-            while (System.currentTimeMillis() < end) {
+            while (sent < 400 || System.currentTimeMillis() < end) {
                 long number = sent++;
                 producer.send(new ProducerRecord<>(topic, (int) (number % PARTITIONS), number, "payload " + number), (metadata, error) -> {
                     if (error == null) {
