@@ -167,7 +167,7 @@ async fn start_controller(
         node_id: settings.node_id,
         directory_id,
         log_dir,
-        voters: vec![VoterInfo { id: settings.node_id, directory_id, endpoints }],
+        voters: vec![voter(settings, directory_id, endpoints)],
         snapshot_bytes: u64::try_from(settings.i64("metadata.log.max.record.bytes.between.snapshots"))
             .unwrap_or(u64::MAX),
         election_timeout: millis(settings.i64("controller.quorum.election.timeout.ms")),
@@ -179,6 +179,27 @@ async fn start_controller(
         defaults: Arc::new(defaults),
     };
     Ok(Controller::start(options, Arc::new(NoTransport)).await?)
+}
+
+/// This node as a voter. A voter that `controller.quorum.voters` names is known by its address there and has no directory id,
+/// as under kraft.version 0.
+fn voter(settings: &Settings, directory_id: Uuid, mut endpoints: Vec<Endpoint>) -> VoterInfo {
+    let id = settings.node_id;
+    let named = settings.list("controller.quorum.voters").into_iter().find_map(|voter| {
+        let (voter_id, address) = voter.split_once('@')?;
+        let (host, port) = address.rsplit_once(':')?;
+        (voter_id.parse() == Ok(id.0)).then(|| Some((Arc::from(host), port.parse().ok()?)))?
+    });
+    match named {
+        Some((host, port)) => {
+            endpoints.truncate(1);
+            for endpoint in &mut endpoints {
+                (endpoint.host, endpoint.port) = (Arc::clone(&host), port);
+            }
+            VoterInfo { id, directory_id: Uuid::nil(), endpoints }
+        }
+        None => VoterInfo { id, directory_id, endpoints },
+    }
 }
 
 /// `log.cleaner.threads`, unless `log.cleaner.enable` is off.

@@ -105,7 +105,11 @@ pub fn read_listeners(settings: &Settings) -> Result<Vec<ListenerSettings>, Conf
         let is_controller = controllers.contains(&endpoint.name);
         check_protocol(&endpoint.name, &protocols)?;
         let public = match &advertised {
-            Some(advertised) => advertised.iter().find(|other| other.name == endpoint.name),
+            Some(advertised) => {
+                // A controller listener need not be advertised; where it is not, it is known by what it is bound to.
+                let bound = is_controller.then_some(&endpoint);
+                advertised.iter().find(|other| other.name == endpoint.name).or(bound)
+            }
             None => Some(&endpoint),
         };
         if let Some(public) = public
