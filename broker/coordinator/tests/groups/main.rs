@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod classic_random;
+mod large;
 mod print;
 mod random;
 mod scenarios;

@@ -21,7 +21,7 @@ pub(crate) struct AssignorMember {
     pub(crate) id: Arc<str>,
     pub(crate) instance_id: Option<Arc<str>>,
     /// Topics that exist and that it is subscribed to.
-    pub(crate) topics: BTreeSet<TopicId>,
+    pub(crate) topics: Arc<BTreeSet<TopicId>>,
     /// What it was to own so far.
     pub(crate) assigned: Arc<Partitions>,
 }

@@ -29,7 +29,7 @@ pub(super) fn assign(members: &[AssignorMember], counts: &BTreeMap<TopicId, i32>
     });
 
     let mut subscribers: BTreeMap<TopicId, i32> = BTreeMap::new();
-    for topic in members.iter().flat_map(|member| &member.topics) {
+    for topic in members.iter().flat_map(|member| member.topics.iter()) {
         *subscribers.entry(*topic).or_default() += 1;
     }
     let pieces = subscribers.into_iter().map(|(topic, subscribers)| {
@@ -41,7 +41,7 @@ pub(super) fn assign(members: &[AssignorMember], counts: &BTreeMap<TopicId, i32>
     let mut assignment = BTreeMap::new();
     for member in ordered {
         let mut own = Partitions::new();
-        for topic in &member.topics {
+        for topic in member.topics.iter() {
             let Some(pieces) = topics.get_mut(topic) else { continue };
             let length = pieces.quota + i32::from(pieces.extra > 0);
             pieces.extra -= i32::from(pieces.extra > 0);

@@ -19,7 +19,7 @@ fn member(id: &str, topics: &[u128], assigned: Partitions) -> AssignorMember {
     AssignorMember {
         id: Arc::from(id),
         instance_id: None,
-        topics: topics.iter().map(|&number| topic(number)).collect(),
+        topics: Arc::new(topics.iter().map(|&number| topic(number)).collect()),
         assigned: Arc::new(assigned),
     }
 }

@@ -87,7 +87,7 @@ impl<'a> Balance<'a> {
     fn new(members: &'a [AssignorMember], counts: &'a Counts) -> Self {
         let mut subscribers: BTreeMap<TopicId, Vec<usize>> = BTreeMap::new();
         for (index, member) in members.iter().enumerate() {
-            for topic in &member.topics {
+            for topic in member.topics.iter() {
                 subscribers.entry(*topic).or_default().push(index);
             }
         }

@@ -1,6 +1,6 @@
 //! The target assignment: who should own what in the group's newest epoch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ottla_metadata::MetadataImage;
@@ -10,7 +10,7 @@ use super::draft::Draft;
 use super::error::GroupError;
 use super::state::ConsumerGroup;
 use crate::group::assignor::{self, AssignorMember};
-use crate::group::records::{GroupRecord, TargetMetadata};
+use crate::group::records::{ConsumerMember, GroupRecord, TargetMetadata};
 use crate::group::shard::Cx;
 
 impl ConsumerGroup {
@@ -25,11 +25,22 @@ impl ConsumerGroup {
     }
 }
 
+fn is_same_subscription(a: &ConsumerMember, b: &ConsumerMember) -> bool {
+    a.subscribed_topic_regex == b.subscribed_topic_regex && a.subscribed_topic_names == b.subscribed_topic_names
+}
+
 /// How many partitions a topic has.
 fn partition_counts(image: &MetadataImage, members: &[AssignorMember]) -> BTreeMap<TopicId, i32> {
-    let topics = members.iter().flat_map(|member| &member.topics);
+    let mut topics: BTreeSet<TopicId> = BTreeSet::new();
+    let mut last: Option<&Arc<BTreeSet<TopicId>>> = None;
+    for member in members {
+        if last.is_none_or(|last| !Arc::ptr_eq(last, &member.topics)) {
+            topics.extend(member.topics.iter());
+        }
+        last = Some(&member.topics);
+    }
     let count = |topic: TopicId| image.topics.by_id(topic).map_or(0, |topic| topic.partitions.len());
-    topics.map(|&topic| (topic, i32::try_from(count(topic)).unwrap_or(i32::MAX))).collect()
+    topics.into_iter().map(|topic| (topic, i32::try_from(count(topic)).unwrap_or(i32::MAX))).collect()
 }
 
 impl Draft {
@@ -42,17 +53,22 @@ impl Draft {
         if last != 0 && interval_ms != 0 && cx.now.0 < last.saturating_add(interval_ms) {
             return Ok(());
         }
-        let members: Vec<AssignorMember> = self
-            .group
-            .members
-            .iter()
-            .map(|(id, member)| AssignorMember {
+        let mut members: Vec<AssignorMember> = Vec::with_capacity(self.group.members.len());
+        let mut last: Option<(&Arc<ConsumerMember>, Arc<BTreeSet<TopicId>>)> = None;
+        for (id, member) in &self.group.members {
+            // Most groups are of one mind: what one member's names stand for is what the next one's do.
+            let topics = match &last {
+                Some((other, topics)) if is_same_subscription(other, member) => Arc::clone(topics),
+                _ => Arc::new(self.group.topics_of(member, cx.image)),
+            };
+            last = Some((member, Arc::clone(&topics)));
+            members.push(AssignorMember {
                 id: Arc::clone(id),
                 instance_id: member.instance_id.clone(),
-                topics: self.group.topics_of(member, cx.image),
+                topics,
                 assigned: self.group.target_of(id),
-            })
-            .collect();
+            });
+        }
         let name = self.group.preferred_assignor(cx.config.consumer_assignors.first());
         let counts = partition_counts(cx.image, &members);
         let assignment = assignor::assign(&name, &members, &counts).ok_or_else(|| {

@@ -21,6 +21,9 @@ pub(crate) struct ConsumerGroup {
     pub(crate) targets: OrdMap<Arc<str>, Arc<Partitions>>,
     pub(crate) current: OrdMap<Arc<str>, Arc<CurrentAssignment>>,
     pub(crate) regexes: OrdMap<Arc<str>, Arc<ResolvedRegex>>,
+    /// Topics that members subscribe to by name, and how many do: looking at every member on each heartbeat would cost
+    /// large groups dear.
+    names: OrdMap<Arc<str>, usize>,
     /// Instance id to member id.
     static_members: OrdMap<Arc<str>, Arc<str>>,
     /// Who owns a partition.
@@ -70,6 +73,11 @@ impl ConsumerGroup {
         self.owners.get(&topic)?.get(&partition)
     }
 
+    /// Topics that members subscribe to by name.
+    pub(crate) fn names(&self) -> &OrdMap<Arc<str>, usize> {
+        &self.names
+    }
+
     pub(crate) fn current_of(&self, member: &str) -> Arc<CurrentAssignment> {
         self.current.get(member).cloned().unwrap_or_default()
     }
@@ -96,6 +104,17 @@ impl ConsumerGroup {
             }
             None => self.members.remove(id),
         };
+        for name in member.iter().flat_map(|member| &member.subscribed_topic_names) {
+            *self.names.entry(Arc::clone(name)).or_default() += 1;
+        }
+        for name in old.iter().flat_map(|old| &old.subscribed_topic_names) {
+            if let Some(count) = self.names.get_mut(name) {
+                *count -= 1;
+                if *count == 0 {
+                    self.names.remove(name);
+                }
+            }
+        }
         // A replaced static member's instance id already points to its successor.
         let instance = old.as_ref().and_then(|old| old.instance_id.as_ref());
         if let Some(instance) = instance

@@ -19,13 +19,11 @@ const REGEX_REFRESH_INTERVAL_MS_MIN: i64 = 10_000;
 impl ConsumerGroup {
     /// Whether a member wants this topic, by name or by expression.
     pub(crate) fn is_subscribed_to(&self, topic: &str) -> bool {
-        self.members.values().any(|member| member.subscribed_topic_names.contains(topic))
-            || self.regexes.values().any(|resolved| resolved.topics.contains(topic))
+        self.names().contains_key(topic) || self.regexes.values().any(|resolved| resolved.topics.contains(topic))
     }
 
     fn subscribed_topics(&self) -> BTreeSet<&Arc<str>> {
-        let names = self.members.values().flat_map(|member| &member.subscribed_topic_names);
-        names.chain(self.regexes.values().flat_map(|resolved| &resolved.topics)).collect()
+        self.names().keys().chain(self.regexes.values().flat_map(|resolved| &resolved.topics)).collect()
     }
 
     /// The topics of one member that exist. An expression that is not resolved yet stands for none.
