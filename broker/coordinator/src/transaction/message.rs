@@ -75,6 +75,21 @@ pub enum TransactionRequest {
     List(TransactionFilter),
 }
 
+impl TransactionRequest {
+    /// The id that the request is about.
+    pub fn transactional_id(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::InitProducerId { transactional_id, .. }
+            | Self::AddPartitions { transactional_id, .. }
+            | Self::VerifyPartitions { transactional_id, .. }
+            | Self::EndTxn { transactional_id, .. }
+            | Self::MarkersWritten { transactional_id, .. }
+            | Self::Describe { transactional_id } => Some(transactional_id),
+            Self::List(_) => None,
+        }
+    }
+}
+
 /// What ListTransactions asks for; empty lists and `None` filter nothing.
 #[derive(Debug, Clone, Default)]
 pub struct TransactionFilter {

@@ -12,6 +12,9 @@ use super::record::TransactionRecord;
 use super::state::{Transaction, TransactionState, Transactions};
 use crate::shard::{BadRecord, Context, Decision, Effect, Shard, Stored, Token};
 
+/// The longest string that a record holds; newer requests can carry longer ones.
+const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
 /// The soft half: when time was last looked at.
 #[derive(Debug, Clone)]
 pub struct TransactionShard {
@@ -34,10 +37,7 @@ impl Shard for TransactionShard {
     type Image = MetadataImage;
     type Config = TransactionConfig;
 
-    #[expect(
-        clippy::expect_used,
-        reason = "ids and topic names come from requests, which bound strings to 32767 bytes"
-    )]
+    #[expect(clippy::expect_used, reason = "handle refuses longer ids, and topics with longer names do not exist")]
     fn encode(record: &TransactionRecord) -> Stored {
         record.encode().expect("a transaction's strings are short")
     }
@@ -55,6 +55,9 @@ impl Shard for TransactionShard {
     }
 
     fn handle(&mut self, hard: &Transactions, token: Token, request: TransactionRequest, cx: &mut Cx<'_>) -> Decided {
+        if request.transactional_id().is_some_and(|id| id.len() > STRING_BYTES_MAX) {
+            return Outcome::effect(Effect::Refuse(token, ErrorCode::InvalidRequest));
+        }
         let ruling = match request {
             TransactionRequest::InitProducerId { .. } => hard.init_producer_id(token, request, cx),
             TransactionRequest::AddPartitions { transactional_id, producer, partitions, client_version } => {
