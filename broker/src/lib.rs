@@ -1,7 +1,6 @@
 //! Ottla: a Kafka-wire-compatible broker.
 //!
 //! Where to begin: `server` builds the house, `network` reads requests, `api` answers them.
-#![allow(clippy::todo)]
 
 pub mod api;
 pub mod cli;

@@ -2,17 +2,14 @@
 //! brokers and controllers only; on a node that is both they are calls, so they are not offered on the wire.
 
 use ottla_controller::Controller;
-use ottla_protocol::messages::{
-    AllocateProducerIdsRequest, AlterPartitionRequest, BrokerHeartbeatRequest, BrokerRegistrationRequest,
-    UnregisterBrokerRequest, UnregisterBrokerResponse,
-};
+use ottla_protocol::messages::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 
 use super::topics::origin;
 use super::wire::text;
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::publisher::Publisher;
 
-/// Handler of UnregisterBroker, and of what brokers and controllers say to each other.
+/// Handler of UnregisterBroker.
 pub struct BrokerLifecycle {
     controller: Controller,
     publisher: Publisher,
@@ -36,21 +33,5 @@ impl BrokerLifecycle {
                 .with_error_code(code as i16)
                 .with_error_message(Some(text(code.message())))
         }))
-    }
-
-    pub async fn alter_partition(&self, _cx: &RequestContext, _request: AlterPartitionRequest) -> Reply {
-        Reply::Close
-    }
-
-    pub async fn broker_registration(&self, _cx: &RequestContext, _request: BrokerRegistrationRequest) -> Reply {
-        Reply::Close
-    }
-
-    pub async fn broker_heartbeat(&self, _cx: &RequestContext, _request: BrokerHeartbeatRequest) -> Reply {
-        Reply::Close
-    }
-
-    pub async fn allocate_producer_ids(&self, _cx: &RequestContext, _request: AllocateProducerIdsRequest) -> Reply {
-        Reply::Close
     }
 }

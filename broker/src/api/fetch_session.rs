@@ -331,21 +331,9 @@ impl FetchSessions {
         }
     }
 
-    /// Ends a request whose answer is held back by a quota: nothing is told, nothing is remembered as told.
-    pub fn finish_throttled(&self, context: &FetchContext) -> (i32, Result<(), ErrorCode>) {
-        match context {
-            FetchContext::Incremental { session_id, expected_epoch, .. } => {
-                let cache = self.cache.lock();
-                let epoch = cache.sessions.get(session_id).map_or(*expected_epoch, |session| session.epoch);
-                let fits = epoch == *expected_epoch;
-                (*session_id, if fits { Ok(()) } else { Err(ErrorCode::InvalidFetchSessionEpoch) })
-            }
-            _ => (NO_SESSION, Ok(())),
-        }
-    }
-
     /// How many sessions and how many partitions in them are remembered.
-    pub fn size(&self) -> (usize, usize) {
+    #[cfg(test)]
+    fn size(&self) -> (usize, usize) {
         let cache = self.cache.lock();
         (cache.sessions.len(), cache.partitions)
     }

@@ -16,9 +16,7 @@ mod consumer_group;
 mod context;
 mod coordinated;
 mod credentials;
-mod delegation_tokens;
 mod delete_records;
-mod errors;
 mod features;
 mod fetch;
 mod fetch_session;
@@ -33,12 +31,7 @@ mod offsets;
 mod produce;
 mod quorum;
 mod reassignments;
-mod sasl;
-mod share_fetch;
-mod share_group;
-mod share_state;
 mod table;
-mod telemetry;
 mod topic_names;
 mod topics;
 pub mod transaction_gate;
@@ -92,15 +85,11 @@ pub struct Api {
     pub metadata: metadata::Metadata,
     pub cluster: cluster::Cluster,
     pub api_versions: api_versions::ApiVersions,
-    pub sasl: sasl::Sasl,
     pub offsets: offsets::Offsets,
     pub find_coordinator: find_coordinator::FindCoordinator,
     pub classic_group: classic_group::ClassicGroup,
     pub consumer_group: consumer_group::ConsumerGroup,
     pub group_admin: group_admin::GroupAdmin,
-    pub share_group: share_group::ShareGroup,
-    pub share_fetch: share_fetch::ShareFetch,
-    pub share_state: share_state::ShareState,
     pub transactions: transactions::Transactions,
     pub txn_markers: txn_markers::TxnMarkers,
     pub txn_admin: txn_admin::TxnAdmin,
@@ -110,10 +99,8 @@ pub struct Api {
     pub log_dirs: log_dirs::LogDirs,
     pub acls: acls::Acls,
     pub credentials: credentials::Credentials,
-    pub delegation_tokens: delegation_tokens::DelegationTokens,
     pub client_quotas: client_quotas::ClientQuotas,
     pub features: features::Features,
-    pub telemetry: telemetry::Telemetry,
     pub quorum: quorum::Quorum,
     pub broker_lifecycle: broker_lifecycle::BrokerLifecycle,
 }
@@ -148,15 +135,11 @@ impl Api {
             metadata: metadata::Metadata::new(house),
             cluster: cluster::Cluster::new(house),
             api_versions: api_versions::ApiVersions::new(house),
-            sasl: sasl::Sasl::new(house),
             offsets: offsets::Offsets::new(house),
             find_coordinator: find_coordinator::FindCoordinator::new(house),
             classic_group: classic_group::ClassicGroup::new(house),
             consumer_group: consumer_group::ConsumerGroup::new(house),
             group_admin: group_admin::GroupAdmin::new(house),
-            share_group: share_group::ShareGroup::new(house),
-            share_fetch: share_fetch::ShareFetch::new(house),
-            share_state: share_state::ShareState::new(house),
             transactions: transactions::Transactions::new(house),
             txn_markers: txn_markers::TxnMarkers::new(house),
             txn_admin: txn_admin::TxnAdmin::new(house),
@@ -166,10 +149,8 @@ impl Api {
             log_dirs: log_dirs::LogDirs::new(house),
             acls: acls::Acls::new(house),
             credentials: credentials::Credentials::new(house),
-            delegation_tokens: delegation_tokens::DelegationTokens::new(house),
             client_quotas: client_quotas::ClientQuotas::new(house),
             features: features::Features::new(house),
-            telemetry: telemetry::Telemetry::new(house),
             quorum: quorum::Quorum::new(house),
             broker_lifecycle: broker_lifecycle::BrokerLifecycle::new(house),
         }
@@ -186,15 +167,11 @@ impl Api {
             metadata::Metadata::APIS,
             cluster::Cluster::APIS,
             api_versions::ApiVersions::APIS,
-            sasl::Sasl::APIS,
             offsets::Offsets::APIS,
             find_coordinator::FindCoordinator::APIS,
             classic_group::ClassicGroup::APIS,
             consumer_group::ConsumerGroup::APIS,
             group_admin::GroupAdmin::APIS,
-            share_group::ShareGroup::APIS,
-            share_fetch::ShareFetch::APIS,
-            share_state::ShareState::APIS,
             transactions::Transactions::APIS,
             txn_markers::TxnMarkers::APIS,
             txn_admin::TxnAdmin::APIS,
@@ -204,10 +181,8 @@ impl Api {
             log_dirs::LogDirs::APIS,
             acls::Acls::APIS,
             credentials::Credentials::APIS,
-            delegation_tokens::DelegationTokens::APIS,
             client_quotas::ClientQuotas::APIS,
             features::Features::APIS,
-            telemetry::Telemetry::APIS,
             quorum::Quorum::APIS,
             broker_lifecycle::BrokerLifecycle::APIS,
         ];
@@ -231,7 +206,6 @@ impl Api {
             RequestBody::SyncGroup(request) => self.classic_group.sync_group(cx, request).await,
             RequestBody::DescribeGroups(request) => self.group_admin.describe_groups(cx, request).await,
             RequestBody::ListGroups(request) => self.group_admin.list_groups(cx, request).await,
-            RequestBody::SaslHandshake(request) => self.sasl.sasl_handshake(cx, request).await,
             RequestBody::ApiVersions(request) => self.api_versions.handle(cx, request).await,
             RequestBody::CreateTopics(request) => self.topics.create_topics(cx, request).await,
             RequestBody::DeleteTopics(request) => self.topics.delete_topics(cx, request).await,
@@ -250,20 +224,7 @@ impl Api {
             RequestBody::AlterConfigs(request) => self.configs.alter_configs(cx, request).await,
             RequestBody::AlterReplicaLogDirs(request) => self.log_dirs.alter_replica_log_dirs(cx, request).await,
             RequestBody::DescribeLogDirs(request) => self.log_dirs.describe_log_dirs(cx, request).await,
-            RequestBody::SaslAuthenticate(request) => self.sasl.sasl_authenticate(cx, request).await,
             RequestBody::CreatePartitions(request) => self.topics.create_partitions(cx, request).await,
-            RequestBody::CreateDelegationToken(request) => {
-                self.delegation_tokens.create_delegation_token(cx, request).await
-            }
-            RequestBody::RenewDelegationToken(request) => {
-                self.delegation_tokens.renew_delegation_token(cx, request).await
-            }
-            RequestBody::ExpireDelegationToken(request) => {
-                self.delegation_tokens.expire_delegation_token(cx, request).await
-            }
-            RequestBody::DescribeDelegationToken(request) => {
-                self.delegation_tokens.describe_delegation_token(cx, request).await
-            }
             RequestBody::DeleteGroups(request) => self.group_admin.delete_groups(cx, request).await,
             RequestBody::ElectLeaders(request) => self.reassignments.elect_leaders(cx, request).await,
             RequestBody::IncrementalAlterConfigs(request) => self.configs.incremental_alter_configs(cx, request).await,
@@ -283,52 +244,20 @@ impl Api {
                 self.credentials.alter_user_scram_credentials(cx, request).await
             }
             RequestBody::DescribeQuorum(request) => self.quorum.describe_quorum(cx, request).await,
-            RequestBody::AlterPartition(request) => self.broker_lifecycle.alter_partition(cx, request).await,
             RequestBody::UpdateFeatures(request) => self.features.handle(cx, request).await,
             RequestBody::DescribeCluster(request) => self.cluster.describe_cluster(cx, request).await,
             RequestBody::DescribeProducers(request) => self.txn_admin.describe_producers(cx, request).await,
-            RequestBody::BrokerRegistration(request) => self.broker_lifecycle.broker_registration(cx, request).await,
-            RequestBody::BrokerHeartbeat(request) => self.broker_lifecycle.broker_heartbeat(cx, request).await,
             RequestBody::UnregisterBroker(request) => self.broker_lifecycle.unregister_broker(cx, request).await,
             RequestBody::DescribeTransactions(request) => self.txn_admin.describe_transactions(cx, request).await,
             RequestBody::ListTransactions(request) => self.txn_admin.list_transactions(cx, request).await,
-            RequestBody::AllocateProducerIds(request) => self.broker_lifecycle.allocate_producer_ids(cx, request).await,
             RequestBody::ConsumerGroupHeartbeat(request) => {
                 self.consumer_group.consumer_group_heartbeat(cx, request).await
             }
             RequestBody::ConsumerGroupDescribe(request) => {
                 self.consumer_group.consumer_group_describe(cx, request).await
             }
-            RequestBody::GetTelemetrySubscriptions(request) => {
-                self.telemetry.get_telemetry_subscriptions(cx, request).await
-            }
-            RequestBody::PushTelemetry(request) => self.telemetry.push_telemetry(cx, request).await,
             RequestBody::ListConfigResources(request) => self.configs.list_config_resources(cx, request).await,
             RequestBody::DescribeTopicPartitions(request) => self.cluster.describe_topic_partitions(cx, request).await,
-            RequestBody::ShareGroupHeartbeat(request) => self.share_group.share_group_heartbeat(cx, request).await,
-            RequestBody::ShareGroupDescribe(request) => self.share_group.share_group_describe(cx, request).await,
-            RequestBody::ShareFetch(request) => self.share_fetch.share_fetch(cx, request).await,
-            RequestBody::ShareAcknowledge(request) => self.share_fetch.share_acknowledge(cx, request).await,
-            RequestBody::AddRaftVoter(request) => self.quorum.add_raft_voter(cx, request).await,
-            RequestBody::RemoveRaftVoter(request) => self.quorum.remove_raft_voter(cx, request).await,
-            RequestBody::InitializeShareGroupState(request) => {
-                self.share_state.initialize_share_group_state(cx, request).await
-            }
-            RequestBody::ReadShareGroupState(request) => self.share_state.read_share_group_state(cx, request).await,
-            RequestBody::WriteShareGroupState(request) => self.share_state.write_share_group_state(cx, request).await,
-            RequestBody::DeleteShareGroupState(request) => self.share_state.delete_share_group_state(cx, request).await,
-            RequestBody::ReadShareGroupStateSummary(request) => {
-                self.share_state.read_share_group_state_summary(cx, request).await
-            }
-            RequestBody::DescribeShareGroupOffsets(request) => {
-                self.share_group.describe_share_group_offsets(cx, request).await
-            }
-            RequestBody::AlterShareGroupOffsets(request) => {
-                self.share_group.alter_share_group_offsets(cx, request).await
-            }
-            RequestBody::DeleteShareGroupOffsets(request) => {
-                self.share_group.delete_share_group_offsets(cx, request).await
-            }
             _ => Reply::Close,
         }
     }

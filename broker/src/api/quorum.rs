@@ -4,14 +4,12 @@
 use ottla_controller::{Controller, QuorumInfo, ReplicaState as Replica, VoterInfo};
 use ottla_decisions::names::CLUSTER_METADATA_TOPIC;
 use ottla_protocol::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
-use ottla_protocol::messages::{
-    AddRaftVoterRequest, DescribeQuorumRequest, DescribeQuorumResponse, RemoveRaftVoterRequest,
-};
+use ottla_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
 use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 
-/// Handler of DescribeQuorum, AddRaftVoter, RemoveRaftVoter.
+/// Handler of DescribeQuorum.
 pub struct Quorum {
     controller: Controller,
 }
@@ -26,14 +24,6 @@ impl Quorum {
 
     pub async fn describe_quorum(&self, cx: &RequestContext, request: DescribeQuorumRequest) -> Reply {
         cx.reply(&describe(&request, &self.controller.quorum(), self.controller.is_active(), cx.version))
-    }
-
-    pub async fn add_raft_voter(&self, _cx: &RequestContext, _request: AddRaftVoterRequest) -> Reply {
-        Reply::Close
-    }
-
-    pub async fn remove_raft_voter(&self, _cx: &RequestContext, _request: RemoveRaftVoterRequest) -> Reply {
-        Reply::Close
     }
 }
 

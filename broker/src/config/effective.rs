@@ -87,6 +87,9 @@ impl Effective {
     }
 }
 
+/// What one source says of a key.
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// Configuration as of one image.
 #[derive(Clone, Copy)]
 pub struct At<'a> {
@@ -145,7 +148,7 @@ impl At<'_> {
         let sensitive = is_sensitive(key);
         let own = ConfigResource::broker(self.settings.node_id);
         let cluster = ConfigResource::cluster_default();
-        let look: [(Source, &dyn Fn(&str) -> Option<String>); 4] = [
+        let look: [(Source, Lookup<'_>); 4] = [
             (Source::Broker, &|name| self.dynamic(&own, name)),
             (Source::ClusterDefault, &|name| self.dynamic(&cluster, name)),
             (Source::Static, &|name| self.settings.given(name).map(str::to_owned)),

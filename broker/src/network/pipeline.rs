@@ -128,8 +128,7 @@ impl Pipeline {
         stall_max: Duration,
     ) -> io::Result<Written> {
         let mut mute = Duration::ZERO;
-        loop {
-            let Some(slot) = self.slots.front_mut() else { break };
+        while let Some(slot) = self.slots.front_mut() {
             if matches!(slot.answer, Answer::Waiting(_)) {
                 // It may have become ready while others were written; a look costs nothing.
                 let is_ready = std::future::poll_fn(|cx| Poll::Ready(poll_slot(slot, cx).is_ready())).await;

@@ -1,1 +1,0 @@
-//! Where error types of the lower floors become Kafka's error codes.
