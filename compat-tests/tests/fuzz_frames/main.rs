@@ -23,7 +23,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 const FRAMES_DEFAULT: u64 = 250;
-const WORKERS: usize = 2;
+/// Frames that a broker parks or drops are waited for: more workers than cores.
+const WORKERS: usize = 8;
 /// What a broker may hold beyond what it was sent: caches, pools, and topics that a lucky frame created.
 const SLACK_BYTES: u64 = 64 << 20;
 /// A valid frame may take the broker itself down, as asked: that is no failure.

@@ -275,12 +275,15 @@ func admin() {
 	attempt("bad replication", a.CreateTopic(topic+"-r", &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: 5}, false))
 	attempt("grow", a.CreatePartitions(topic, 5, nil, false))
 	attempt("shrink", a.CreatePartitions(topic, 2, nil, false))
+	// A broker may learn of a change a moment after it was made.
+	time.Sleep(time.Second)
 	described, err := a.DescribeTopics([]string{topic})
 	must(err)
 	fmt.Println("partitions", len(described[0].Partitions))
 	changed := "120000"
 	attempt("alter", a.AlterConfig(sarama.TopicResource, topic, map[string]*string{"retention.ms": &changed}, false))
 	attempt("alter one", a.IncrementalAlterConfig(sarama.TopicResource, topic, map[string]sarama.IncrementalAlterConfigsEntry{"max.message.bytes": {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &changed}}, false))
+	time.Sleep(time.Second)
 	entries, err := a.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"retention.ms", "max.message.bytes"}})
 	must(err)
 	sort.Slice(entries, func(i, j int) bool { return entries[i].Name < entries[j].Name })

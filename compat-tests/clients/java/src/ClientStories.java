@@ -215,10 +215,13 @@ public final class ClientStories {
             ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
             System.out.println("retention " + admin.describeConfigs(List.of(resource)).all().get().get(resource).get("retention.ms").value());
             admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(new ConfigEntry("retention.ms", "120000"), AlterConfigOp.OpType.SET)))).all().get();
+            // A broker may learn of the change a moment after it was made.
+            Thread.sleep(1000);
             ConfigEntry entry = admin.describeConfigs(List.of(resource)).all().get().get(resource).get("retention.ms");
             System.out.println("retention " + entry.value() + " " + entry.source() + " default " + entry.isDefault());
             admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(5))).all().get();
             attempt("shrink", () -> admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(2))).all().get());
+            Thread.sleep(1000);
             System.out.println("partitions " + admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size());
             produce(topic, 1, 10);
             TopicPartition partition = new TopicPartition(topic, 0);
