@@ -27,6 +27,8 @@ pub enum Target {
     Controller,
     /// The coordinator of this consumer group.
     Group(String),
+    /// The coordinator of this transactional id.
+    Transaction(String),
 }
 
 /// A cluster as a tool sees it.
@@ -136,7 +138,8 @@ impl Client {
                 Some(id) => self.address_of(id)?,
                 None => return self.any_connection(),
             },
-            Target::Group(group) => self.coordinator(group)?,
+            Target::Group(group) => self.coordinator(group, GROUP)?.1,
+            Target::Transaction(id) => self.coordinator(id, TRANSACTION)?.1,
         };
         self.open(address)
     }
@@ -148,24 +151,35 @@ impl Client {
             .ok_or_else(|| Failure::failed(format!("Broker {id} is not a live broker of this cluster")))
     }
 
-    fn coordinator(&mut self, key: &str) -> Result<(String, u16), Failure> {
+    /// Who coordinates a group: its broker's id, host and port.
+    pub fn group_coordinator(&mut self, group: &str) -> Result<(i32, String, u16), Failure> {
+        let (id, (host, port)) = self.coordinator(group, GROUP)?;
+        Ok((id, host, port))
+    }
+
+    /// Who coordinates a transactional id.
+    pub fn transaction_coordinator(&mut self, transactional_id: &str) -> Result<i32, Failure> {
+        Ok(self.coordinator(transactional_id, TRANSACTION)?.0)
+    }
+
+    fn coordinator(&mut self, key: &str, key_type: i8) -> Result<(i32, (String, u16)), Failure> {
         let deadline = Instant::now() + self.timeout;
         loop {
             let key = StrBytes::from_string(key.to_owned());
             let response = self.send_with(&Target::Any, |version| {
-                let request = FindCoordinatorRequest::default().with_key_type(GROUP);
+                let request = FindCoordinatorRequest::default().with_key_type(key_type);
                 if version >= 4 {
                     request.with_coordinator_keys(vec![key.clone()])
                 } else {
                     request.with_key(key.clone())
                 }
             })?;
-            let (code, host, port) = match response.coordinators.first() {
-                Some(found) => (found.error_code, found.host.to_string(), found.port),
-                None => (response.error_code, response.host.to_string(), response.port),
+            let (code, id, host, port) = match response.coordinators.first() {
+                Some(found) => (found.error_code, found.node_id.0, found.host.to_string(), found.port),
+                None => (response.error_code, response.node_id.0, response.host.to_string(), response.port),
             };
             match ErrorCode::from_code(code) {
-                Some(ErrorCode::None) => return Ok((host, u16::try_from(port).unwrap_or(0))),
+                Some(ErrorCode::None) => return Ok((id, (host, u16::try_from(port).unwrap_or(0)))),
                 Some(error) if error.is_retriable() && Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(100));
                 }
@@ -210,8 +224,9 @@ struct Connection {
     is_broken: bool,
 }
 
-/// FindCoordinator's key type for a consumer group.
+/// FindCoordinator's key types.
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 /// An answer larger than this is refused before it is read.
 const RESPONSE_BYTES_MAX: usize = 256 * 1024 * 1024;
 

@@ -280,7 +280,8 @@ fn subscribed(metadata: &Bytes) -> Result<BTreeSet<String>, Failure> {
     Ok(subscription.topics.iter().map(|topic| topic.to_string()).collect())
 }
 
-fn assigned(mut bytes: Bytes) -> Result<BTreeSet<Partition>, Failure> {
+/// The partitions in an assignment as classic members get it.
+pub fn assigned(mut bytes: Bytes) -> Result<BTreeSet<Partition>, Failure> {
     if bytes.is_empty() {
         return Ok(BTreeSet::new());
     }

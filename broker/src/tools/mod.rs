@@ -1,20 +1,30 @@
 //! Kafka's command-line tools in the same binary, without a JVM: called as `kafka-topics`, `kafka-topics.sh` (a link to the
 //! binary) or `ottla topics`. The same flags, output and exit codes as Apache's; they speak to any Kafka cluster.
 
+mod admin;
 mod broker_api_versions;
 mod client;
 mod cluster;
 mod console_consumer;
 mod console_producer;
+mod consumer_groups;
+mod consumer_groups_describe;
+mod consumer_groups_reset;
+mod delete_records;
 mod failure;
 mod fetcher;
 mod formatter;
 mod get_offsets;
+mod group_admin;
 mod group_member;
+mod groups;
+mod json;
 mod line_reader;
+mod log_dirs;
 mod options;
 mod producer;
 mod properties;
+mod time;
 mod topics;
 
 use std::fmt::Write as _;
@@ -24,6 +34,9 @@ use std::process::ExitCode;
 pub use failure::Failure;
 
 use options::{Options, Spec};
+
+/// The release whose tools these are like; scripts compare what `--version` says with what they need.
+const KAFKA_VERSION: &str = "4.3.1";
 
 /// One tool: what it is called, what it does, its options and its work.
 struct Tool {
@@ -39,7 +52,11 @@ const TOOLS: &[Tool] = &[
     cluster::TOOL,
     console_consumer::TOOL,
     console_producer::TOOL,
+    consumer_groups::TOOL,
+    delete_records::TOOL,
     get_offsets::TOOL,
+    groups::TOOL,
+    log_dirs::TOOL,
     topics::TOOL,
 ];
 
@@ -77,7 +94,7 @@ fn run_tool(tool: &Tool, arguments: &[String]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     if arguments.iter().any(|argument| argument == "--version") {
-        println!("{}", env!("CARGO_PKG_VERSION"));
+        println!("{KAFKA_VERSION}");
         return ExitCode::SUCCESS;
     }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

@@ -13,6 +13,8 @@ pub enum Kind {
     Flag,
     /// The option takes any text.
     Text,
+    /// The option takes a text or stands alone, which is the empty text.
+    OptionalText,
     /// The option takes a 32-bit integer.
     Int,
     /// The option takes a 64-bit integer.
@@ -70,6 +72,10 @@ impl Options {
             let text = match (spec.kind, inline) {
                 (Kind::Flag, _) => String::new(),
                 (_, Some(value)) => value,
+                (Kind::OptionalText, None) => match rest.as_slice().first() {
+                    Some(value) if !value.starts_with('-') => rest.next().cloned().unwrap_or_default(),
+                    _ => String::new(),
+                },
                 (_, None) => match rest.next() {
                     Some(value) => value.clone(),
                     None => return Err(Failure::usage(format!("Option {} requires an argument", shown(spec)))),
@@ -106,6 +112,16 @@ impl Options {
         self.text(name).ok_or_else(|| Failure::usage(format!("Missing required argument \"[{name}]\"")))
     }
 
+    /// `--used` makes sense only beside one of `others`.
+    pub fn refuse_without(&self, used: &str, others: &[&str]) -> Result<(), Failure> {
+        if self.has(used) && !others.iter().any(|other| self.has(other)) {
+            return Err(Failure::usage(format!(
+                "Option(s) [{used}] are unavailable given other options on the command line"
+            )));
+        }
+        Ok(())
+    }
+
     /// `--used` cannot stand beside any of `others`.
     pub fn refuse_with(&self, used: &str, others: &[&str]) -> Result<(), Failure> {
         match others.iter().find(|other| self.has(used) && self.has(other)) {
@@ -137,6 +153,7 @@ pub fn usage(specs: &[Spec]) -> String {
             Kind::Text => {
                 let _ = write!(left, " <String: {}>", spec.placeholder);
             }
+            Kind::OptionalText => left.push_str(" [String]"),
             Kind::Int => {
                 let _ = write!(left, " <Integer: {}>", spec.placeholder);
             }
@@ -159,7 +176,7 @@ fn shown(spec: &Spec) -> String {
 
 fn check_kind(spec: &Spec, text: &str) -> Result<(), Failure> {
     let (is_right, java) = match spec.kind {
-        Kind::Flag | Kind::Text => (true, ""),
+        Kind::Flag | Kind::Text | Kind::OptionalText => (true, ""),
         Kind::Int => (text.parse::<i32>().is_ok(), "Integer"),
         Kind::Long => (text.parse::<i64>().is_ok(), "Long"),
     };
