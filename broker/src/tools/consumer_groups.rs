@@ -88,7 +88,8 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     match outcome {
         Err(failure) if !failure.is_usage => {
             // Kafka's tool ends with 0 after this, and scripts look for the text.
-            writeln!(out, "\nError: Executing consumer group command failed due to {}", failure.message)?;
+            let why = if options.has("reset-offsets") { failure.message } else { failure.as_java() };
+            writeln!(out, "\nError: Executing consumer group command failed due to {why}")?;
             Ok(ExitCode::SUCCESS)
         }
         outcome => outcome.map(|()| ExitCode::SUCCESS),

@@ -45,10 +45,18 @@ pub fn list(client: &mut Client, states: &[String], types: &[String]) -> Result<
             id: group.group_id.to_string(),
             protocol: group.protocol_type.to_string(),
             state: group.group_state.to_string(),
-            kind: group.group_type.to_string(),
+            kind: capitalized(&group.group_type),
         }));
     }
+    found.sort_by(|a: &Listing, b| a.id.cmp(&b.id));
     Ok(found)
+}
+
+/// Brokers write types in small letters, the tools do not.
+fn capitalized(kind: &str) -> String {
+    let mut letters = kind.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
 }
 
 /// The groups that consumers use: of the new protocol, and classic ones that hold consumers or only offsets.

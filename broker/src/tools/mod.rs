@@ -5,13 +5,18 @@ mod admin;
 mod broker_api_versions;
 mod client;
 mod cluster;
+mod configs;
+mod configs_quotas;
+mod configs_scram;
 mod console_consumer;
 mod console_producer;
 mod consumer_groups;
 mod consumer_groups_describe;
 mod consumer_groups_reset;
+mod consumer_perf;
 mod delete_records;
 mod failure;
+mod features;
 mod fetcher;
 mod formatter;
 mod get_offsets;
@@ -19,13 +24,21 @@ mod group_admin;
 mod group_member;
 mod groups;
 mod json;
+mod leader_election;
 mod line_reader;
 mod log_dirs;
+mod metadata_quorum;
 mod options;
+mod perf_stats;
 mod producer;
+mod producer_perf;
 mod properties;
+mod storage;
+mod table;
 mod time;
 mod topics;
+mod transactions;
+mod transactions_hanging;
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -50,14 +63,22 @@ struct Tool {
 const TOOLS: &[Tool] = &[
     broker_api_versions::TOOL,
     cluster::TOOL,
+    configs::TOOL,
     console_consumer::TOOL,
     console_producer::TOOL,
     consumer_groups::TOOL,
+    consumer_perf::TOOL,
     delete_records::TOOL,
+    features::TOOL,
     get_offsets::TOOL,
     groups::TOOL,
+    leader_election::TOOL,
     log_dirs::TOOL,
+    metadata_quorum::TOOL,
+    producer_perf::TOOL,
+    storage::TOOL,
     topics::TOOL,
+    transactions::TOOL,
 ];
 
 /// The names of the tools that are built, as `ottla NAME`.
@@ -88,8 +109,18 @@ pub fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
     Some(run_tool(tool, arguments))
 }
 
+/// The tools whose Java twins read their lines with argparse4j, which has words of its own for wrong ones.
+const ARGPARSE_TOOLS: [&str; 6] =
+    ["cluster", "features", "metadata-quorum", "producer-perf-test", "storage", "transactions"];
+
 fn run_tool(tool: &Tool, arguments: &[String]) -> ExitCode {
-    if arguments.is_empty() || arguments.iter().any(|argument| argument == "--help") {
+    let is_argparse = ARGPARSE_TOOLS.contains(&tool.name);
+    let wants_help = arguments.iter().any(|argument| argument == "--help" || (is_argparse && argument == "-h"));
+    if wants_help && is_argparse {
+        println!("usage: kafka-{} [options] command\n\n{}\n\n{}", tool.name, tool.about, options::usage(tool.specs));
+        return ExitCode::SUCCESS;
+    }
+    if wants_help || (arguments.is_empty() && !is_argparse) {
         eprintln!("{}\n{}", tool.about, options::usage(tool.specs));
         return ExitCode::FAILURE;
     }
@@ -104,11 +135,28 @@ fn run_tool(tool: &Tool, arguments: &[String]) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("{}", failure.message);
-            if failure.is_usage {
-                eprint!("{}", options::usage(tool.specs));
-            }
+            tell(tool, &failure);
             ExitCode::FAILURE
         }
+    }
+}
+
+fn tell(tool: &Tool, failure: &Failure) {
+    let (name, text) = (tool.name, &failure.message);
+    if !ARGPARSE_TOOLS.contains(&name) {
+        eprintln!("{text}");
+        if failure.is_usage {
+            eprint!("{}", options::usage(tool.specs));
+        }
+        return;
+    }
+    let text = match text.strip_suffix(" is not a recognized option") {
+        Some(unknown) => format!("unrecognized arguments: '--{unknown}'"),
+        None => text.clone(),
+    };
+    match failure.is_usage {
+        false => eprintln!("{text}"),
+        true if name == "features" => eprint!("Command line error: {text}. Type --help for help."),
+        true => eprintln!("usage: kafka-{name} [-h] [options] command ...\nkafka-{name}: error: {text}"),
     }
 }

@@ -15,6 +15,8 @@ pub enum Kind {
     Text,
     /// The option takes a text or stands alone, which is the empty text.
     OptionalText,
+    /// The option takes one text or several, up to the next option.
+    Texts,
     /// The option takes a 32-bit integer.
     Int,
     /// The option takes a 64-bit integer.
@@ -44,14 +46,18 @@ pub const fn value(names: &'static [&'static str], kind: Kind, placeholder: &'st
 #[derive(Debug, Default)]
 pub struct Options {
     values: HashMap<&'static str, Vec<String>>,
+    /// The options' names in the order of the line, repeated ones repeatedly.
+    pub order: Vec<&'static str>,
     pub positional: Vec<String>,
+    /// The line as it was given.
+    pub line: String,
 }
 
 impl Options {
     /// Reads a command line. Unknown options, missing arguments and numbers that are none are errors in jopt-simple's words,
     /// since those are what users of Kafka's tools know.
     pub fn parse(specs: &[Spec], arguments: &[String]) -> Result<Self, Failure> {
-        let mut options = Self::default();
+        let mut options = Self { line: arguments.join(" "), ..Self::default() };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             if argument == "--" {
@@ -82,6 +88,13 @@ impl Options {
                 },
             };
             check_kind(spec, &text)?;
+            if spec.kind == Kind::Texts {
+                while let Some(more) = rest.as_slice().first().filter(|more| !more.starts_with('-')) {
+                    options.values.entry(spec.names[0]).or_default().push(more.clone());
+                    rest.next();
+                }
+            }
+            options.order.push(spec.names[0]);
             options.values.entry(spec.names[0]).or_default().push(text);
         }
         Ok(options)
@@ -150,7 +163,7 @@ pub fn usage(specs: &[Spec]) -> String {
         let mut left = spec.names.iter().map(|name| format!("--{name}")).collect::<Vec<_>>().join(", ");
         match spec.kind {
             Kind::Flag => {}
-            Kind::Text => {
+            Kind::Text | Kind::Texts => {
                 let _ = write!(left, " <String: {}>", spec.placeholder);
             }
             Kind::OptionalText => left.push_str(" [String]"),
@@ -176,7 +189,7 @@ fn shown(spec: &Spec) -> String {
 
 fn check_kind(spec: &Spec, text: &str) -> Result<(), Failure> {
     let (is_right, java) = match spec.kind {
-        Kind::Flag | Kind::Text | Kind::OptionalText => (true, ""),
+        Kind::Flag | Kind::Text | Kind::Texts | Kind::OptionalText => (true, ""),
         Kind::Int => (text.parse::<i32>().is_ok(), "Integer"),
         Kind::Long => (text.parse::<i64>().is_ok(), "Long"),
     };
