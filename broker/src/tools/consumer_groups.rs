@@ -187,6 +187,9 @@ fn chosen_groups(client: &mut Client, options: &Options) -> Result<Vec<String>, 
     Ok(groups)
 }
 
+/// A title and what stands under it.
+type Column = (&'static str, fn(&Listing) -> &str);
+
 fn list(client: &mut Client, options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
     let states = words(options.text("state"), &STATES, "state")?;
     let types = words(options.text("type"), &["Classic", "Consumer"], "types")?;
@@ -198,7 +201,7 @@ fn list(client: &mut Client, options: &Options, out: &mut dyn Write) -> Result<(
         return Ok(());
     }
     let width = groups.iter().map(|group| group.id.len()).max().unwrap_or(0).max(15) + 10;
-    let mut columns: Vec<(&str, fn(&Listing) -> &str)> = Vec::new();
+    let mut columns: Vec<Column> = Vec::new();
     if options.has("type") {
         columns.push(("TYPE", |group| or_unknown(&group.kind)));
     }

@@ -195,7 +195,7 @@ fn print_members(group: &Group, is_verbose: bool, out: &mut dyn Write) -> Result
     let is_migrating = members.iter().any(|member| member.is_upgraded == Some(true))
         && members.iter().any(|member| member.is_upgraded == Some(false));
 
-    let mut line = |cells: [&str; 6], details: [&str; 5], out: &mut dyn Write| -> Result<(), Failure> {
+    let line = |cells: [&str; 6], details: [&str; 5], out: &mut dyn Write| -> Result<(), Failure> {
         let [group, id, instance, host, client, count] = cells;
         write!(out, "{group:<group_width$} {id:<id_width$} ")?;
         if has_instances {

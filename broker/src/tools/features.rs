@@ -108,8 +108,8 @@ pub fn shown(feature: &str, level: i16) -> String {
 pub fn level_of(release: &str) -> Result<i16, Failure> {
     let parts: Vec<&str> = release.split('.').collect();
     let key = if parts.len() > 2 { parts[..2].join(".") } else { release.to_owned() };
-    let is_match = |name: &&str| **name == key || name.split_once("-IV").is_some_and(|(family, _)| family == key);
-    let index = METADATA_VERSIONS.iter().rposition(|name| is_match(&name));
+    let is_match = |name: &str| name == key || name.split_once("-IV").is_some_and(|(family, _)| family == key);
+    let index = METADATA_VERSIONS.iter().rposition(|name| is_match(name));
     match index.and_then(|index| i16::try_from(index).ok()) {
         Some(index) => Ok(index + METADATA_VERSION_MIN),
         None => Err(Failure::failed(format!(

@@ -325,6 +325,6 @@ mod tests {
     fn ranges_share_partitions_out_completely() {
         assert_eq!(ranges(5, 2).collect::<Vec<_>>(), [0..3, 3..5]);
         assert_eq!(ranges(1, 3).collect::<Vec<_>>(), [0..1, 1..1, 1..1]);
-        assert_eq!(ranges(4, 1).collect::<Vec<_>>(), [0..4]);
+        assert!(ranges(4, 1).eq(std::iter::once(0..4)));
     }
 }

@@ -65,7 +65,7 @@ impl Stats {
 
     /// One record was acknowledged; now and then that is the moment to report.
     pub fn record(&mut self, latency_ms: u32, bytes: usize, out: &mut dyn Write) -> io::Result<()> {
-        if self.total.count % self.sampling == 0 {
+        if self.total.count.is_multiple_of(self.sampling) {
             self.latencies_ms.push(latency_ms);
         }
         self.total.add(latency_ms, bytes);
