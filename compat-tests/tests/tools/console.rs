@@ -81,9 +81,9 @@ fn groups_and_codecs() {
         s.tool(&format!("{consume} --max-messages 1 --timeout-ms 15000 --isolation-level read_committed"));
         s.tool("kafka-consumer-groups --bootstrap-server @ --describe --group con-g --offsets");
         s.tool_sorted(&format!("{CONSUME} con-group --group con-g2 --consumer-property group.protocol=classic --from-beginning --max-messages 30 --timeout-ms 15000"));
-        s.tool_sorted(&format!(
-            "kafka-console-consumer --bootstrap-server @ --include con-gro.* --group con-g3 --from-beginning --max-messages 30 --timeout-ms 15000"
-        ));
+        s.tool_sorted(
+            "kafka-console-consumer --bootstrap-server @ --include con-gro.* --group con-g3 --from-beginning --max-messages 30 --timeout-ms 15000",
+        );
     });
 }
 

@@ -218,7 +218,7 @@ impl Log {
         }
         let next = Arc::new(Segment::create(&self.home, base, "", now));
         // The files exist from now on, so that a directory always shows where its log ends.
-        next.log_file().created()?;
+        next.create_files()?;
         active.seal()?;
         self.take_snapshot(writer, base)?;
         let mut segments = Vec::clone(&self.segments.load());

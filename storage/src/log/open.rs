@@ -92,7 +92,7 @@ impl Log {
             state = (LeaderEpochs::default(), ProducerState::default(), None);
         }
         let active = &segments[segments.len() - 1];
-        active.log_file().created()?;
+        active.create_files()?;
         let bytes_since_index =
             active.size().saturating_sub(active.offset_index.last()?.map_or(0, |entry| u64::from(entry.position)));
         let (mut epochs, mut producers, snapshot) = state;

@@ -67,7 +67,7 @@ impl Log {
             // Renamed first: one of them may have the name of the new segment.
             self.unlink(old.to_vec())?;
             let segment = Segment::create(&self.home, offset, "", Timestamp(0));
-            segment.log_file().created()?;
+            segment.create_files()?;
             self.segments.store(Arc::new(vec![Arc::new(segment)]));
             *self.epochs.write() = LeaderEpochs::default();
             self.epochs_changed.store(true, Ordering::Release);

@@ -101,6 +101,15 @@ impl Segment {
         &self.log
     }
 
+    /// The files of a segment that is written to exist from its beginning, as Kafka's tools expect. Only the log stays open.
+    pub fn create_files(&self) -> io::Result<()> {
+        for index in [self.offset_index.file(), self.time_index.file()] {
+            index.created()?;
+            index.close();
+        }
+        self.log.created().map(drop)
+    }
+
     /// Whether `offset` can be written relative to the base offset.
     pub const fn can_hold(&self, offset: Offset) -> bool {
         let relative = offset.0 - self.base.0;
