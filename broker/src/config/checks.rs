@@ -27,7 +27,9 @@ const SECURITY: &[&str] = &[
 /// `broker.id` is the old name of `node.id`.
 pub fn alias_broker_id(values: &mut BTreeMap<String, String>) -> Result<(), ConfigError> {
     let Some(old) = values.get("broker.id").cloned() else {
-        values.entry("node.id".to_owned()).or_insert_with(|| "1".to_owned());
+        // Kafka fills in the old name too, and tools read it.
+        let node = values.entry("node.id".to_owned()).or_insert_with(|| "1".to_owned()).clone();
+        values.insert("broker.id".to_owned(), node);
         return Ok(());
     };
     match values.get("node.id") {
