@@ -78,6 +78,12 @@ impl Controller {
             tracing::warn!(bytes = recovery.cut, "cut a torn tail off the metadata log");
         }
         let is_new = log.is_pristine();
+        if options.voters.len() == 1 && log.has_only_a_vote() {
+            // An empty quorum would have every partition's log moved aside.
+            return Err(
+                crate::disk::damaged(&dir, "the metadata log is lost: there is a quorum-state but no entry").into()
+            );
+        }
         let (machine, images) = ImageMachine::open(SnapshotDir::new(&dir))?;
         let bytes_since_snapshot = Arc::clone(&machine.bytes_since_snapshot);
         let config = raft_config(&options)?;

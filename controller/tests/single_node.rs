@@ -124,3 +124,21 @@ async fn many_requests_at_once_share_entries_and_keep_their_promises() {
     assert!(image.offset.0 - before.0 < 100);
     controller.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_lone_voter_that_lost_its_log_founds_no_new_cluster() {
+    let node = Node::new();
+    let controller = node.start().await;
+    node.register(&controller).await;
+    assert_eq!(create_topic(&controller, "orders", 1).await.error_code, 0);
+    controller.shutdown().await;
+    let dir = node.dir.path().join("__cluster_metadata-0");
+    for file in std::fs::read_dir(&dir).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "raftlog") {
+            std::fs::File::create(&path).unwrap();
+        }
+    }
+    let error = node.try_start().await.err().expect("must refuse");
+    assert!(error.to_string().contains("the metadata log is lost"), "{error}");
+}

@@ -108,6 +108,17 @@ fn a_directory_of_somebody_else_is_refused() {
 }
 
 #[test]
+fn logs_without_a_meta_properties_get_no_new_identity() {
+    let disk = FaultyDisk::default();
+    let dirs = open(&disk, &["/a"]);
+    dirs.create_log(&id("x", 0), topic(9), Arc::new(config())).unwrap();
+    dirs.shutdown(1);
+    disk.remove_file(&PathBuf::from("/a/meta.properties")).unwrap();
+    let error = LogDirs::open(&[PathBuf::from("/a")], options(&disk)).unwrap_err();
+    assert!(matches!(&error, OpenError::Mismatch { reason, .. } if reason.contains("no meta.properties")), "{error}");
+}
+
+#[test]
 fn one_failing_directory_leaves_the_others_alone() {
     let disk = FaultyDisk::default();
     let dirs = open(&disk, &["/a", "/b"]);

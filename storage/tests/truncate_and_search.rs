@@ -152,3 +152,46 @@ proptest! {
         check(&Log::open(dir(), recovered).unwrap().0)?;
     }
 }
+
+fn at_time(timestamp: i64) -> bytes::Bytes {
+    let mut builder = BatchBuilder::new();
+    builder.push(Timestamp(timestamp), Some(b"k"), Some(&[1; 40]), &[]);
+    builder.build()
+}
+
+fn found_at(log: &Log, timestamp: i64) -> Option<i64> {
+    log.offset_for_timestamp(Timestamp(timestamp)).unwrap().map(|found| found.offset.0)
+}
+
+#[test]
+fn what_is_left_after_a_cut_is_still_found_by_its_time() {
+    let disk = FaultyDisk::default();
+    let (log, _) = Log::open(dir(), options(&disk)).unwrap();
+    for time in [900, 500, 600] {
+        log.append_as_leader(at_time(time), &context()).unwrap();
+    }
+    log.truncate_to(Offset(2)).unwrap();
+    log.append_as_leader(at_time(10), &context()).unwrap();
+    assert_eq!(found_at(&log, 800), Some(0));
+}
+
+#[test]
+fn a_lost_or_damaged_time_index_hides_no_record() {
+    let disk = FaultyDisk::default();
+    let (log, _) = Log::open(dir(), options(&disk)).unwrap();
+    for number in 0..100 {
+        log.append_as_leader(at_time(1_000 + number), &context()).unwrap();
+    }
+    log.close().unwrap();
+    let damages: [fn(&mut Vec<u8>); 2] = [Vec::clear, |bytes| bytes.fill(0xff)];
+    for damage in damages {
+        let disk = disk.after_kill();
+        let name = |base: &str| dir().join(format!("{base}.timeindex"));
+        disk.damage(&name("00000000000000000000"), damage).unwrap();
+        let options = LogOptions { clean_shutdown: true, ..options(&disk) };
+        let (log, _) = Log::open(dir(), options).unwrap();
+        for number in 0..100 {
+            assert_eq!(found_at(&log, 1_000 + number), Some(number));
+        }
+    }
+}

@@ -48,6 +48,11 @@ impl LogStore {
     pub(crate) fn is_pristine(&self) -> bool {
         self.vote.lock().is_none() && self.log.lock().last().is_none()
     }
+
+    /// True when this member has voted and holds no entry: a voter among others may, one on its own has lost its log.
+    pub(crate) fn has_only_a_vote(&self) -> bool {
+        self.vote.lock().is_some() && self.log.lock().last().is_none()
+    }
 }
 
 fn log_id(id: EntryId) -> LogId {

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_controller::{Controller, ControllerDefaults, ControllerOptions, NoTransport, RequestOrigin, VoterInfo};
+use ottla_controller::{
+    Controller, ControllerDefaults, ControllerOptions, NoTransport, RequestOrigin, StartError, VoterInfo,
+};
 use ottla_metadata::FeatureRange;
 use ottla_protocol::messages::broker_registration_request::Feature;
 use ottla_protocol::messages::create_topics_request::CreatableTopic;
@@ -59,7 +61,11 @@ impl Node {
     }
 
     pub async fn start(&self) -> Controller {
-        Controller::start(self.options(), Arc::new(NoTransport)).await.unwrap()
+        self.try_start().await.unwrap()
+    }
+
+    pub async fn try_start(&self) -> Result<Controller, StartError> {
+        Controller::start(self.options(), Arc::new(NoTransport)).await
     }
 
     /// Registers broker 1 in a new life and has it unfenced.

@@ -193,6 +193,7 @@ fn prepare(segment: &Segment, from: u64, begin: Offset) -> io::Result<()> {
             .truncate(|entry| u64::from(entry.position) < from && i64::from(entry.relative_offset) < relative)?;
         segment.time_index.truncate(|entry| i64::from(entry.relative_offset) < relative)?;
     }
+    segment.settle_timestamp(from)?;
     segment.txn_index.truncate(begin)
 }
 

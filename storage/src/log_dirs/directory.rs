@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::meta_properties::{self, MetaProperties};
+use super::open::{METADATA_TOPIC, partition_of};
 use super::{LogDirInfo, LogDirsOptions, OpenError};
 use crate::checkpoint::{self, CheckpointFile, Offsets};
 use crate::disk::{DirLock, Disk, read_file, remove_if_present, rewrite_atomic};
@@ -164,6 +165,11 @@ fn broker_epoch(bytes: &[u8]) -> i64 {
     serde_json::from_slice::<serde_json::Value>(bytes).ok().and_then(|json| json["brokerEpoch"].as_i64()).unwrap_or(-1)
 }
 
+/// Whether a name is that of a partition's log. The metadata log is begun before the directory has its identity.
+fn holds_records(name: &str) -> bool {
+    partition_of(name).is_some_and(|partition| &*partition.topic != METADATA_TOPIC)
+}
+
 /// The directory's id, from its meta.properties or newly given; the reason if it belongs to somebody else.
 fn settle_identity(path: &Path, options: &LogDirsOptions) -> io::Result<Result<Uuid, String>> {
     let disk = &*options.disk;
@@ -186,6 +192,12 @@ fn settle_identity(path: &Path, options: &LogDirsOptions) -> io::Result<Result<U
         if let Some(id) = found.directory_id {
             return Ok(Ok(id));
         }
+    }
+    if found.is_none()
+        && let Some(log) = disk.list(path)?.into_iter().find(|entry| entry.is_dir && holds_records(&entry.name))
+    {
+        // With a new identity none of these logs would be served, and nobody would be told.
+        return Ok(Err(format!("it holds {} but no {}", log.name, meta_properties::FILE)));
     }
     let id = Uuid::new_v4();
     let meta =

@@ -17,7 +17,7 @@ use crate::log::{Log, LogOptions};
 use crate::segment::OpenFiles;
 
 /// The metadata log has its own keeper.
-const METADATA_TOPIC: &str = "__cluster_metadata";
+pub(super) const METADATA_TOPIC: &str = "__cluster_metadata";
 
 pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, OpenError> {
     if paths.is_empty() {
@@ -130,7 +130,7 @@ fn open_log(log_dirs: &Arc<LogDirs>, dir: &Arc<Directory>, left: &Left, id: &Top
 }
 
 /// `orders-0` -> (orders, 0)
-fn partition_of(name: &str) -> Option<TopicPartition> {
+pub(super) fn partition_of(name: &str) -> Option<TopicPartition> {
     let (topic, partition) = name.rsplit_once('-')?;
     let partition: i32 = partition.parse().ok().filter(|partition| *partition >= 0)?;
     (!topic.is_empty()).then(|| TopicPartition::new(topic, partition))

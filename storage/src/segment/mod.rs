@@ -28,6 +28,9 @@ pub use scan::{Headers, Located};
 pub use sparse_index::{IndexEntry, OffsetEntry, SparseIndex, TimeEntry};
 pub use txn_index::{AbortedEntry, TxnIndex};
 
+/// Log between the entries of a time index that is built again.
+const REBUILD_INTERVAL_BYTES: usize = 4096;
+
 /// The largest timestamp of a segment and the last offset of the batch that holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxTimestamp {
@@ -140,10 +143,7 @@ impl Segment {
             Ordering::Relaxed,
         );
         let mut max = self.max_timestamp.lock();
-        let known = max.get_or_insert(None);
-        if known.is_none_or(|known| header.max_timestamp > known.timestamp) {
-            *known = Some(MaxTimestamp { timestamp: header.max_timestamp, offset: header.last_offset() });
-        }
+        raise(max.get_or_insert(None), header);
     }
 
     /// Adds to the indexes what points to a batch at `position`.
@@ -169,14 +169,71 @@ impl Segment {
 
     /// The largest timestamp; read from the time index for a segment found on disk.
     pub fn max_timestamp(&self) -> io::Result<Option<MaxTimestamp>> {
-        if let Some(known) = *self.max_timestamp.lock() {
+        let mut known = self.max_timestamp.lock();
+        if let Some(known) = *known {
             return Ok(known);
         }
-        let max = self.time_index.last()?.map(|entry| MaxTimestamp {
-            timestamp: Timestamp(entry.timestamp),
-            offset: self.base.plus(i64::from(entry.relative_offset)),
-        });
+        let max = match self.indexed_timestamp()? {
+            Some(indexed) => Some(indexed),
+            None if self.is_empty() => None,
+            // A time index that was lost or damaged would hide the segment from every search by time.
+            None => self.rebuild_time_index()?,
+        };
+        *known = Some(max);
+        Ok(max)
+    }
+
+    /// Finds the largest timestamp before `position` again, for a segment that goes on from there.
+    pub fn settle_timestamp(&self, position: u64) -> io::Result<()> {
+        let max = if position == 0 { None } else { self.measure_timestamp(position)? };
         *self.max_timestamp.lock() = Some(max);
+        Ok(())
+    }
+
+    /// What the time index says, if it has a sound entry.
+    fn indexed_timestamp(&self) -> io::Result<Option<MaxTimestamp>> {
+        let last = self.time_index.last()?.filter(|last| last.timestamp >= 0);
+        Ok(last.map(|last| MaxTimestamp {
+            timestamp: Timestamp(last.timestamp),
+            offset: self.base.plus(i64::from(last.relative_offset)),
+        }))
+    }
+
+    /// The largest timestamp before `end`: the index's, or one of the batches behind its last entry.
+    fn measure_timestamp(&self, end: u64) -> io::Result<Option<MaxTimestamp>> {
+        let mut max = self.indexed_timestamp()?;
+        let from = max.map_or(Ok(0), |max| self.start_of_search(max.offset))?;
+        let mut headers = self.headers(from)?;
+        while let Some(batch) = headers.next_batch()?.filter(|batch| batch.end() <= end) {
+            raise(&mut max, &batch.header);
+        }
+        Ok(max)
+    }
+
+    fn rebuild_time_index(&self) -> io::Result<Option<MaxTimestamp>> {
+        self.time_index.clear()?;
+        let (mut max, mut last, mut since) = (None, None, 0);
+        let mut headers = self.headers(0)?;
+        let mut append = |max: MaxTimestamp| {
+            if max.timestamp.0 < 0 || last == Some(max) {
+                return Ok(());
+            }
+            last = Some(max);
+            let relative_offset = u32::try_from(max.offset.0 - self.base.0).map_err(io::Error::other)?;
+            self.time_index.append(TimeEntry { timestamp: max.timestamp.0, relative_offset })
+        };
+        while let Some(batch) = headers.next_batch()? {
+            let latest = raise(&mut max, &batch.header);
+            since += batch.header.size();
+            if since > REBUILD_INTERVAL_BYTES {
+                append(latest)?;
+                since = 0;
+            }
+        }
+        if let Some(max) = max {
+            append(max)?;
+        }
+        tracing::warn!(index = %self.time_index.file().path().display(), "a time index without entries was built again");
         Ok(max)
     }
 
@@ -253,12 +310,10 @@ impl Segment {
         self.offset_index.truncate(|entry| i64::from(entry.relative_offset) < relative)?;
         self.time_index.truncate(|entry| i64::from(entry.relative_offset) < relative)?;
         self.txn_index.truncate(offset)?;
-        *self.max_timestamp.lock() = None;
         if position == 0 {
             self.first_timestamp.store(i64::MIN, Ordering::Relaxed);
-            *self.max_timestamp.lock() = Some(None);
         }
-        Ok(())
+        self.settle_timestamp(position)
     }
 
     /// Makes everything durable but the names in the directory.
@@ -295,6 +350,14 @@ impl Segment {
             file.close();
         }
     }
+}
+
+/// The later of what is known and a batch's largest timestamp.
+fn raise(max: &mut Option<MaxTimestamp>, header: &BatchHeader) -> MaxTimestamp {
+    let of_batch = MaxTimestamp { timestamp: header.max_timestamp, offset: header.last_offset() };
+    let latest = max.filter(|known| known.timestamp >= of_batch.timestamp).unwrap_or(of_batch);
+    *max = Some(latest);
+    latest
 }
 
 /// Stands for the file of a segment that has none yet.
