@@ -4,7 +4,6 @@
 //! skip the assignment. LeaveGroup v3 lets several members go at once.
 
 use ottla_coordinator::group::{GroupRequest, GroupResponse};
-use ottla_protocol::messages::leave_group_request::MemberIdentity;
 use ottla_protocol::messages::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
     SyncGroupRequest, SyncGroupResponse,
@@ -74,17 +73,11 @@ impl ClassicGroup {
         })
     }
 
-    pub async fn leave_group(&self, cx: &RequestContext, mut request: LeaveGroupRequest) -> Reply {
-        let (group, version) = (request.group_id.0.clone(), cx.version);
-        if version < 3 {
-            let member = MemberIdentity::default().with_member_id(std::mem::take(&mut request.member_id));
-            request.members = vec![member];
-        }
-        let asked = self.ask(&group, GroupRequest::LeaveGroup(client(cx), request)).await;
+    pub async fn leave_group(&self, cx: &RequestContext, request: LeaveGroupRequest) -> Reply {
+        let asked = self.ask(&request.group_id.0.clone(), GroupRequest::LeaveGroup(client(cx), request)).await;
         answer_later(cx, asked, move |answer| {
-            let response = expect_answer!(answer, GroupResponse::LeaveGroup)
-                .unwrap_or_else(|error| LeaveGroupResponse::default().with_error_code(error.code()));
-            if version < 3 { only_member(response) } else { response }
+            expect_answer!(answer, GroupResponse::LeaveGroup)
+                .unwrap_or_else(|error| LeaveGroupResponse::default().with_error_code(error.code()))
         })
     }
 
@@ -94,13 +87,4 @@ impl ClassicGroup {
         }
         ask_group(&self.coordinators, group, request).await
     }
-}
-
-/// Before v3 one member leaves, and its error is that of the request.
-fn only_member(mut response: LeaveGroupResponse) -> LeaveGroupResponse {
-    let members = std::mem::take(&mut response.members);
-    if response.error_code == 0 {
-        response.error_code = members.first().map_or(0, |member| member.error_code);
-    }
-    response
 }
