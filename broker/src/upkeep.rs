@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::replica::Partitions;
 
-/// Whatever the retention interval, `flush.ms` and rolling by time are looked after this often.
+/// Whatever the retention interval, rolling by time and the expiry of producers are looked after this often.
 const MAINTENANCE_MAX_MS: i64 = 60_000;
 
 /// Keeps the logs in order, at Kafka's intervals.

@@ -14,15 +14,11 @@ use ottla_protocol::messages::{
 use ottla_protocol::{BrokerId, ErrorCode};
 
 use super::metadata::{PartitionView, id_or_nil};
+use super::operations::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS};
 use super::topic_names;
 use super::wire::{broker_ids, is_internal, text, topic_name};
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::metadata_cache::MetadataCache;
-
-/// Every operation there is on a cluster, as a bit field of Kafka's operation codes.
-pub(super) const CLUSTER_OPERATIONS: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
-/// Every operation there is on a topic.
-pub(super) const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
 
 const ENDPOINT_BROKER: i8 = 1;
 const ENDPOINT_CONTROLLER: i8 = 2;
@@ -191,16 +187,6 @@ fn page(
         }
     }
     Ok(response)
-}
-
-const fn bits(operations: &[u32]) -> i32 {
-    let mut field = 0;
-    let mut index = 0;
-    while index < operations.len() {
-        field |= 1 << operations[index];
-        index += 1;
-    }
-    field
 }
 
 #[cfg(test)]

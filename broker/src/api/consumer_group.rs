@@ -13,6 +13,7 @@ use ottla_protocol::messages::{
 
 use super::coordinated::{answer_later, ask_group, client, expect_answer};
 use super::group_admin::{ask_by_partition, gather};
+use super::operations::GROUP_OPERATIONS;
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::config::Effective;
 use crate::coordinators::Coordinators;
@@ -62,10 +63,11 @@ impl ConsumerGroup {
             let groups = request.group_ids.into_iter().map(refuse).collect();
             return cx.reply(&ConsumerGroupDescribeResponse::default().with_groups(groups));
         }
+        let wants_operations = request.include_authorized_operations;
         let asked = ask_by_partition(&self.coordinators, request.group_ids, GroupRequest::ConsumerGroupDescribe).await;
         let cx = cx.clone();
         Reply::Later(Box::pin(async move {
-            let groups = gather(
+            let mut groups = gather(
                 asked,
                 |response| match response {
                     GroupResponse::ConsumerGroupDescribe(groups) => Some(groups),
@@ -74,6 +76,11 @@ impl ConsumerGroup {
                 |group, error| DescribedGroup::default().with_group_id(group).with_error_code(error.code()),
             )
             .await;
+            if wants_operations {
+                for group in groups.iter_mut().filter(|group| group.error_code == 0) {
+                    group.authorized_operations = GROUP_OPERATIONS;
+                }
+            }
             cx.respond(&ConsumerGroupDescribeResponse::default().with_groups(groups))
         }))
     }

@@ -14,6 +14,7 @@ use ottla_protocol::messages::{
 use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::coordinated::{client, expect_answer};
+use super::operations::GROUP_OPERATIONS;
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::coordinators::{Coordinators, Kind, Waiting};
 
@@ -75,11 +76,12 @@ impl GroupAdmin {
 
     pub async fn describe_groups(&self, cx: &RequestContext, request: DescribeGroupsRequest) -> Reply {
         let asker = client(cx);
+        let wants_operations = request.include_authorized_operations;
         let ask = |groups| GroupRequest::DescribeGroups(asker.clone(), groups);
         let asked = ask_by_partition(&self.coordinators, request.groups, ask).await;
         let cx = cx.clone();
         Reply::Later(Box::pin(async move {
-            let groups = gather(
+            let mut groups = gather(
                 asked,
                 |response| match response {
                     GroupResponse::DescribeGroups(groups) => Some(groups),
@@ -88,6 +90,11 @@ impl GroupAdmin {
                 |group, error| DescribedGroup::default().with_group_id(group).with_error_code(error.code()),
             )
             .await;
+            if wants_operations {
+                for group in groups.iter_mut().filter(|group| group.error_code == 0) {
+                    group.authorized_operations = GROUP_OPERATIONS;
+                }
+            }
             cx.respond(&DescribeGroupsResponse::default().with_groups(groups))
         }))
     }

@@ -15,7 +15,7 @@ use ottla_protocol::{BrokerId, ErrorCode, TopicId};
 use uuid::Uuid;
 
 use super::auto_create::AutoCreate;
-use super::cluster::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS};
+use super::operations::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS};
 use super::topic_names;
 use super::wire::{broker_ids, is_internal, text, topic_name};
 use super::{ApiSpec, House, Reply, RequestContext};

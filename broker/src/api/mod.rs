@@ -28,6 +28,7 @@ mod log_dirs;
 mod metadata;
 mod offset_fetch;
 mod offsets;
+mod operations;
 mod produce;
 mod quorum;
 mod reassignments;

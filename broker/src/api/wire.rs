@@ -6,8 +6,10 @@ use ottla_metadata::{BrokerRegistration, Endpoint, MetadataImage};
 use ottla_protocol::messages::TopicName;
 use ottla_protocol::{BrokerId, LeaderEpoch, StrBytes};
 
+use crate::coordinators::internal_topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
+
 /// Topics that belong to the broker itself: clients may read them, nobody but coordinators writes them.
-pub const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+pub const INTERNAL_TOPICS: [&str; 3] = [GROUP_TOPIC, TRANSACTION_TOPIC, "__share_group_state"];
 
 /// True for a topic that belongs to the broker itself.
 pub fn is_internal(topic: &str) -> bool {

@@ -1,6 +1,6 @@
 //! The coordinators' clock: milliseconds since 1970 that never jump.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ottla_protocol::Timestamp;
 use tokio::time::Instant;
@@ -16,8 +16,7 @@ pub struct Clock {
 impl Clock {
     /// Starts at the system's time.
     pub fn system() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self::starting_at(Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)))
+        Self::starting_at(crate::clock::now())
     }
 
     /// Starts at a time of the caller's.

@@ -49,6 +49,11 @@ impl Kind {
         }
     }
 
+    /// The coordinators that keep their state in a topic.
+    pub fn of_topic(topic: &str) -> Option<Self> {
+        [Self::Group, Self::Transaction].into_iter().find(|kind| kind.topic() == topic)
+    }
+
     const fn topic(self) -> &'static str {
         match self {
             Self::Group => GROUP_TOPIC,
@@ -158,13 +163,21 @@ impl Coordinators {
         TopicPartition::new(GROUP_TOPIC, self.partition_for(Kind::Group, group))
     }
 
+    /// Returns once the topic of these coordinators can be used here, having created it if need be.
+    ///
+    /// # Errors
+    /// Why it could not be created.
+    pub async fn ensure_topic(&self, kind: Kind) -> Result<(), ErrorCode> {
+        self.0.topics.ensure(kind.topic()).await
+    }
+
     /// Finds the broker that coordinates `key`, making the internal topic if there is none. Where that is this broker,
     /// its partition is loaded on return, so that the client's next request is served.
     ///
     /// # Errors
     /// `CoordinatorNotAvailable` when there is none just now.
     pub async fn find(&self, kind: Kind, key: &str) -> Result<BrokerId, ErrorCode> {
-        self.0.topics.ensure(kind.topic()).await.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
+        self.ensure_topic(kind).await.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
         let partition = self.partition_for(kind, key);
         let mut applied = self.0.needs.publisher.applied();
         let led = applied.wait_for(|image| {

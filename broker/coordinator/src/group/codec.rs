@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kafka_protocol::protocol::StrBytes;
+use ottla_protocol::StrBytes;
 use ottla_protocol::records::RecordError;
 use ottla_protocol::records::group as g;
 use ottla_protocol::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};

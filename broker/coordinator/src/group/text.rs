@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kafka_protocol::protocol::StrBytes;
+use ottla_protocol::StrBytes;
 use ottla_protocol::messages::{GroupId, TopicName};
 
 /// A record's string has an `i16` length. Kafka refuses longer ones at the door; none of them ever gets further than this.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kafka_protocol::protocol::StrBytes;
 use ottla_coordinator::group::{Client, GroupConfig, GroupRecord, GroupRequest, GroupShard, GroupState};
 use ottla_coordinator::shard::{Context, Decision, Effect, Ids, Producer, Shard, Token};
 use ottla_metadata::{MetadataImage, MetadataRecord, PartitionImage};
+use ottla_protocol::StrBytes;
 use ottla_protocol::messages as m;
 use ottla_protocol::{ErrorCode, ProducerEpoch, ProducerId, Timestamp, TopicId};
 use ottla_state_machine::StateMachine;
