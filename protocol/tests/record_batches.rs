@@ -215,6 +215,21 @@ fn sequences_wrap_to_zero() {
 }
 
 #[test]
+fn a_record_that_would_fill_the_memory_is_refused_before_it_is_unpacked() {
+    let mut builder = BatchBuilder::new().compression(Codec::Gzip, None);
+    builder.push(Timestamp(1), Some(b"key"), Some(&vec![0; 300_000]), &[]);
+    let bytes = builder.build();
+    let batch = BatchView::parse(&bytes).unwrap();
+    let read = |bytes_max| {
+        let mut records = batch.records_within(&Budget { bytes_max, ratio_max: 1_000_000 }).unwrap();
+        records.next_record().map(|record| record.is_some())
+    };
+    assert_eq!(read(400_000).unwrap(), true);
+    let expected = CompressionError::TooLarge { codec: Codec::Gzip, limit: 200_000 };
+    assert_eq!(read(200_000).unwrap_err(), BatchError::Compression(expected));
+}
+
+#[test]
 fn a_bomb_stops_at_the_budget() {
     let zeros = vec![0; 80 << 20];
     for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd] {

@@ -35,6 +35,11 @@ impl<'a> Decompressor<'a> {
         Ok(Self { codec, inner, produced: 0, limit: budget.limit(input.len()) })
     }
 
+    /// The error for output that a reader refuses to hold.
+    pub const fn too_large(&self, limit: usize) -> CompressionError {
+        CompressionError::TooLarge { codec: self.codec, limit }
+    }
+
     /// What an error of [`Read::read`] means.
     pub fn error(&self, error: &io::Error) -> CompressionError {
         if self.produced > self.limit {

@@ -102,8 +102,8 @@ impl<'a> Iterator for Headers<'a> {
 /// # Ok::<(), ottla_protocol::record_batch::BatchError>(())
 /// ```
 ///
-/// Memory: one record and 64 KiB, however much the batch expands to. After the last declared record the payload must
-/// be exhausted.
+/// Memory: one record, which must fit the budget's `bytes_max`, and 64 KiB, however much the batch expands to. After the
+/// last declared record the payload must be exhausted.
 pub struct Records<'a> {
     index: i32,
     count: i32,
@@ -112,7 +112,8 @@ pub struct Records<'a> {
 
 enum Source<'a> {
     Plain(&'a [u8]),
-    Compressed(Box<Window<'a>>),
+    /// With the most bytes that a single record may have.
+    Compressed(Box<Window<'a>>, usize),
 }
 
 impl<'a> Records<'a> {
@@ -122,7 +123,9 @@ impl<'a> Records<'a> {
         }
         let source = match codec {
             Codec::None => Source::Plain(payload),
-            codec => Source::Compressed(Box::new(Window::new(Decompressor::new(codec, payload, budget)?))),
+            codec => {
+                Source::Compressed(Box::new(Window::new(Decompressor::new(codec, payload, budget)?)), budget.bytes_max)
+            }
         };
         Ok(Self { index: 0, count, source })
     }
@@ -148,11 +151,15 @@ impl<'a> Records<'a> {
                 *bytes = cursor.rest();
                 (body, size)
             }
-            Source::Compressed(window) => {
+            Source::Compressed(window, record_max) => {
                 window.fill(5)?;
                 let mut cursor = Cursor::new(window.bytes());
                 let length = cursor.varint().map_err(|_| invalid("its length is no varint"))?;
                 let length = usize::try_from(length).map_err(|_| invalid("its length is negative"))?;
+                // A record is held as a whole: the ratio alone would let a small payload take gigabytes.
+                if length > *record_max {
+                    return Err(window.decoder.too_large(*record_max).into());
+                }
                 let prefix = window.bytes().len() - cursor.remaining();
                 if window.fill(prefix + length)? < prefix + length {
                     return Err(invalid("it is longer than the batch"));
@@ -166,7 +173,7 @@ impl<'a> Records<'a> {
     fn is_exhausted(&mut self) -> Result<bool, BatchError> {
         match &mut self.source {
             Source::Plain(bytes) => Ok(bytes.is_empty()),
-            Source::Compressed(window) => Ok(window.fill(1)? == 0),
+            Source::Compressed(window, _) => Ok(window.fill(1)? == 0),
         }
     }
 }
@@ -207,7 +214,8 @@ impl<'a> Window<'a> {
                 self.end -= self.start;
                 self.start = 0;
                 if self.buffer.len() < self.end + Self::STEP {
-                    self.buffer.resize((2 * self.end).max(self.end + Self::STEP), 0);
+                    let enough = (2 * self.end).min(wanted + Self::STEP).max(self.end + Self::STEP);
+                    self.buffer.resize(enough, 0);
                 }
             }
             let read = self.decoder.read(&mut self.buffer[self.end..]).map_err(|e| self.decoder.error(&e))?;
