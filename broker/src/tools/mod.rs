@@ -15,6 +15,8 @@ mod consumer_groups_describe;
 mod consumer_groups_reset;
 mod consumer_perf;
 mod delete_records;
+mod dump_log;
+mod e2e_latency;
 mod failure;
 mod features;
 mod fetcher;
@@ -69,6 +71,8 @@ const TOOLS: &[Tool] = &[
     consumer_groups::TOOL,
     consumer_perf::TOOL,
     delete_records::TOOL,
+    dump_log::TOOL,
+    e2e_latency::TOOL,
     features::TOOL,
     get_offsets::TOOL,
     groups::TOOL,

@@ -1,0 +1,285 @@
+//! kafka-dump-log: what is in the files of a partition: batches and records, indexes, aborted transactions.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use ottla_protocol::compression::Codec;
+use ottla_protocol::control_record::ControlRecord;
+use ottla_protocol::record_batch::{BatchView, TimestampType, batches};
+
+use super::options::{Kind, Options, Spec, flag, value};
+use super::{Failure, Tool};
+
+pub const TOOL: Tool = Tool {
+    name: "dump-log",
+    about: "This tool helps to parse a log file and dump its contents to the console, useful for debugging a seemingly \
+            corrupt log segment.",
+    specs: SPECS,
+    run,
+};
+
+const SPECS: &[Spec] = &[
+    flag(&["cluster-metadata-decoder"], "Not built into this tool."),
+    flag(&["deep-iteration"], "Print the records of each batch; --print-data-log does, too."),
+    value(&["files"], Kind::Text, "file1, file2, ...", "REQUIRED: The files to dump, separated by commas."),
+    flag(&["help"], "Print usage information."),
+    flag(&["index-sanity-check"], "Not built into this tool."),
+    value(&["key-decoder-class"], Kind::OptionalText, "", "Only text is known here."),
+    value(&["max-bytes"], Kind::Int, "size", "Read no more bytes of each .log file than these."),
+    value(&["max-message-size"], Kind::Int, "size", "Accepted; batches of every size are read."),
+    flag(&["offsets-decoder"], "Not built into this tool."),
+    flag(&["print-data-log"], "Print the contents of the records."),
+    flag(&["remote-log-metadata-decoder"], "Not built into this tool."),
+    flag(&["share-group-state-decoder"], "Not built into this tool."),
+    flag(&["skip-record-metadata"], "With --print-data-log: only the contents."),
+    flag(&["transaction-log-decoder"], "Not built into this tool."),
+    value(&["value-decoder-class"], Kind::OptionalText, "", "Only text is known here."),
+    flag(&["verify-index-only"], "Not built into this tool."),
+    flag(&["version"], "Display the version."),
+];
+
+const ABSENT: [&str; 7] = [
+    "cluster-metadata-decoder",
+    "index-sanity-check",
+    "offsets-decoder",
+    "remote-log-metadata-decoder",
+    "share-group-state-decoder",
+    "transaction-log-decoder",
+    "verify-index-only",
+];
+
+fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    let files = options.required("files")?;
+    if let Some(absent) = ABSENT.iter().find(|name| options.has(name)) {
+        return Err(Failure::failed(format!("--{absent} is not built into this tool")));
+    }
+    for file in files.split(',').map(str::trim) {
+        writeln!(out, "Dumping {file}")?;
+        let path = Path::new(file);
+        let bytes = || std::fs::read(path).map_err(|error| Failure::failed(format!("{file}: {error}")));
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("log") => dump_log(path, &bytes()?, options, out)?,
+            Some("index") => dump_index(path, &bytes()?, out)?,
+            Some("timeindex") => dump_time_index(path, &bytes()?, out)?,
+            Some("txnindex") => dump_transactions(&bytes()?, out)?,
+            _ => {
+                out.flush()?;
+                eprintln!("Ignoring unknown file {file}");
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first offset of a segment is its files' name.
+fn base_offset(path: &Path) -> Result<i64, Failure> {
+    let stem = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().split('.').next();
+    let stem = stem.unwrap_or_default();
+    stem.parse().map_err(|_| Failure::failed(format!("For input string: \"{stem}\"")))
+}
+
+fn dump_log(path: &Path, bytes: &[u8], options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
+    writeln!(out, "Log starting offset: {}", base_offset(path)?)?;
+    let limit = options.number::<usize>("max-bytes");
+    let bytes = &bytes[..limit.unwrap_or(bytes.len()).min(bytes.len())];
+    let has_contents = options.has("print-data-log");
+    let mut position = 0;
+    let mut next_offset = 0;
+    let mut gaps = Vec::new();
+    for batch in batches(bytes) {
+        let Ok(batch) = batch else { break };
+        print_batch(&batch, position, out)?;
+        if has_contents || options.has("deep-iteration") {
+            print_records(&batch, options, &mut next_offset, &mut gaps, out)?;
+        }
+        position += batch.size();
+    }
+    if position < bytes.len() && limit.is_none() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        writeln!(out, "Found {} invalid bytes at the end of {name}", bytes.len() - position)?;
+    }
+    if !gaps.is_empty() {
+        out.flush()?;
+        eprintln!("Non-consecutive offsets in {}", path.display());
+        for (from, to) in gaps {
+            eprintln!("  {from} is followed by {to}");
+        }
+    }
+    Ok(())
+}
+
+fn print_batch(batch: &BatchView<'_>, position: usize, out: &mut dyn Write) -> Result<(), Failure> {
+    let header = batch.header();
+    let last_offset = header.base_offset.0 + i64::from(header.last_offset_delta);
+    let last_sequence = if header.base_sequence < 0 {
+        -1
+    } else {
+        ottla_protocol::record_batch::sequence_after(header.base_sequence, header.last_offset_delta)
+    };
+    let horizon = if header.attributes.has_delete_horizon() {
+        format!("OptionalLong[{}]", header.base_timestamp.0)
+    } else {
+        "OptionalLong.empty".to_owned()
+    };
+    let codec = header.codec().map_or("unknown", Codec::name);
+    writeln!(
+        out,
+        "baseOffset: {} lastOffset: {last_offset} count: {} baseSequence: {} lastSequence: {last_sequence} producerId: {} \
+         producerEpoch: {} partitionLeaderEpoch: {} isTransactional: {} isControl: {} deleteHorizonMs: {horizon} \
+         position: {position} {}: {} size: {} magic: {} compresscodec: {codec} crc: {} isvalid: {}",
+        header.base_offset.0,
+        header.record_count,
+        header.base_sequence,
+        header.producer_id.0,
+        header.producer_epoch.0,
+        header.partition_leader_epoch.0,
+        header.attributes.is_transactional(),
+        header.attributes.is_control(),
+        timestamp_name(header.attributes.timestamp_type()),
+        header.max_timestamp.0,
+        batch.size(),
+        header.magic,
+        header.crc,
+        batch.crc_is_valid()
+    )?;
+    Ok(())
+}
+
+const fn timestamp_name(kind: TimestampType) -> &'static str {
+    match kind {
+        TimestampType::CreateTime => "CreateTime",
+        TimestampType::LogAppendTime => "LogAppendTime",
+    }
+}
+
+fn print_records(
+    batch: &BatchView<'_>,
+    options: &Options,
+    next_offset: &mut i64,
+    gaps: &mut Vec<(i64, i64)>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let unreadable = |error: &dyn std::fmt::Display| Failure::failed(format!("A batch cannot be read: {error}"));
+    let header = *batch.header();
+    let kind = header.attributes.timestamp_type();
+    let is_bare = options.has("skip-record-metadata");
+    let mut records = batch.records().map_err(|error| unreadable(&error))?;
+    while let Some(record) = records.next_record().map_err(|error| unreadable(&error))? {
+        let offset = header.base_offset.0 + i64::from(record.offset_delta);
+        // Kafka's tool expects the first record of every file at 0, and so says this of all segments but the first.
+        if *next_offset != offset {
+            gaps.push((*next_offset - 1, offset));
+        }
+        *next_offset = offset + 1;
+        let mut prefix = "| ";
+        if !is_bare {
+            let timestamp = match kind {
+                TimestampType::CreateTime => header.base_timestamp.0 + record.timestamp_delta,
+                TimestampType::LogAppendTime => header.max_timestamp.0,
+            };
+            let size = |bytes: Option<&[u8]>| bytes.map_or(-1, |bytes| i64::try_from(bytes.len()).unwrap_or(i64::MAX));
+            let sequence = match header.base_sequence {
+                base if base < 0 => -1,
+                base => ottla_protocol::record_batch::sequence_after(base, record.offset_delta),
+            };
+            let keys: Vec<String> = record
+                .headers()
+                .map(|header| String::from_utf8_lossy(header.key).into_owned())
+                .collect();
+            write!(
+                out,
+                "| offset: {offset} {}: {timestamp} keySize: {} valueSize: {} sequence: {sequence} headerKeys: [{}]",
+                timestamp_name(kind),
+                size(record.key),
+                size(record.value),
+                keys.join(",")
+            )?;
+            prefix = " ";
+        }
+        if header.attributes.is_control() {
+            if !is_bare {
+                print_control(record.key.unwrap_or_default(), record.value.unwrap_or_default(), out)?;
+            }
+        } else if options.has("print-data-log") {
+            if let Some(key) = record.key {
+                write!(out, "{prefix}key: {}", String::from_utf8_lossy(key))?;
+                prefix = " ";
+            }
+            if let Some(value) = record.value {
+                write!(out, "{prefix}payload: {}", String::from_utf8_lossy(value))?;
+            }
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn print_control(key: &[u8], value: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
+    match ControlRecord::parse(key, value) {
+        Ok(ControlRecord::Abort { coordinator_epoch }) => {
+            write!(out, " endTxnMarker: ABORT coordinatorEpoch: {coordinator_epoch}")?;
+        }
+        Ok(ControlRecord::Commit { coordinator_epoch }) => {
+            write!(out, " endTxnMarker: COMMIT coordinatorEpoch: {coordinator_epoch}")?;
+        }
+        _ => {
+            let kind = key.get(2..4).map_or(-1, |bytes| i16::from_be_bytes([bytes[0], bytes[1]]));
+            write!(out, " controlType: UNKNOWN({kind})")?;
+        }
+    }
+    Ok(())
+}
+
+fn number<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut number = [0; N];
+    number.copy_from_slice(&bytes[at..at + N]);
+    number
+}
+
+/// Entries of 8 bytes: offset less the base offset, and position. Preallocated files end in zeros.
+fn dump_index(path: &Path, bytes: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
+    let base = base_offset(path)?;
+    if bytes.len() < 8 {
+        writeln!(out, "{} is empty.", path.display())?;
+        return Ok(());
+    }
+    for (index, entry) in bytes.chunks_exact(8).enumerate() {
+        let offset = base + i64::from(u32::from_be_bytes(number(entry, 0)));
+        if offset == base && index > 0 {
+            break;
+        }
+        writeln!(out, "offset: {offset} position: {}", u32::from_be_bytes(number(entry, 4)))?;
+    }
+    Ok(())
+}
+
+/// Entries of 12 bytes: timestamp, and offset less the base offset.
+fn dump_time_index(path: &Path, bytes: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
+    let base = base_offset(path)?;
+    for (index, entry) in bytes.chunks_exact(12).enumerate() {
+        let offset = base + i64::from(u32::from_be_bytes(number(entry, 8)));
+        if offset == base && index > 0 {
+            break;
+        }
+        writeln!(out, "timestamp: {} offset: {offset}", i64::from_be_bytes(number(entry, 0)))?;
+    }
+    Ok(())
+}
+
+/// Entries of 34 bytes: version, producer, first and last offset, last stable offset.
+fn dump_transactions(bytes: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
+    for entry in bytes.chunks_exact(34) {
+        let long = |at| i64::from_be_bytes(number(entry, at));
+        writeln!(
+            out,
+            "version: {} producerId: {} firstOffset: {} lastOffset: {} lastStableOffset: {}",
+            i16::from_be_bytes(number(entry, 0)),
+            long(2),
+            long(10),
+            long(18),
+            long(26)
+        )?;
+    }
+    Ok(())
+}
