@@ -183,10 +183,8 @@ fn print_records(
                 base if base < 0 => -1,
                 base => ottla_protocol::record_batch::sequence_after(base, record.offset_delta),
             };
-            let keys: Vec<String> = record
-                .headers()
-                .map(|header| String::from_utf8_lossy(header.key).into_owned())
-                .collect();
+            let keys: Vec<String> =
+                record.headers().map(|header| String::from_utf8_lossy(header.key).into_owned()).collect();
             write!(
                 out,
                 "| offset: {offset} {}: {timestamp} keySize: {} valueSize: {} sequence: {sequence} headerKeys: [{}]",

@@ -84,8 +84,18 @@ impl<'a> Producer<'a> {
         if producer.settings.acks == -1 {
             let request =
                 InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(i32::MAX);
-            let response = producer.client.send(&Target::Any, &request)?;
-            Failure::check(response.error_code, None)?;
+            let deadline = Instant::now() + producer.settings.delivery_timeout;
+            // A broker that has just started may still wait for its block of ids.
+            let response = loop {
+                let response = producer.client.send(&Target::Any, &request)?;
+                match Failure::check(response.error_code, None) {
+                    Ok(()) => break response,
+                    Err(failure) if is_worth_a_retry(&failure) && Instant::now() < deadline => {
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
+                    Err(failure) => return Err(failure),
+                }
+            };
             producer.id = ProducerId(response.producer_id.0);
             producer.epoch = ProducerEpoch(response.producer_epoch);
         }
