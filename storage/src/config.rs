@@ -24,7 +24,6 @@ pub struct LogConfig {
     pub delete_retention_ms: i64,
     pub file_delete_delay_ms: i64,
     pub flush_messages: i64,
-    pub flush_ms: i64,
     pub index_interval_bytes: i32,
     pub max_compaction_lag_ms: i64,
     pub max_message_bytes: i32,
@@ -34,7 +33,6 @@ pub struct LogConfig {
     pub min_cleanable_dirty_ratio: f64,
     pub min_compaction_lag_ms: i64,
     pub min_insync_replicas: i32,
-    pub preallocate: bool,
     /// -1: unlimited.
     pub retention_bytes: i64,
     /// -1: unlimited.
@@ -43,13 +41,8 @@ pub struct LogConfig {
     pub segment_index_bytes: i32,
     pub segment_jitter_ms: i64,
     pub segment_ms: i64,
-    pub unclean_leader_election_enable: bool,
     /// `producer.id.expiration.ms` of the broker.
     pub producer_id_expiration_ms: i64,
-    /// `leader.replication.throttled.replicas`, as written.
-    pub leader_replication_throttled_replicas: String,
-    /// `follower.replication.throttled.replicas`, as written.
-    pub follower_replication_throttled_replicas: String,
 }
 
 impl Default for LogConfig {
@@ -61,7 +54,6 @@ impl Default for LogConfig {
             delete_retention_ms: 86_400_000,
             file_delete_delay_ms: 60_000,
             flush_messages: i64::MAX,
-            flush_ms: i64::MAX,
             index_interval_bytes: 4096,
             max_compaction_lag_ms: i64::MAX,
             max_message_bytes: 1_048_588,
@@ -71,17 +63,13 @@ impl Default for LogConfig {
             min_cleanable_dirty_ratio: 0.5,
             min_compaction_lag_ms: 0,
             min_insync_replicas: 1,
-            preallocate: false,
             retention_bytes: -1,
             retention_ms: 604_800_000,
             segment_bytes: 1_073_741_824,
             segment_index_bytes: 10_485_760,
             segment_jitter_ms: 0,
             segment_ms: 604_800_000,
-            unclean_leader_election_enable: false,
             producer_id_expiration_ms: 86_400_000,
-            leader_replication_throttled_replicas: String::new(),
-            follower_replication_throttled_replicas: String::new(),
         }
     }
 }

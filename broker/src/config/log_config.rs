@@ -16,7 +16,6 @@ pub fn log_config(at: &At<'_>, topic: &str) -> Arc<LogConfig> {
     let i64 = |key: &str, default: i64| text(key).and_then(|value| value.trim().parse().ok()).unwrap_or(default);
     let i32 = |key: &str, default: i32| text(key).and_then(|value| value.trim().parse().ok()).unwrap_or(default);
     let f64 = |key: &str, default: f64| text(key).and_then(|value| value.trim().parse().ok()).unwrap_or(default);
-    let bool = |key: &str| text(key).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"));
     let policies = text("cleanup.policy").unwrap_or_else(|| "delete".to_owned());
     let has_policy = |policy: &str| policies.split(',').any(|one| one.trim() == policy);
     Arc::new(LogConfig {
@@ -26,7 +25,6 @@ pub fn log_config(at: &At<'_>, topic: &str) -> Arc<LogConfig> {
         delete_retention_ms: i64("delete.retention.ms", defaults.delete_retention_ms),
         file_delete_delay_ms: i64("file.delete.delay.ms", defaults.file_delete_delay_ms),
         flush_messages: i64("flush.messages", defaults.flush_messages),
-        flush_ms: i64("flush.ms", defaults.flush_ms),
         index_interval_bytes: i32("index.interval.bytes", defaults.index_interval_bytes),
         max_compaction_lag_ms: i64("max.compaction.lag.ms", defaults.max_compaction_lag_ms),
         max_message_bytes: i32("max.message.bytes", defaults.max_message_bytes),
@@ -42,20 +40,16 @@ pub fn log_config(at: &At<'_>, topic: &str) -> Arc<LogConfig> {
         min_cleanable_dirty_ratio: f64("min.cleanable.dirty.ratio", defaults.min_cleanable_dirty_ratio),
         min_compaction_lag_ms: i64("min.compaction.lag.ms", defaults.min_compaction_lag_ms),
         min_insync_replicas: i32("min.insync.replicas", defaults.min_insync_replicas),
-        preallocate: bool("preallocate"),
         retention_bytes: i64("retention.bytes", defaults.retention_bytes),
         retention_ms: i64("retention.ms", defaults.retention_ms),
         segment_bytes: i32("segment.bytes", defaults.segment_bytes),
         segment_index_bytes: i32("segment.index.bytes", defaults.segment_index_bytes),
         segment_jitter_ms: i64("segment.jitter.ms", defaults.segment_jitter_ms),
         segment_ms: i64("segment.ms", defaults.segment_ms),
-        unclean_leader_election_enable: bool("unclean.leader.election.enable"),
         producer_id_expiration_ms: at
             .broker_text("producer.id.expiration.ms")
             .and_then(|value| value.trim().parse().ok())
             .unwrap_or(defaults.producer_id_expiration_ms),
-        leader_replication_throttled_replicas: text("leader.replication.throttled.replicas").unwrap_or_default(),
-        follower_replication_throttled_replicas: text("follower.replication.throttled.replicas").unwrap_or_default(),
     })
 }
 

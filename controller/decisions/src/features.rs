@@ -157,6 +157,9 @@ impl ControllerState {
             }
         } else if name == "kraft.version" && level < current {
             return Err(invalid("Can't downgrade the version of this feature."));
+        } else if name == "kraft.version" && level > current {
+            // It promises that voters can be added and removed, which this controller cannot do.
+            return Err(invalid("The voters of this quorum cannot be changed."));
         } else {
             check_dependencies(name, level, levels).map_err(|message| invalid(&message))?;
         }
