@@ -76,7 +76,9 @@ pub fn gather(
         None => default_file.is_file().then_some(default_file),
     };
     let from_file = file.as_deref().map(read_file).transpose()?;
-    let has_file = from_file.is_some();
+    // A server.properties was written for Kafka and means what it means there; Ottla's own file only adds to what holds
+    // without one, or a first key in it would move the data elsewhere and ask for replicas that one node has not.
+    let is_kafkas = file.as_deref().is_some_and(|file| !is_toml(file));
     if let Some(file) = &file {
         origin.push(file.display().to_string());
     }
@@ -93,11 +95,12 @@ pub fn gather(
         origin.push("command line".to_owned());
     }
 
-    let mut later = from_environment;
-    later.extend(from_overrides);
-    let mut values = from_file.unwrap_or_else(|| without_a_file(folder, &later));
-    values.extend(later);
-    if !has_file {
+    let mut given = from_file.unwrap_or_default();
+    given.extend(from_environment);
+    given.extend(from_overrides);
+    let mut values = if is_kafkas { BTreeMap::new() } else { of_one_node(folder, &given) };
+    values.extend(given);
+    if !is_kafkas {
         listen_where_advertised(&mut values);
     }
     let cluster_id = cluster_id.or_else(|| values.remove("cluster.id"));
@@ -107,16 +110,17 @@ pub fn gather(
     Ok(Given { values, cluster_id, origin: origin.join(", ") })
 }
 
-fn without_a_file(folder: &Path, later: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// What holds where no server.properties is read, as far as nothing `given` speaks against it.
+fn of_one_node(folder: &Path, given: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut values: BTreeMap<String, String> =
         WITHOUT_A_FILE.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    if later.contains_key("broker.id") {
+    if given.contains_key("broker.id") {
         values.remove("node.id");
     }
-    if !later.contains_key("log.dir") {
+    if !given.contains_key("log.dir") {
         values.insert("log.dirs".to_owned(), folder.join(DATA_FOLDER).display().to_string());
     }
-    if later.contains_key("advertised.listeners") {
+    if given.contains_key("advertised.listeners") {
         values.remove("listeners");
     }
     values
@@ -139,11 +143,15 @@ fn listen_where_advertised(values: &mut BTreeMap<String, String>) {
     values.insert("listeners".to_owned(), listeners.join(","));
 }
 
+fn is_toml(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "toml")
+}
+
 /// Reads a file by its ending: `.toml`, or else Java properties.
 fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
     let fail = |error: &dyn std::fmt::Display| ConfigError::new(format!("{}: {error}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| fail(&error))?;
-    if path.extension().is_some_and(|ending| ending == "toml") {
+    if is_toml(path) {
         let text = String::from_utf8(bytes).map_err(|error| fail(&error))?;
         return read_toml(&text).map_err(|error| fail(&error));
     }
@@ -281,5 +289,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(DEFAULT_FILE), "num.partitions = 5").unwrap();
         assert_eq!(gather(None, folder.path(), Vec::new(), &[]).unwrap().values["num.partitions"], "5");
+    }
+
+    #[test]
+    fn an_own_file_only_adds_and_a_server_properties_means_what_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(DEFAULT_FILE), "num.partitions = 5\nbroker.id = 4").unwrap();
+        let own = gather(None, folder.path(), Vec::new(), &[]).unwrap().values;
+        assert!(own["log.dirs"].ends_with(DATA_FOLDER));
+        assert_eq!(own["offsets.topic.replication.factor"], "1");
+        assert!(!own.contains_key("node.id"), "broker.id stands for it");
+        std::fs::write(folder.path().join(DEFAULT_FILE), "log.dir = \"x\"").unwrap();
+        assert!(!gather(None, folder.path(), Vec::new(), &[]).unwrap().values.contains_key("log.dirs"));
+        let kafkas = folder.path().join("server.properties");
+        std::fs::write(&kafkas, "num.partitions=5").unwrap();
+        let kafkas = gather(Some(&kafkas), folder.path(), Vec::new(), &[]).unwrap().values;
+        assert_eq!(kafkas.keys().collect::<Vec<_>>(), ["num.partitions"]);
     }
 }
