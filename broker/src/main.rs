@@ -16,8 +16,9 @@ use tracing::{error, info, warn};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Ending takes no longer than this, whatever hangs.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+/// Ending takes no longer than this, whatever hangs. Syncing a thousand logs to a busy disk takes many seconds, and what is
+/// not synced has to be checked at the next start.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args();
@@ -80,7 +81,9 @@ async fn serve(settings: Arc<Settings>, loggers: Loggers) -> Result<(), Box<dyn 
     tokio::select! {
         () = server.shutdown() => info!("shutdown is complete"),
         _ = stopped(&mut terminate, &mut interrupt) => warn!("ended at once by a second signal"),
-        () = tokio::time::sleep(SHUTDOWN_MAX) => warn!("shutdown took too long and was cut off"),
+        () = tokio::time::sleep(SHUTDOWN_MAX) => {
+            return Err("shutdown took too long and was cut off: the next start checks the logs as after a crash".into());
+        }
     }
     Ok(())
 }
