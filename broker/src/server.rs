@@ -91,6 +91,8 @@ impl Server {
         let (admission, ids) = (Admission::new(config.clone()), Arc::new(AtomicU64::new(1)));
         let (of_broker, of_controller) = (Arc::new(ApiTable::of_broker()), Arc::new(ApiTable::of_controller()));
         for (bound, info) in bound.into_iter().zip(&listeners) {
+            let advertised = format!("{}:{}", info.advertised_host, info.advertised_port);
+            info!(listener = &*info.name, addresses = ?bound.addresses(), advertised, "listening");
             let door = Door {
                 service: Arc::clone(&api) as Arc<dyn Service>,
                 table: Arc::clone(if info.is_controller { &of_controller } else { &of_broker }),
@@ -114,10 +116,6 @@ impl Server {
 
     fn greet(&self) {
         let settings = &self.house.settings;
-        for listener in &self.listeners {
-            let (name, host, port) = (&listener.name, &listener.advertised_host, listener.advertised_port);
-            info!(listener = &**name, address = format!("{host}:{port}"), "listening");
-        }
         let folders: Vec<String> =
             settings.log_dirs.iter().map(|folder| absolute(folder).display().to_string()).collect();
         info!(

@@ -154,7 +154,7 @@ impl<S: Shard> Seat<S> {
                 if loaded.records > 0 {
                     tracing::info!(
                         partition = %self.name, records = loaded.records, end = loaded.end.0,
-                        elapsed_ms = started.elapsed().as_millis(), "coordinator partition loaded"
+                        elapsed_ms = started.elapsed().as_millis() as u64, "coordinator partition loaded"
                     );
                 }
                 Some(loaded)
