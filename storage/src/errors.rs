@@ -79,6 +79,28 @@ impl ReadError {
     }
 }
 
+/// A want of space or of file descriptors: what was asked is refused, and what is on the disk can still be trusted.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+
+    let descriptors = [Errno::MFILE, Errno::NFILE];
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || error.raw_os_error().is_some_and(|code| descriptors.iter().any(|errno| errno.raw_os_error() == code))
+}
+
 pub(crate) fn offline() -> io::Error {
     io::Error::other("the log directory is offline")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_open_files_says_nothing_about_the_disk() {
+        let from = |errno: rustix::io::Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        assert!(is_shortage(&from(rustix::io::Errno::MFILE)));
+        assert!(is_shortage(&from(rustix::io::Errno::NOSPC)));
+        assert!(!is_shortage(&from(rustix::io::Errno::IO)));
+    }
 }

@@ -11,7 +11,7 @@ use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 
 use super::{AppendContext, AppendInfo, AppendOrigin, Log, Writer};
 use crate::config::LogConfig;
-use crate::errors::AppendError;
+use crate::errors::{AppendError, is_shortage};
 use crate::producer_state::{BatchMetadata, Marker};
 use crate::segment::{IndexEntry, OffsetEntry, Segment, TimeEntry};
 use crate::validate::{self, CheckedBatch};
@@ -182,7 +182,7 @@ impl Log {
     }
 
     fn write_failed(&self, error: io::Error) -> AppendError {
-        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        if is_shortage(&error) {
             return AppendError::DiskFull;
         }
         self.home.report(&error);

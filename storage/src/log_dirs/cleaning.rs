@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use super::{Hosted, LogDirs, now};
 use crate::checkpoint::Offsets;
 use crate::cleaner::{Dirty, Throttle, clean, dirty_part};
+use crate::errors::is_shortage;
 
 /// What the cleaner threads share.
 #[derive(Debug, Default)]
@@ -101,7 +102,7 @@ impl LogDirs {
             }
             // Truncated, cut by retention or deleted meanwhile: the next round sees what there is then.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            Err(error) if is_shortage(&error) => {
                 tracing::warn!(partition = %id, "no space to compact the log");
                 return false;
             }

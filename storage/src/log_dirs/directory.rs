@@ -13,6 +13,7 @@ use super::open::{METADATA_TOPIC, partition_of};
 use super::{LogDirInfo, LogDirsOptions, OpenError};
 use crate::checkpoint::{self, CheckpointFile, Offsets};
 use crate::disk::{DirLock, Disk, read_file, remove_if_present, rewrite_atomic};
+use crate::errors::is_shortage;
 use crate::log::Log;
 use crate::segment::DirHealth;
 
@@ -123,7 +124,7 @@ impl Directory {
 
     /// An error of this directory; all but lack of space take it offline.
     pub fn report(&self, error: &io::Error) {
-        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        if !is_shortage(error) {
             self.health.fail(&self.path, error);
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 
 use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::errors::offline;
+use crate::errors::{is_shortage, offline};
 
 /// A log directory's state of health, shared by all logs in it. Once offline it stays so until a restart: after a failed
 /// fsync the kernel may have dropped dirty pages and marked them clean, so nothing read back can be trusted.
@@ -110,7 +110,7 @@ impl Home {
     }
 
     pub fn report(&self, error: &io::Error) {
-        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        if !is_shortage(error) {
             self.health.fail(&self.path(), error);
         }
     }
