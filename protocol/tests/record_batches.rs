@@ -224,7 +224,7 @@ fn a_record_that_would_fill_the_memory_is_refused_before_it_is_unpacked() {
         let mut records = batch.records_within(&Budget { bytes_max, ratio_max: 1_000_000 }).unwrap();
         records.next_record().map(|record| record.is_some())
     };
-    assert_eq!(read(400_000).unwrap(), true);
+    assert!(read(400_000).unwrap());
     let expected = CompressionError::TooLarge { codec: Codec::Gzip, limit: 200_000 };
     assert_eq!(read(200_000).unwrap_err(), BatchError::Compression(expected));
 }
