@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     unsafe {
         std::env::set_var("RUST_LIB_BACKTRACE", "0");
     }
+    spare_memory();
     let start = Cli::parse().into_start();
     let loggers = start_logging(start.log_format, std::env::var("RUST_LOG").ok().as_deref());
     match run(&start, loggers) {
@@ -43,6 +44,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The allocator asks for huge pages; a broker that touches little of each would hold three times the memory it uses.
+fn spare_memory() {
+    // Where the kernel knows no huge pages there is nothing to spare.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 fn run(start: &Start, loggers: Loggers) -> Result<(), Box<dyn std::error::Error>> {
