@@ -3,6 +3,7 @@
 //! A batch that passes stays as the client sent it, save where the topic asks for other timestamps or another codec.
 
 use bytes::{Bytes, BytesMut};
+use ottla_protocol::compression::CompressionError;
 use ottla_protocol::record_batch::{
     BatchBuilder, BatchError, BatchHeader, BatchView, TimestampType, batches, stamp_timestamps,
 };
@@ -228,6 +229,8 @@ fn corrupt(error: &BatchError) -> AppendError {
     let code = match error {
         BatchError::UnsupportedMagic(_) | BatchError::InvalidRecordCount(_) => ErrorCode::InvalidRecord,
         BatchError::UnknownCodec(_) => ErrorCode::UnsupportedCompressionType,
+        // A corrupt batch is sent again, this one would only come back: producers split it or give it up.
+        BatchError::Compression(CompressionError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
         _ => ErrorCode::CorruptMessage,
     };
     AppendError::invalid(code, error.to_string())

@@ -92,14 +92,13 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let mut client = Client::connect(bootstrap, Duration::from_secs(30))?;
     let mut count = 0;
     let outcome = consume(&mut client, &wanted, &formatter, &is_stopping, &mut count, out);
-    let flushed = out.flush();
+    // A reader that went away (`| head`) ends the tool quietly.
+    let _ = out.flush();
     eprintln!("Processed a total of {count} messages");
     if options.has("enable-systest-events") {
-        writeln!(out, "shutdown_complete")?;
+        let _ = writeln!(out, "shutdown_complete");
     }
     match outcome {
-        // A reader that went away (`| head`) ends the tool quietly.
-        Ok(()) if flushed.is_err() => Ok(ExitCode::SUCCESS),
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(failure) => {
             eprintln!("Error processing message, terminating consumer process: {}", failure.as_java());
@@ -166,7 +165,10 @@ fn consume(
                 }
             }
             None => {
-                out.flush()?;
+                // Nobody reads any more (`| head`).
+                if out.flush().is_err() {
+                    break;
+                }
                 if wanted.timeout.is_some_and(|timeout| last_record.elapsed() > timeout) {
                     eprintln!(
                         "Error processing message, terminating consumer process: \

@@ -120,16 +120,19 @@ const ARGPARSE_TOOLS: [&str; 6] =
 fn run_tool(tool: &Tool, arguments: &[String]) -> ExitCode {
     let is_argparse = ARGPARSE_TOOLS.contains(&tool.name);
     let wants_help = arguments.iter().any(|argument| argument == "--help" || (is_argparse && argument == "-h"));
+    // Whoever reads may stop before the end (`--help 2>&1 | head`): that is no error.
     if wants_help && is_argparse {
-        println!("usage: kafka-{} [options] command\n\n{}\n\n{}", tool.name, tool.about, options::usage(tool.specs));
+        let usage = options::usage(tool.specs);
+        let _ =
+            writeln!(std::io::stdout(), "usage: kafka-{} [options] command\n\n{}\n\n{usage}", tool.name, tool.about);
         return ExitCode::SUCCESS;
     }
     if wants_help || (arguments.is_empty() && !is_argparse) {
-        eprintln!("{}\n{}", tool.about, options::usage(tool.specs));
+        let _ = writeln!(std::io::stderr(), "{}\n{}", tool.about, options::usage(tool.specs));
         return ExitCode::FAILURE;
     }
     if arguments.iter().any(|argument| argument == "--version") {
-        println!("{KAFKA_VERSION}");
+        let _ = writeln!(std::io::stdout(), "{KAFKA_VERSION}");
         return ExitCode::SUCCESS;
     }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
