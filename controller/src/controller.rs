@@ -127,7 +127,11 @@ impl Controller {
         let mut active = self.active.clone();
         let activated = tokio::time::timeout(ACTIVATION_TIMEOUT, active.wait_for(Option::is_some)).await;
         match activated {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) => {
+                // Nobody else can lead or wait for a heartbeat: without ticks an idle node sleeps.
+                self.raft.runtime_config().tick(false);
+                Ok(())
+            }
             _ => Err(StartError::Raft("the only voter did not become the leader".to_owned())),
         }
     }
