@@ -20,7 +20,6 @@ pub enum Client {
     FranzGo,
     Sarama,
     SegmentioGo,
-    RustRdkafka,
 }
 
 /// Building a client's dependencies may compile C.
@@ -40,7 +39,6 @@ impl Client {
             Client::FranzGo => "franz-go",
             Client::Sarama => "Sarama",
             Client::SegmentioGo => "segmentio/kafka-go",
-            Client::RustRdkafka => "Rust rdkafka",
         }
     }
 
@@ -53,7 +51,6 @@ impl Client {
             }
             Client::KafkaJs => &[Need::Maven, Need::Java, Need::Node],
             Client::FranzGo | Client::Sarama | Client::SegmentioGo => &[Need::Maven, Need::Java, Need::Go],
-            Client::RustRdkafka => &[Need::Maven, Need::Java, Need::Cmake],
         }
     }
 
@@ -89,7 +86,6 @@ impl Client {
             Client::FranzGo => Command::new(go()?.join("franz")),
             Client::Sarama => Command::new(go()?.join("sarama")),
             Client::SegmentioGo => Command::new(go()?.join("segmentio")),
-            Client::RustRdkafka => Command::new(rdkafka()?),
         })
     }
 }
@@ -126,14 +122,6 @@ fn go() -> Result<PathBuf, String> {
         Ok(())
     })
     .map(|place| place.join("bin"))
-}
-
-fn rdkafka() -> Result<PathBuf, String> {
-    let place = built_copy("rdkafka", &["Cargo.toml", "Cargo.lock", "src/main.rs"], |place| {
-        let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-        must(command.args(["build", "--quiet", "--locked"]).current_dir(place).env_remove("CARGO_TARGET_DIR"))
-    })?;
-    Ok(place.join("target/debug/rdkafka-stories"))
 }
 
 /// Copies `files` from `clients/NAME` and builds there, so that nothing is written into the source tree.

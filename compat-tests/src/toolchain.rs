@@ -11,7 +11,6 @@ pub enum Need {
     Node,
     Go,
     Kcat,
-    Cmake,
 }
 
 impl Need {
@@ -23,7 +22,6 @@ impl Need {
             Need::Node => ("npm", &["--version"]),
             Need::Go => ("go", &["version"]),
             Need::Kcat => ("kcat", &["-V"]),
-            Need::Cmake => ("cmake", &["--version"]),
         }
     }
 
