@@ -10,7 +10,7 @@ use crate::telemetry::LogFormat;
 ///
 /// Without a file it serves this machine on localhost:9092 and keeps its data in ./ottla-data.
 #[derive(Debug, Parser)]
-#[command(name = "ottla", version, args_conflicts_with_subcommands = true, after_help = crate::tools::overview())]
+#[command(name = "ottla", version, args_conflicts_with_subcommands = true, after_help = ottla_tools::overview())]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -17,5 +17,4 @@ pub mod replica;
 pub mod security;
 pub mod server;
 pub mod telemetry;
-pub mod tools;
 pub mod upkeep;

@@ -9,7 +9,7 @@ use ottla::cli::{Cli, Start};
 use ottla::config::{Settings, sources};
 use ottla::server::Server;
 use ottla::telemetry::{Loggers, start_logging};
-use ottla::tools;
+use ottla_tools as tools;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
