@@ -11,6 +11,7 @@ pub mod features;
 pub mod metadata_cache;
 pub mod network;
 pub mod node;
+pub mod peer;
 pub mod publisher;
 pub mod registration;
 pub mod replica;
