@@ -16,20 +16,23 @@ use super::{Limits, PeerError};
 /// Read at once; a longer answer grows its buffer as its bytes come.
 const READ_BYTES: usize = 16 * 1024;
 
+/// Where the frame of an answer goes.
+type AnswerSender = oneshot::Sender<Result<Bytes, PeerError>>;
+
 /// A request on its way.
 pub(super) struct Call {
     pub correlation_id: i32,
     pub frame: Bytes,
     /// When nobody waits for it any more.
     pub deadline: Instant,
-    pub answer: oneshot::Sender<Result<Bytes, PeerError>>,
+    pub answer: AnswerSender,
 }
 
 /// A request that was sent.
 struct Sent {
     correlation_id: i32,
     deadline: Instant,
-    answer: oneshot::Sender<Result<Bytes, PeerError>>,
+    answer: AnswerSender,
 }
 
 pub(super) struct Link {

@@ -88,6 +88,9 @@ impl PeerError {
     }
 }
 
+/// Host and port.
+type Address = (Arc<str>, u16);
+
 /// A lane of connections. Cheap to clone; the connections end with the last clone.
 #[derive(Clone)]
 pub struct Peers {
@@ -98,7 +101,7 @@ struct Inner {
     client_id: StrBytes,
     limits: Limits,
     next_correlation_id: AtomicI32,
-    links: Mutex<HashMap<(Arc<str>, u16), mpsc::Sender<Call>>>,
+    links: Mutex<HashMap<Address, mpsc::Sender<Call>>>,
 }
 
 impl Peers {
