@@ -19,7 +19,7 @@ use crate::features;
 use crate::metadata_cache::MetadataCache;
 use crate::publisher::Publisher;
 use crate::registration::{Identity, Registration, RegistrationError};
-use crate::replica::{Assignment, Partitions, isr_proposals};
+use crate::replica::{Assignment, FetchOptions, Fetchers, Partitions, PeerLeaders, isr_proposals};
 use crate::upkeep::Upkeep;
 
 /// Longest wait for a controlled shutdown; on one node there is nobody to hand leadership to.
@@ -47,6 +47,7 @@ pub struct Node {
     pub partitions: Partitions,
     pub log_dirs: Arc<LogDirs>,
     registration: Registration,
+    fetchers: Fetchers,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -79,12 +80,15 @@ impl Node {
         let (proposals, changes) = mpsc::unbounded_channel();
         let effective = Effective::new(Arc::clone(&settings), metadata.clone());
         let lag_max_ms = settings.i64("replica.lag.time.max.ms");
+        let leaders = Arc::new(PeerLeaders::new(&settings, metadata.clone()));
+        let fetchers = Fetchers::new(leaders, FetchOptions::new(&settings));
         let assignment = Assignment::new(
             settings.node_id,
             partitions.clone(),
             Arc::clone(&log_dirs),
             Arc::new(move |image, topic| log_config(&effective.at(image), topic)),
             proposals,
+            fetchers.clone(),
             lag_max_ms,
         );
         let (publisher, published) = Publisher::start(controller.images(), metadata.clone(), assignment).await;
@@ -100,22 +104,19 @@ impl Node {
         };
         let interval = millis(settings.i64("broker.heartbeat.interval.ms"));
         let registration = Registration::start(controller.clone(), publisher.clone(), identity, interval).await?;
-        let proposer = isr_proposals::Proposer {
-            local: settings.node_id,
-            broker_epoch: registration.broker_epoch(),
-            lag_check: millis((lag_max_ms / 2).max(1)),
-        };
+        let proposer = isr_proposals::Proposer { local: settings.node_id, lag_check: millis((lag_max_ms / 2).max(1)) };
         let proposing =
             isr_proposals::start(controller.clone(), partitions.clone(), metadata.clone(), proposer, changes);
         let mut tasks = vec![published, proposing];
         tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions).start());
-        Ok(Self { cluster_id, metadata, controller, publisher, partitions, log_dirs, registration, tasks })
+        Ok(Self { cluster_id, metadata, controller, publisher, partitions, log_dirs, registration, fetchers, tasks })
     }
 
     /// Leaves the cluster, then flushes and closes everything. Listeners must be closed before.
     pub async fn shutdown(self) {
         let broker_epoch = self.registration.broker_epoch();
         self.registration.shutdown(SHUTDOWN_PATIENCE).await;
+        self.fetchers.shutdown();
         for task in &self.tasks {
             task.abort();
         }

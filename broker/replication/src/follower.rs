@@ -42,9 +42,45 @@ pub fn truncation(leader: Option<EpochEnd>, own: OwnLog) -> Truncation {
     }
 }
 
+/// What a follower does whose fetch offset the leader does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Realignment {
+    /// The leader's log ends before the follower's (after an unclean election): what is behind its end goes.
+    TruncateTo(Offset),
+    /// The leader's log starts behind the follower's end: nothing the follower has is of use any more.
+    StartAt(Offset),
+    /// The leader has the offset by now.
+    None,
+}
+
+/// Decides from where the leader's log starts and ends.
+pub fn realign(leader_start: Offset, leader_end: Offset, own_end: Offset) -> Realignment {
+    if leader_end < own_end {
+        Realignment::TruncateTo(leader_end)
+    } else if leader_start > own_end {
+        Realignment::StartAt(leader_start)
+    } else {
+        Realignment::None
+    }
+}
+
+/// The high watermark of a follower: what the leader said, as far as the follower's own log goes.
+pub fn high_watermark(leaders: Offset, own_end: Offset) -> Offset {
+    leaders.min(own_end).max(Offset::ZERO)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_follower_out_of_range_goes_where_the_leaders_log_is() {
+        assert_eq!(realign(Offset(0), Offset(50), Offset(60)), Realignment::TruncateTo(Offset(50)));
+        assert_eq!(realign(Offset(70), Offset(90), Offset(60)), Realignment::StartAt(Offset(70)));
+        assert_eq!(realign(Offset(0), Offset(90), Offset(60)), Realignment::None);
+        assert_eq!(high_watermark(Offset(9), Offset(7)), Offset(7));
+        assert_eq!(high_watermark(Offset(-1), Offset(7)), Offset(0));
+    }
 
     fn end(epoch: i32, end: i64) -> Option<EpochEnd> {
         Some(EpochEnd { epoch: LeaderEpoch(epoch), end: Offset(end) })

@@ -155,6 +155,12 @@ impl Leader {
         self.followers.iter().map(|(&replica, progress)| (replica, progress))
     }
 
+    /// The registration under which a follower last fetched from this leader; -1 while that is not known. What an in-sync
+    /// set is proposed with: a broker that came back since must not be taken for the one that caught up (KIP-903).
+    pub fn fetched_broker_epoch(&self, replica: BrokerId) -> i64 {
+        self.followers.get(&replica).map_or(-1, |progress| progress.broker_epoch)
+    }
+
     /// How many in-sync replicas an `acks=all` append needs: never more than there are replicas.
     pub fn required_in_sync(&self) -> usize {
         self.min_insync_replicas.min(self.replica_count)

@@ -16,16 +16,20 @@ use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, StrBytes, TopicId
 use ottla_storage::FileRecords;
 use tokio::time::Instant;
 
-use super::fetch_session::{Asked, FetchContext, FetchSessions, PartitionKey, SessionRequest, Told, TopicKey};
+use super::fetch_session::{Asked, FetchContext, FetchSessions, Known, PartitionKey, SessionRequest, Told, TopicKey};
 use super::wire::{current_leader, endpoint_of, text};
 use super::{ApiSpec, House, Reply, RequestContext, Response};
 use crate::clock;
 use crate::metadata_cache::MetadataCache;
-use crate::replica::{Epochs, FetchWait, FollowerRead, Isolation, Partition, Partitions, ReadAnswer, ReadAt};
+use crate::replica::{
+    Epochs, FetchWait, FollowerRead, Isolation, LogOffsetSnapshot, Partition, Partitions, ReadAnswer, ReadAt,
+};
 
 const SESSIONS_VERSION: i16 = 7;
 const ANY_REPLICA_VERSION: i16 = 11;
 const TOPIC_ID_VERSION: i16 = 13;
+/// The replica id of consumers. -2 is a debugging consumer, which reads any replica to its end.
+const CONSUMER: i32 = -1;
 const REPLICA_STATE_VERSION: i16 = 15;
 const CURRENT_LEADER_VERSION: i16 = 16;
 
@@ -45,6 +49,10 @@ struct Fetcher {
     /// The fetching broker; negative for clients.
     replica: BrokerId,
     broker_epoch: i64,
+    /// A follower of the registration that the metadata shows: only such a one's progress counts.
+    is_current: bool,
+    /// A replica that is none, or was registered again since: every partition is refused with this.
+    refusal: Option<ErrorCode>,
     isolation: Isolation,
     leader_only: bool,
     min_bytes: usize,
@@ -54,12 +62,13 @@ struct Fetcher {
 type Answered = FetchedPartition<FileRecords>;
 
 /// A round of reads over all partitions.
+#[derive(Default)]
 struct Round {
     answers: Vec<(PartitionKey, Answered)>,
     /// Partitions that may have more later.
     waits_at: Vec<Arc<Partition>>,
     size: usize,
-    /// An error or a diverging epoch: nobody waits for more then.
+    /// An error, a diverging epoch, or offsets that a follower must learn: nobody waits for more then.
     is_remarkable: bool,
 }
 
@@ -79,7 +88,7 @@ impl Fetch {
     /// Reads once at once; only if that is not enough the request waits, apart from the connection's order of work.
     pub async fn handle(&self, cx: &RequestContext, request: FetchRequest) -> Reply {
         let image = self.metadata.load();
-        let fetcher = self.fetcher(cx.version, &request);
+        let fetcher = self.fetcher(cx.version, &request, &image);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         let deadline = Instant::now() + wait;
         let session = session_request(cx.version, request, &image, fetcher.replica.0 >= 0);
@@ -112,27 +121,42 @@ impl Fetch {
                 drop(wait);
                 return self.answer(cx, &image, context, round);
             }
-            // Whether woken or timed out, the next round decides.
-            let _ = tokio::time::timeout_at(deadline, wait.moved()).await;
+            tokio::select! {
+                // Whether woken or timed out, the next round decides.
+                _ = tokio::time::timeout_at(deadline, wait.moved()) => {}
+                () = context.overtaken() => {
+                    drop(wait);
+                    return self.answer(cx, &image, context, Round::default());
+                }
+            }
         }
     }
 
-    fn fetcher(&self, version: i16, request: &FetchRequest) -> Fetcher {
+    fn fetcher(&self, version: i16, request: &FetchRequest, image: &MetadataImage) -> Fetcher {
         let (replica, broker_epoch) = if version >= REPLICA_STATE_VERSION {
             (request.replica_state.replica_id.0, request.replica_state.replica_epoch)
         } else {
             (request.replica_id.0, -1)
         };
-        let isolation = match (replica >= 0, request.isolation_level) {
-            (true, _) => Isolation::LogEnd,
-            (false, 1) => Isolation::LastStable,
-            (false, _) => Isolation::HighWatermark,
+        let is_follower = replica >= 0;
+        // Nobody is taken for a replica for the mere claim: it must name the registration of that broker (KIP-903).
+        let registered = image.brokers.get(&BrokerId(replica)).map(|broker| broker.epoch);
+        let is_current = is_follower && registered == Some(broker_epoch);
+        // A later registration than is known here may be served already, but does not count yet.
+        let is_ahead = broker_epoch > registered.unwrap_or(i64::MAX);
+        let refusal = (is_follower && !is_current && !is_ahead).then_some(ErrorCode::NotLeaderOrFollower);
+        let isolation = match (replica == CONSUMER, request.isolation_level) {
+            (false, _) => Isolation::LogEnd,
+            (true, 1) => Isolation::LastStable,
+            (true, _) => Isolation::HighWatermark,
         };
-        let max_bytes = usize::try_from(request.max_bytes.min(self.max_bytes)).unwrap_or(0);
+        let max_bytes = if is_follower { request.max_bytes } else { request.max_bytes.min(self.max_bytes) };
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(0);
         let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);
         // Consumers may read from followers since they say in which rack they are (KIP-392).
-        let leader_only = replica >= 0 || version < ANY_REPLICA_VERSION;
-        Fetcher { replica: BrokerId(replica), broker_epoch, isolation, leader_only, min_bytes, max_bytes }
+        let leader_only = is_follower || (replica == CONSUMER && version < ANY_REPLICA_VERSION);
+        let replica = BrokerId(replica);
+        Fetcher { replica, broker_epoch, is_current, refusal, isolation, leader_only, min_bytes, max_bytes }
     }
 
     /// Reads the partitions in order until the answer is full. `first` is false on a second look for one request.
@@ -148,8 +172,7 @@ impl Fetch {
         let mut round = Round {
             answers: Vec::with_capacity(asked.len()),
             waits_at: Vec::with_capacity(asked.len()),
-            size: 0,
-            is_remarkable: false,
+            ..Round::default()
         };
         // Refused partitions come behind the others, as in Kafka.
         let mut refused = Vec::new();
@@ -175,13 +198,15 @@ impl Fetch {
                     log_start: one.log_start,
                     broker_epoch: fetcher.broker_epoch,
                     now,
-                    counts: first,
+                    counts: first && fetcher.is_current && one.current_leader_epoch != LeaderEpoch::UNKNOWN,
                 }),
             };
-            match self.find(one, name).and_then(|partition| Ok((partition.read(&at).map_err(|e| e.0)?, partition))) {
+            let partition = fetcher.refusal.map_or_else(|| self.find(one, name), Err);
+            match partition.and_then(|partition| Ok((partition.read(&at).map_err(|e| e.0)?, partition))) {
                 Ok((read, partition)) => {
                     round.size += read.size;
-                    round.is_remarkable |= read.diverging.is_some();
+                    round.is_remarkable |=
+                        read.diverging.is_some() || (at.follower.is_some() && has_news(one, &read.offsets));
                     round.waits_at.push(partition);
                     round.answers.push((one.key.clone(), readable(one.key.partition, read)));
                 }
@@ -225,6 +250,14 @@ impl Fetch {
     }
 }
 
+/// A follower that lags behind the high watermark or the log start is told at once: producers and deletions wait for it.
+fn has_news(asked: &Asked, offsets: &LogOffsetSnapshot) -> bool {
+    asked.known.is_some_and(|known| {
+        (known.high_watermark < offsets.high_watermark && known.high_watermark < asked.fetch_offset)
+            || known.log_start < offsets.log_start
+    })
+}
+
 fn is_enough(round: &Round, fetcher: &Fetcher) -> bool {
     round.is_remarkable || round.size >= fetcher.min_bytes
 }
@@ -251,6 +284,10 @@ fn session_request(version: i16, request: FetchRequest, image: &MetadataImage, i
             max_bytes: partition.partition_max_bytes,
             current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
             last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
+            known: (is_follower && partition.high_watermark != i64::MAX).then_some(Known {
+                high_watermark: Offset(partition.high_watermark),
+                log_start: Offset(partition.log_start_offset),
+            }),
         }));
     }
     let mut forgotten = Vec::new();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp, TopicId};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// Answers that belong to no session carry this id.
 pub const NO_SESSION: i32 = 0;
@@ -46,6 +47,15 @@ pub struct Asked {
     pub current_leader_epoch: LeaderEpoch,
     /// Epoch of the last record the fetcher has; -1 when it does not say.
     pub last_fetched_epoch: LeaderEpoch,
+    /// What the fetcher knows already; `None` when nobody knows what that is.
+    pub known: Option<Known>,
+}
+
+/// The offsets that a fetcher was told last, or says that it has (KIP-1166).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    pub high_watermark: Offset,
+    pub log_start: Offset,
 }
 
 /// The parts of an answer that decide whether it is worth sending.
@@ -67,6 +77,12 @@ struct Cached {
 }
 
 impl Cached {
+    fn as_asked(&self) -> Asked {
+        let told = (self.high_watermark.0 >= 0)
+            .then_some(Known { high_watermark: self.high_watermark, log_start: self.log_start });
+        Asked { known: told.or(self.asked.known), ..self.asked.clone() }
+    }
+
     /// Remembers what is about to be told; true if it has to be.
     fn must_tell(&mut self, told: Told) -> bool {
         let moved = self.high_watermark != told.high_watermark || self.log_start != told.log_start;
@@ -133,6 +149,8 @@ struct Session {
     created: Timestamp,
     last_used: Timestamp,
     partitions: PartitionList,
+    /// Tells a request that waits that the next one has come.
+    overtaken: Arc<Notify>,
 }
 
 impl Session {
@@ -196,10 +214,18 @@ pub enum FetchContext {
     /// Complete in itself; its answer opens a session if there is room.
     Full { asked: Vec<Asked>, uses_topic_ids: bool, privileged: bool },
     /// Everything the session asks for, as of this request.
-    Incremental { asked: Vec<Asked>, session_id: i32, expected_epoch: i32 },
+    Incremental { asked: Vec<Asked>, session_id: i32, expected_epoch: i32, overtaken: Arc<Notify> },
 }
 
 impl FetchContext {
+    /// Resolves when the next request of the same session has come.
+    pub async fn overtaken(&self) {
+        match self {
+            Self::Incremental { overtaken, .. } => overtaken.notified().await,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// The partitions to read, in order.
     pub fn asked(&self) -> &[Asked] {
         match self {
@@ -284,13 +310,15 @@ impl FetchSessions {
         session.last_used = now;
         session.epoch = next_epoch(epoch);
         let expected_epoch = session.epoch;
-        let asked = session.partitions.ordered.values().map(|cached| cached.asked.clone()).collect();
+        let overtaken = Arc::new(Notify::new());
+        std::mem::replace(&mut session.overtaken, Arc::clone(&overtaken)).notify_one();
+        let asked = session.partitions.ordered.values().map(Cached::as_asked).collect();
         cache.partitions = cache.partitions + after - before;
         if after == 0 {
             cache.remove(session_id);
             return FetchContext::Sessionless(Vec::new());
         }
-        FetchContext::Incremental { asked, session_id, expected_epoch }
+        FetchContext::Incremental { asked, session_id, expected_epoch, overtaken }
     }
 
     /// Ends a request: the session id to answer with and the answers worth sending, or the error of the whole request.
@@ -314,6 +342,11 @@ impl FetchSessions {
                 let Some(session) = cache.sessions.get_mut(&session_id) else {
                     return (session_id, Ok(answers));
                 };
+                if session.epoch != expected_epoch && session.privileged {
+                    // A follower sends its next request without waiting for this one's answer when it begins to follow
+                    // more partitions. What there is to tell it learns from that one.
+                    return (session_id, Ok(Vec::new()));
+                }
                 if session.epoch != expected_epoch {
                     return (session_id, Err(ErrorCode::InvalidFetchSessionEpoch));
                 }
@@ -371,9 +404,11 @@ impl FetchSessions {
         };
         cache.partitions += partitions.len();
         let epoch = next_epoch(INITIAL_EPOCH);
-        cache
-            .sessions
-            .insert(id, Session { epoch, privileged, uses_topic_ids, created: now, last_used: now, partitions });
+        let overtaken = Arc::default();
+        cache.sessions.insert(
+            id,
+            Session { epoch, privileged, uses_topic_ids, created: now, last_used: now, partitions, overtaken },
+        );
         id
     }
 }
@@ -410,6 +445,7 @@ mod tests {
             max_bytes: 1000,
             current_leader_epoch: LeaderEpoch(-1),
             last_fetched_epoch: LeaderEpoch(-1),
+            known: None,
         }
     }
 
@@ -509,6 +545,21 @@ mod tests {
         let _fast = resolve(&sessions, request(id, 2, vec![]), 1);
         let (_, answers) = sessions.finish(slow, vec![(key(0), told(10, false))], |t| *t, Timestamp(1));
         assert_eq!(answers.unwrap_err(), ErrorCode::InvalidFetchSessionEpoch);
+    }
+
+    #[tokio::test]
+    async fn a_follower_may_send_its_next_request_before_the_answer() {
+        let sessions = FetchSessions::new(10);
+        let first = SessionRequest { is_follower: true, ..request(0, 0, vec![asked(0, 0)]) };
+        let context = resolve(&sessions, first, 0);
+        let (id, _) = sessions.finish(context, vec![(key(0), told(10, false))], |t| *t, Timestamp(0));
+        let waits = resolve(&sessions, request(id, 1, vec![]), 1);
+        let next = resolve(&sessions, request(id, 2, vec![asked(1, 0)]), 1);
+        waits.overtaken().await;
+        let (_, answers) = sessions.finish(waits, vec![(key(0), told(11, true))], |t| *t, Timestamp(1));
+        assert!(answers.unwrap().is_empty());
+        let (_, answers) = sessions.finish(next, vec![(key(0), told(11, true))], |t| *t, Timestamp(1));
+        assert_eq!(partitions(&answers.unwrap()), [0]);
     }
 
     #[test]

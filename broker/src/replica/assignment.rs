@@ -7,7 +7,8 @@ use ottla_metadata::{ConfigKind, ConfigResource, MetadataImage, PartitionImage, 
 use ottla_protocol::{BrokerId, Timestamp, TopicId, TopicPartition};
 use ottla_storage::{LogConfig, LogDirs};
 
-use super::partition::{IsrProposals, Partition, PartitionState};
+use super::fetcher::Fetchers;
+use super::partition::{Assumed, IsrProposals, Partition, PartitionState};
 use super::registry::{Partitions, Replica};
 
 /// Finds the configuration of a topic's logs in an image.
@@ -70,6 +71,7 @@ pub struct Assignment {
     log_dirs: Arc<LogDirs>,
     configs: TopicConfigs,
     proposals: IsrProposals,
+    fetchers: Fetchers,
     /// `replica.lag.time.max.ms`
     lag_max_ms: i64,
 }
@@ -81,9 +83,10 @@ impl Assignment {
         log_dirs: Arc<LogDirs>,
         configs: TopicConfigs,
         proposals: IsrProposals,
+        fetchers: Fetchers,
         lag_max_ms: i64,
     ) -> Self {
-        Self { local, partitions, log_dirs, configs, proposals, lag_max_ms }
+        Self { local, partitions, log_dirs, configs, proposals, fetchers, lag_max_ms }
     }
 
     /// Carries out the difference to the image before.
@@ -185,13 +188,21 @@ impl Assignment {
             min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
             lag_max_ms: self.lag_max_ms,
         };
-        if let Err(error) = partition.assume(state, view.now) {
-            tracing::error!(partition = %id, %error, "leadership could not be recorded, the partition is offline");
-            self.partitions.insert(topic.id, &topic.name, index, Replica::Offline);
-            return;
-        }
+        let assumed = match partition.assume(state, view.now) {
+            Ok(assumed) => assumed,
+            Err(error) => {
+                tracing::error!(partition = %id, %error, "leadership could not be recorded, the partition is offline");
+                self.partitions.insert(topic.id, &topic.name, index, Replica::Offline);
+                return;
+            }
+        };
         if is_new {
-            self.partitions.insert(topic.id, &topic.name, index, Replica::Here(partition));
+            self.partitions.insert(topic.id, &topic.name, index, Replica::Here(Arc::clone(&partition)));
+        }
+        match assumed {
+            Assumed::Follows(Some(leader), epoch) => self.fetchers.follow(partition, leader, epoch),
+            Assumed::Follows(None, _) | Assumed::Leads => self.fetchers.forget(topic.id, index),
+            Assumed::Unchanged => {}
         }
     }
 
@@ -205,6 +216,7 @@ impl Assignment {
 
     fn remove(&self, topic: TopicId, name: &Arc<str>, index: i32) {
         let Some(replica) = self.partitions.remove(topic, index) else { return };
+        self.fetchers.forget(topic, index);
         if let Replica::Here(partition) = replica {
             partition.leave();
         }

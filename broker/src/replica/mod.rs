@@ -4,6 +4,8 @@
 //!   registry    who is here: Partitions
 //!   assignment  makes what is here equal to what the metadata says
 //!   partition   one replica: append, offsets, waiting for the high watermark
+//!   follower    a follower appends and cuts what its leader says
+//!   fetcher     one task per source broker: asks the leaders there
 //!   read        reading from it: fetches, offsets by timestamp, ends of epochs
 //!   isr_proposals  asks the controller for changes of in-sync sets
 //!   waiters     fetches that wait for more
@@ -13,7 +15,10 @@
 
 mod assignment;
 mod errors;
+mod fetcher;
+mod follower;
 pub mod isr_proposals;
+mod leaders;
 mod partition;
 mod read;
 mod registry;
@@ -21,6 +26,9 @@ mod waiters;
 
 pub use assignment::{Assignment, Changes, TopicConfigs};
 pub use errors::{AppendError, ReadError};
+pub use fetcher::{FetchOptions, Fetchers, Leaders};
+pub use follower::{FetchPosition, Fetched, FollowError};
+pub use leaders::{PeerLeaders, inter_broker_listener};
 pub use ottla_replication::LogOffsetSnapshot;
 pub use partition::{IsrChange, IsrProposals, LeaderAppend, Partition, PartitionState};
 pub use read::{Epochs, FollowerRead, Isolation, OffsetFound, OffsetQuery, ReadAnswer, ReadAt};

@@ -8,7 +8,7 @@ use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, Timestamp, TopicI
 use ottla_replication::{IsrProposal, Leader, LeaderStart, LogOffsetSnapshot};
 use ottla_state_machine::Purgatory;
 use ottla_storage::{AppendContext, AppendInfo, AppendOrigin, Log};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -46,13 +46,16 @@ pub struct PartitionState {
 /// A replica of a partition, led or followed from here.
 ///
 /// The log orders appends under its own short lock; `state` is held only to look up or move offsets, never while the log
-/// writes and never across an await.
+/// writes and never across an await. Whoever writes or cuts the log holds `tenure` shared, a change of role holds it
+/// alone: so nothing that was begun under one leadership ends under another.
 #[derive(Debug)]
 pub struct Partition {
     id: TopicPartition,
     topic_id: TopicId,
     local: BrokerId,
     log: Arc<Log>,
+    /// Taken before `state`.
+    pub(super) tenure: RwLock<()>,
     pub(super) state: Mutex<State>,
     snapshot: watch::Sender<LogOffsetSnapshot>,
     waiters: Waiters,
@@ -67,10 +70,21 @@ pub struct IsrChange {
     pub topic_id: TopicId,
     pub leader_epoch: LeaderEpoch,
     pub proposal: IsrProposal,
+    /// The registration of each member of the proposed set as it last fetched; -1 where that is not known.
+    pub broker_epochs: Vec<i64>,
 }
 
 /// Where leaders leave their proposals.
 pub type IsrProposals = mpsc::UnboundedSender<IsrChange>;
+
+/// What a replica became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Assumed {
+    /// What it was.
+    Unchanged,
+    Leads,
+    Follows(Option<BrokerId>, LeaderEpoch),
+}
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -120,7 +134,17 @@ impl Partition {
         let role = Role::Follower { epoch: LeaderEpoch::UNKNOWN, leader: None };
         let (snapshot, _) = watch::channel(LogOffsetSnapshot { leader_epoch: LeaderEpoch::UNKNOWN, ..offsets(&log) });
         let state = Mutex::new(State { role, parked: Purgatory::default() });
-        Self { id, topic_id, local, log, state, snapshot, waiters: Waiters::default(), proposals }
+        Self {
+            id,
+            topic_id,
+            local,
+            log,
+            tenure: RwLock::new(()),
+            state,
+            snapshot,
+            waiters: Waiters::default(),
+            proposals,
+        }
     }
 
     /// Topic name and index.
@@ -176,6 +200,7 @@ impl Partition {
     /// # Errors
     /// When this broker does not lead, when `acks=all` and too few replicas are in sync, or when the log refuses.
     pub fn append_as_leader(&self, records: Bytes, how: &LeaderAppend) -> Result<AppendInfo, AppendError> {
+        let _tenure = self.tenure.read();
         let leader_epoch = {
             let state = self.state.lock();
             let leader = state.leader().ok_or(AppendError::NotLeader)?;
@@ -189,7 +214,6 @@ impl Partition {
             }
             leader.epoch()
         };
-        // The log refuses an epoch that has passed meanwhile, so nothing written here can belong to a later leadership.
         let context = AppendContext {
             leader_epoch,
             origin: how.origin,
@@ -302,6 +326,7 @@ impl Partition {
             index: self.id.partition,
             topic_id: self.topic_id,
             leader_epoch: state.epoch(),
+            broker_epochs: proposal.isr.iter().map(|&member| self.broker_epoch(state, member)).collect(),
             proposal,
         };
         // Only closed while the broker goes down.
@@ -329,23 +354,37 @@ impl Partition {
         }
     }
 
-    /// The controller refused a proposal.
-    pub(super) fn on_isr_refused(&self, of: LeaderEpoch, now: Timestamp) {
+    /// The controller refused a proposal that was based on `partition_epoch`. One that was made since is not concerned.
+    pub(super) fn on_isr_refused(&self, of: LeaderEpoch, partition_epoch: i32, now: Timestamp) {
         let mut state = self.state.lock();
         if let Role::Leader(leader) = &mut state.role
             && leader.epoch() == of
+            && leader.partition_epoch() == partition_epoch
         {
             leader.on_isr_refused(now);
             self.publish(&mut state);
         }
     }
 
+    /// Whether a proposal still stands: nothing newer came from the controller.
+    pub(super) fn is_still_proposed(&self, of: LeaderEpoch, partition_epoch: i32) -> bool {
+        let state = self.state.lock();
+        state.leader().is_some_and(|leader| leader.epoch() == of && leader.partition_epoch() == partition_epoch)
+    }
+
+    fn broker_epoch(&self, state: &State, member: BrokerId) -> i64 {
+        // The own registration is known to whoever sends the proposal.
+        state.leader().filter(|_| member != self.local).map_or(-1, |leader| leader.fetched_broker_epoch(member))
+    }
+
     /// Takes the role that the metadata gives this replica.
-    pub(super) fn assume(&self, assigned: PartitionState, now: Timestamp) -> std::io::Result<()> {
+    pub(super) fn assume(&self, assigned: PartitionState, now: Timestamp) -> std::io::Result<Assumed> {
+        let _tenure = self.tenure.write();
         let mut state = self.state.lock();
         if assigned.leader_epoch < state.epoch() {
-            return Ok(());
+            return Ok(Assumed::Unchanged);
         }
+        let mut assumed = Assumed::Unchanged;
         if assigned.leader == Some(self.local) {
             let epoch = assigned.leader_epoch;
             let start = LeaderStart {
@@ -368,20 +407,26 @@ impl Partition {
                     self.log.assign_leader_epoch(epoch, offsets.log_end)?;
                     let leader = Leader::new(start, offsets.log_end, self.log.high_watermark(), now);
                     state.role = Role::Leader(Box::new(leader));
+                    assumed = Assumed::Leads;
                 }
             }
         } else {
-            state.role = Role::Follower { epoch: assigned.leader_epoch, leader: assigned.leader };
+            let (epoch, leader) = (assigned.leader_epoch, assigned.leader);
+            if !matches!(state.role, Role::Follower { epoch: own, leader: of } if own == epoch && of == leader) {
+                state.role = Role::Follower { epoch, leader };
+                assumed = Assumed::Follows(leader, epoch);
+            }
             for parked in state.parked.drain() {
                 let _ = parked.send(Err(ErrorCode::NotLeaderOrFollower));
             }
         }
         self.publish(&mut state);
-        Ok(())
+        Ok(assumed)
     }
 
     /// Ends this replica: everybody who waits is answered, later requests are refused.
     pub(super) fn leave(&self) {
+        let _tenure = self.tenure.write();
         let mut state = self.state.lock();
         state.role = Role::Gone;
         for parked in state.parked.drain() {

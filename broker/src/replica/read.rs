@@ -61,7 +61,8 @@ pub struct FollowerRead {
     /// Registration of the follower; -1 when it did not say.
     pub broker_epoch: i64,
     pub now: Timestamp,
-    /// False on a second look for the same request: it was counted already.
+    /// False on a second look for the same request, which was counted already, and while this broker does not know the
+    /// follower's registration yet.
     pub counts: bool,
 }
 
@@ -121,18 +122,20 @@ impl Partition {
         }
         let mut answer = self.read_records(at, offsets)?;
         if let Some(follower) = at.follower.filter(|follower| follower.counts) {
-            self.on_follower_read(at.offset, &follower)?;
+            self.on_follower_read(at, &follower)?;
             answer.offsets.high_watermark = self.snapshot().high_watermark;
         }
         Ok(answer)
     }
 
-    fn on_follower_read(&self, offset: Offset, follower: &FollowerRead) -> Result<(), ErrorCode> {
+    fn on_follower_read(&self, at: &ReadAt, follower: &FollowerRead) -> Result<(), ErrorCode> {
         let mut state = self.state.lock();
+        // Once more: progress under an earlier leadership says nothing about this one's log (KIP-320).
+        check_epochs(&state, at.epochs)?;
         let Role::Leader(leader) = &mut state.role else { return Err(ErrorCode::NotLeaderOrFollower) };
         let fetch = FollowerFetch {
             replica: follower.replica,
-            fetch_offset: offset,
+            fetch_offset: at.offset,
             log_start: follower.log_start,
             broker_epoch: follower.broker_epoch,
         };

@@ -33,9 +33,10 @@ impl Waiters {
         }
         let role_changed = old.leader_epoch != new.leader_epoch;
         for waiter in self.waiting.lock().values() {
-            // The high watermark is part of what a follower must learn without delay.
+            // The high watermark and the log start are part of what a follower must learn without delay.
             let moved = waiter.isolation.bound(old) != waiter.isolation.bound(new)
-                || (waiter.isolation == Isolation::LogEnd && old.high_watermark != new.high_watermark);
+                || (waiter.isolation == Isolation::LogEnd
+                    && (old.high_watermark, old.log_start) != (new.high_watermark, new.log_start));
             if role_changed || moved {
                 waiter.notify.notify_one();
             }
