@@ -39,8 +39,8 @@ fn main() -> ExitCode {
     match run(&start, loggers) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            // Said once, where the logs are: whoever reads stdout and stderr together wants no second copy.
             error!("{error}");
-            eprintln!("ottla: {error}");
             ExitCode::FAILURE
         }
     }

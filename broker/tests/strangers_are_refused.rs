@@ -39,6 +39,26 @@ async fn lengths_that_cannot_be() {
 }
 
 #[tokio::test]
+async fn a_request_without_records_may_be_as_long_as_any_other() {
+    let stage = Stage::with(&[]).await;
+    let name = vec![b'x'; 30_000];
+    let mut body = 400_i32.to_be_bytes().to_vec();
+    for _ in 0..400 {
+        body.extend_from_slice(&30_000_i16.to_be_bytes());
+        body.extend_from_slice(&name);
+    }
+    let mut client = stage.connect().await;
+    client.send(&request(3, 1, 7, &body)).await;
+    assert_eq!(client.answer().await, Some(7));
+    // But not of millions of elements: twelve bytes would become a thousand each.
+    let mut body = 3_000_000_i32.to_be_bytes().to_vec();
+    body.resize(4 + 2 * 3_000_000, 0);
+    let mut client = stage.connect().await;
+    client.send(&request(3, 1, 8, &body)).await;
+    assert_eq!(client.answer().await, None);
+}
+
+#[tokio::test]
 async fn requests_that_nobody_knows() {
     let stage = Stage::with(&[]).await;
     is_closed_at_once(&stage, &request(999, 0, 1, &[])).await;

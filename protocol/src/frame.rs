@@ -22,11 +22,6 @@ pub enum Stranger {
 
 /// No request is shorter: API key, version, correlation id.
 pub const FRAME_BYTES_MIN: usize = 8;
-/// Before a client has authenticated it sends nothing but ApiVersions and SASL.
-pub const UNAUTHENTICATED_BYTES_MAX: usize = 512 * 1024;
-/// For requests that carry no records.
-pub const CONTROL_BYTES_MAX: usize = 8 * 1024 * 1024;
-
 /// Judges a length prefix before anything is allocated. `limit` is `socket.request.max.bytes` or less.
 pub fn check(prefix: [u8; 4], limit: usize) -> Prefix {
     if let Some(stranger) = recognize(prefix) {
@@ -49,17 +44,6 @@ fn recognize(prefix: [u8; 4]) -> Option<Stranger> {
         [0x16, 0x03, 0..=4, _] => Some(Stranger::Tls),
         b"SSH-" => Some(Stranger::Ssh),
         _ => None,
-    }
-}
-
-/// How long a frame of this API may be: `request_bytes_max` is `socket.request.max.bytes`.
-///
-/// Records, acknowledgements, telemetry and forwarded requests may fill a whole frame; everything else is control
-/// traffic, and its decoded form takes up to a hundred times the bytes of the frame.
-pub fn limit_for(api_key: i16, request_bytes_max: usize) -> usize {
-    match api_key {
-        0 | 58 | 72 | 79 | 85 => request_bytes_max,
-        _ => request_bytes_max.min(CONTROL_BYTES_MAX),
     }
 }
 

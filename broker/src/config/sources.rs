@@ -150,7 +150,14 @@ fn is_toml(path: &Path) -> bool {
 /// Reads a file by its ending: `.toml`, or else Java properties.
 fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
     let fail = |error: &dyn std::fmt::Display| ConfigError::new(format!("{}: {error}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| fail(&error))?;
+    let bytes = std::fs::read(path).map_err(|error| {
+        // A bare word is rather a mistyped command than the name of a file.
+        let is_word = path.components().count() == 1 && path.extension().is_none();
+        if is_word && error.kind() == std::io::ErrorKind::NotFound {
+            return fail(&"no such command, and no such file (ottla --help names the commands)");
+        }
+        fail(&error)
+    })?;
     if is_toml(path) {
         let text = String::from_utf8(bytes).map_err(|error| fail(&error))?;
         return read_toml(&text).map_err(|error| fail(&error));

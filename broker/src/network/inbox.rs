@@ -86,10 +86,6 @@ impl Inbox {
             if !is_served(key) {
                 return Err(Refused::NotServed(key));
             }
-            let limit = frame::limit_for(key, self.frame_bytes_max);
-            if length > limit {
-                return Err(Refused::TooLarge { length, limit });
-            }
         }
         if self.buffer.len() >= 4 + length {
             let mut bytes = self.buffer.split_to(4 + length);
@@ -197,14 +193,5 @@ mod tests {
         let mut inbox = Inbox::new(100_000);
         inbox.buffer.extend_from_slice(&frame(77, 8));
         assert_eq!(inbox.next_frame(|key| key != 77).unwrap_err(), Refused::NotServed(77));
-    }
-
-    #[tokio::test]
-    async fn control_requests_are_shorter_than_produce_requests() {
-        let length = frame::CONTROL_BYTES_MAX + 1;
-        let mut inbox = Inbox::new(100 << 20);
-        inbox.buffer.extend_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
-        inbox.buffer.extend_from_slice(&3_i16.to_be_bytes());
-        assert!(matches!(inbox.next_frame(|_| true).unwrap_err(), Refused::TooLarge { .. }));
     }
 }

@@ -129,16 +129,16 @@ async fn accept(socket: TcpListener, door: Door, admission: Admission, ids: Arc<
     }
 }
 
-/// Small answers go out at once; buffers are the system's unless they were asked for.
+/// Small answers go out at once. Buffers have Kafka's sizes, unless -1 leaves them to the system: left alone, a send buffer grows
+/// to megabytes for every reader that does not read.
 fn prepare(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&TcpKeepalive::new())?;
-    let asked = |key: &str| settings.given(key).and_then(|_| usize::try_from(settings.i32(key)).ok());
-    if let Some(bytes) = asked("socket.send.buffer.bytes") {
+    if let Ok(bytes) = usize::try_from(settings.i32("socket.send.buffer.bytes")) {
         socket.set_send_buffer_size(bytes)?;
     }
-    if let Some(bytes) = asked("socket.receive.buffer.bytes") {
+    if let Ok(bytes) = usize::try_from(settings.i32("socket.receive.buffer.bytes")) {
         socket.set_recv_buffer_size(bytes)?;
     }
     Ok(())

@@ -3,6 +3,9 @@
 //! The decoder reserves memory for as many elements as an array claims before it reads the first of them, so nine
 //! bytes can ask for a terabyte. Here every count and length is compared with the bytes that remain, element by
 //! element, and every tagged field must fill its size; a body that passes holds all that it claims.
+//!
+//! A decoded element takes up to a hundred times its bytes, so a request that is nothing but tiny elements is bounded by their
+//! number (`ELEMENTS_MAX`); how long it may be is the business of `socket.request.max.bytes` alone.
 
 #[rustfmt::skip]
 mod tables;
@@ -11,6 +14,10 @@ mod tables;
 mod tests;
 
 use crate::buf::{Cursor, ReadError};
+
+/// Strings, structs and tagged fields of one request, in arrays at any depth: far above what a client has to say (200,000
+/// partitions in one commit), far below what would take gigabytes to hold. Arrays of numbers are not counted.
+pub const ELEMENTS_MAX: usize = 2 << 20;
 
 /// The shape of one message in all its versions.
 struct Schema {
@@ -75,6 +82,8 @@ pub enum WalkError {
     Read(#[from] ReadError),
     #[error("an array claims more elements than bytes remain")]
     CountTooLarge,
+    #[error("more than {ELEMENTS_MAX} elements in one request")]
+    TooManyElements,
     #[error("null where null is not allowed")]
     Null,
     #[error("a tagged field does not fill its size")]
@@ -85,17 +94,23 @@ pub enum WalkError {
 
 /// Checks the body of a request (without its header); answers how many bytes lie behind it.
 pub fn check_request(api_key: i16, version: i16, body: &[u8]) -> Result<usize, WalkError> {
-    check(tables::REQUESTS, api_key, version, body)
+    check(tables::REQUESTS, api_key, version, body, ELEMENTS_MAX)
 }
 
 /// Checks the body of an answer (without its header); answers how many bytes lie behind it.
 pub fn check_response(api_key: i16, version: i16, body: &[u8]) -> Result<usize, WalkError> {
-    check(tables::RESPONSES, api_key, version, body)
+    check(tables::RESPONSES, api_key, version, body, usize::MAX)
 }
 
-fn check(schemas: &[Schema], api_key: i16, version: i16, body: &[u8]) -> Result<usize, WalkError> {
+fn check(
+    schemas: &[Schema],
+    api_key: i16,
+    version: i16,
+    body: &[u8],
+    elements_max: usize,
+) -> Result<usize, WalkError> {
     let schema = find(schemas, api_key, version).ok_or(WalkError::UnknownMessage)?;
-    let mut walk = Walk { version, flexible: version >= schema.flexible, cursor: Cursor::new(body) };
+    let mut walk = Walk { version, flexible: version >= schema.flexible, cursor: Cursor::new(body), left: elements_max };
     walk.fields(schema.fields)?;
     Ok(walk.cursor.remaining())
 }
@@ -109,6 +124,8 @@ struct Walk<'a> {
     version: i16,
     flexible: bool,
     cursor: Cursor<'a>,
+    /// Elements that may still come.
+    left: usize,
 }
 
 impl Walk<'_> {
@@ -123,6 +140,7 @@ impl Walk<'_> {
 
     fn tagged(&mut self, fields: &[Field]) -> Result<(), WalkError> {
         for _ in 0..self.cursor.uvarint()? {
+            self.left = self.left.checked_sub(1).ok_or(WalkError::TooManyElements)?;
             let tag = self.cursor.uvarint()?;
             let size = self.cursor.uvarint()?;
             let value = self.cursor.take(size as usize)?;
@@ -130,8 +148,10 @@ impl Walk<'_> {
                 field.is_tagged(self.version) && field.tag.cast_unsigned() == tag && self.version <= field.max
             });
             if let Some(field) = known {
-                let mut inner = Walk { version: self.version, flexible: self.flexible, cursor: Cursor::new(value) };
+                let cursor = Cursor::new(value);
+                let mut inner = Walk { version: self.version, flexible: self.flexible, cursor, left: self.left };
                 inner.field(field)?;
+                self.left = inner.left;
                 if !inner.cursor.is_empty() {
                     return Err(WalkError::TagSize);
                 }
@@ -202,6 +222,7 @@ impl Walk<'_> {
             self.cursor.take(count.saturating_mul(*size))?;
             return Ok(());
         }
+        self.left = self.left.checked_sub(count).ok_or(WalkError::TooManyElements)?;
         for _ in 0..count {
             self.kind(element, false)?;
         }

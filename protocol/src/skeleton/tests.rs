@@ -289,3 +289,22 @@ fn bodies_that_kafka_accepts_survive() {
         assert_eq!(Bytes::from(written), body, "{line}");
     }
 }
+
+#[test]
+fn a_request_of_nothing_but_tiny_elements_is_bounded_by_their_number() {
+    // DeleteTopics v1: an array of names, each empty.
+    let names = |count: usize| {
+        let mut body = Vec::new();
+        body.put_u32(u32::try_from(count).unwrap());
+        body.resize(4 + 2 * count, 0);
+        body.put_i32(1000);
+        body
+    };
+    assert_eq!(check_request(20, 1, &names(ELEMENTS_MAX)), Ok(0));
+    assert_eq!(check_request(20, 1, &names(ELEMENTS_MAX + 1)), Err(WalkError::TooManyElements));
+    // One long string is one element, however long.
+    let mut body = vec![0, 0, 0, 1, 0x7f, 0xff];
+    body.resize(6 + 0x7fff, b'x');
+    body.put_i32(1000);
+    assert_eq!(check_request(20, 1, &body), Ok(0));
+}
