@@ -21,6 +21,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
+    spare_memory();
     let mut arguments = std::env::args();
     let own_name = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
@@ -33,7 +34,6 @@ fn main() -> ExitCode {
     unsafe {
         std::env::set_var("RUST_LIB_BACKTRACE", "0");
     }
-    spare_memory();
     let start = Cli::parse().into_start();
     let loggers = start_logging(start.log_format, std::env::var("RUST_LOG").ok().as_deref());
     match run(&start, loggers) {
