@@ -55,7 +55,12 @@ impl<T> Histogram<T> {
         if self.total == 0 {
             return 0;
         }
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank")]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rank"
+        )]
         let rank = ((self.total as f64 * p).ceil() as u64).clamp(1, self.total);
         let mut before = 0_u64;
         for (bucket, count) in self.counts.iter().enumerate() {
@@ -138,7 +143,10 @@ pub struct PercentileStats {
 impl fmt::Display for PercentileStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { samples, p0_1, p1, p5, p10, p50, p90, p99, p99_9 } = self;
-        write!(f, "{samples} samples, p0.1 {p0_1}, p1 {p1}, p5 {p5}, p10 {p10}, p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p99_9}")
+        write!(
+            f,
+            "{samples} samples, p0.1 {p0_1}, p1 {p1}, p5 {p5}, p10 {p10}, p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p99_9}"
+        )
     }
 }
 

@@ -102,15 +102,10 @@ pub fn check_response(api_key: i16, version: i16, body: &[u8]) -> Result<usize, 
     check(tables::RESPONSES, api_key, version, body, usize::MAX)
 }
 
-fn check(
-    schemas: &[Schema],
-    api_key: i16,
-    version: i16,
-    body: &[u8],
-    elements_max: usize,
-) -> Result<usize, WalkError> {
+fn check(schemas: &[Schema], api_key: i16, version: i16, body: &[u8], elements_max: usize) -> Result<usize, WalkError> {
     let schema = find(schemas, api_key, version).ok_or(WalkError::UnknownMessage)?;
-    let mut walk = Walk { version, flexible: version >= schema.flexible, cursor: Cursor::new(body), left: elements_max };
+    let mut walk =
+        Walk { version, flexible: version >= schema.flexible, cursor: Cursor::new(body), left: elements_max };
     walk.fields(schema.fields)?;
     Ok(walk.cursor.remaining())
 }
