@@ -173,12 +173,11 @@ impl Offsets {
         };
         match error {
             ErrorCode::None => {}
-            // Clients retry these only in the words of a group coordinator.
-            ErrorCode::ConcurrentTransactions | ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable
-                if !add =>
-            {
+            // Clients retry these only in the words of a group coordinator, and need not look for another one.
+            ErrorCode::NetworkException | ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
                 return Err(ErrorCode::CoordinatorLoadInProgress);
             }
+            ErrorCode::ConcurrentTransactions if !add => return Err(ErrorCode::CoordinatorLoadInProgress),
             ErrorCode::TransactionAbortable if cx.version < 4 => return Err(ErrorCode::InvalidTxnState),
             error => return Err(fenced_for_old(error, true)),
         }

@@ -1,5 +1,9 @@
-//! Writes the markers that end a transaction, on every partition that took part, until each has one.
+//! Writes the markers that end a transaction, on every partition that took part, until each has one: here, or by the
+//! leader on another broker.
 
+mod couriers;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +13,17 @@ use ottla_coordinator::transaction::{Markers, TransactionAction, TransactionRequ
 use ottla_protocol::control_record::end_txn_marker;
 use ottla_protocol::{BrokerId, ErrorCode, TopicPartition};
 use ottla_storage::AppendOrigin;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::host::Host;
 use super::internal_topics::GROUP_TOPIC;
 use super::runtime::Actions;
 use crate::metadata_cache::MetadataCache;
+use crate::peer::Neighbours;
 use crate::replica::{LeaderAppend, Partitions};
+
+use self::couriers::{Couriers, Errand};
 
 /// Between two tries of a marker that cannot be written yet.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
@@ -23,7 +31,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 /// How long one marker waits to be on the whole in-sync set.
 const MARKER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Writes markers to the partitions of this broker. Cheap to clone.
+/// Writes markers to the partitions of this broker, and has them written on others. Cheap to clone.
 #[derive(Clone)]
 pub struct MarkerWriter {
     local: BrokerId,
@@ -31,6 +39,7 @@ pub struct MarkerWriter {
     metadata: MetadataCache,
     groups: Arc<Host<GroupShard>>,
     transactions: Arc<Host<TransactionShard>>,
+    couriers: Couriers,
 }
 
 /// What became of a marker that was not written.
@@ -54,14 +63,15 @@ const fn judge(error: ErrorCode) -> Failure {
 }
 
 impl MarkerWriter {
-    pub(super) const fn new(
+    pub(super) fn new(
         local: BrokerId,
         partitions: Partitions,
         metadata: MetadataCache,
         groups: Arc<Host<GroupShard>>,
         transactions: Arc<Host<TransactionShard>>,
+        neighbours: Neighbours,
     ) -> Self {
-        Self { local, partitions, metadata, groups, transactions }
+        Self { local, partitions, metadata, groups, transactions, couriers: Couriers::new(neighbours) }
     }
 
     /// Carries out what the coordinator of one partition, elected at `epoch`, asks for.
@@ -113,11 +123,8 @@ impl MarkerWriter {
         let mut wait = RETRY_AFTER;
         loop {
             let mut left = Vec::new();
-            for partition in open {
-                if self.is_gone(&partition) {
-                    continue;
-                }
-                match self.write(&partition, markers.producer, epoch, markers.commit).await.map_err(judge) {
+            for (partition, written) in self.round(epoch, &markers, open).await {
+                match written.map_err(judge) {
                     Ok(()) | Err(Failure::Moot) => {}
                     Err(Failure::Fenced(error)) => {
                         tracing::info!(transactional_id = ?markers.transactional_id, %partition, ?error, "marker refused for good");
@@ -140,6 +147,61 @@ impl MarkerWriter {
         }
     }
 
+    /// Tries all partitions at once, each at its leader of the moment; those that are gone are left out.
+    async fn round(
+        &self,
+        epoch: i32,
+        markers: &Markers,
+        open: Vec<TopicPartition>,
+    ) -> Vec<(TopicPartition, Result<(), ErrorCode>)> {
+        let image = self.metadata.load();
+        let mut elsewhere: BTreeMap<BrokerId, Vec<TopicPartition>> = BTreeMap::new();
+        let mut tries: JoinSet<Vec<(TopicPartition, Result<(), ErrorCode>)>> = JoinSet::new();
+        let mut done = Vec::new();
+        for partition in open {
+            match image.topics.partition(&partition.topic, partition.partition).map(|found| found.leader) {
+                // The metadata knows no such partition (any more): nobody can read what it held.
+                None => {}
+                Some(None) => done.push((partition, Err(ErrorCode::LeaderNotAvailable))),
+                Some(Some(leader)) if leader == self.local => {
+                    let (writer, producer, commit) = (self.clone(), markers.producer, markers.commit);
+                    tries.spawn(async move {
+                        let written = writer.write(&partition, producer, epoch, commit).await;
+                        vec![(partition, written)]
+                    });
+                }
+                Some(Some(leader)) => elsewhere.entry(leader).or_default().push(partition),
+            }
+        }
+        for (leader, partitions) in elsewhere {
+            let errand = Errand {
+                producer: markers.producer,
+                coordinator_epoch: epoch,
+                commit: markers.commit,
+                partitions: partitions.clone(),
+            };
+            let couriers = self.couriers.clone();
+            tries.spawn(async move {
+                match couriers.send(leader, errand).await {
+                    Ok(written) => written,
+                    Err(error) => partitions.into_iter().map(|partition| (partition, Err(error))).collect(),
+                }
+            });
+        }
+        while let Some(tried) = tries.join_next().await {
+            // A try that panicked is logged by the runtime; its partitions must not be taken for written.
+            match tried {
+                Ok(tried) => done.extend(tried),
+                Err(error) => {
+                    if let Ok(panic) = error.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+            }
+        }
+        done
+    }
+
     async fn complete(&self, coordinator: i32, markers: &Markers) -> bool {
         let said = TransactionRequest::MarkersWritten {
             transactional_id: Arc::clone(&markers.transactional_id),
@@ -152,11 +214,6 @@ impl MarkerWriter {
                 false
             }
         }
-    }
-
-    /// The metadata knows no such partition (any more): nobody can read what it held.
-    fn is_gone(&self, partition: &TopicPartition) -> bool {
-        self.metadata.load().topics.partition(&partition.topic, partition.partition).is_none()
     }
 
     /// This broker.

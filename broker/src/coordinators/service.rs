@@ -19,10 +19,12 @@ use super::markers::MarkerWriter;
 use super::partition_log::LedPartition;
 use super::placement::partition_for;
 use super::producer_ids::{FetchBlock, ProducerIds};
+use super::remote_gate::RemoteGate;
 use super::runtime::{Actions, World};
 use super::{group, settings};
 use crate::config::Effective;
 use crate::metadata_cache::MetadataCache;
+use crate::peer::Neighbours;
 use crate::publisher::Publisher;
 use crate::replica::Partitions;
 
@@ -84,6 +86,7 @@ struct Inner {
     producer_ids: ProducerIds,
     topics: InternalTopics,
     markers: MarkerWriter,
+    gate: RemoteGate,
 }
 
 impl Coordinators {
@@ -117,14 +120,21 @@ impl Coordinators {
             needs.metadata.clone(),
             needs.effective.clone(),
         );
+        let request_timeout =
+            Duration::from_millis(u64::try_from(needs.effective.settings.i64("request.timeout.ms")).unwrap_or(30_000));
+        let neighbours =
+            |purpose| Neighbours::new(&needs.effective.settings, needs.metadata.clone(), purpose, request_timeout);
         let markers = MarkerWriter::new(
             local,
             needs.partitions.clone(),
             needs.metadata.clone(),
             Arc::clone(&groups),
             Arc::clone(&transactions),
+            neighbours("markers"),
         );
-        let coordinators = Self(Arc::new(Inner { needs, local, groups, transactions, producer_ids, topics, markers }));
+        let gate = RemoteGate::new(neighbours("transactions"));
+        let coordinators =
+            Self(Arc::new(Inner { needs, local, groups, transactions, producer_ids, topics, markers, gate }));
         coordinators.apply(&Arc::new(MetadataImage::default()), &image);
         tokio::spawn(coordinators.clone().follow(image));
         coordinators
@@ -229,6 +239,15 @@ impl Coordinators {
         partitions: Vec<TopicPartition>,
         add: bool,
     ) -> Result<Vec<(TopicPartition, ErrorCode)>, ErrorCode> {
+        let partition = self.partition_for(Kind::Transaction, transactional_id);
+        let image = self.0.needs.metadata.load();
+        match image.topics.partition(TRANSACTION_TOPIC, partition).and_then(|partition| partition.leader) {
+            None => return Err(ErrorCode::CoordinatorNotAvailable),
+            Some(leader) if leader != self.0.local => {
+                return self.0.gate.ask(leader, transactional_id, producer, partitions, add).await;
+            }
+            Some(_) => {}
+        }
         let id: Arc<str> = transactional_id.into();
         let all: Vec<_> = partitions.iter().cloned().map(|partition| (partition, ErrorCode::None)).collect();
         let request = if add {

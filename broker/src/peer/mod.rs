@@ -7,6 +7,7 @@
 //! Invariant: what a lane holds is bounded: requests in flight per connection, bytes of an answer, time until an answer.
 
 mod link;
+mod neighbours;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use self::link::{Call, Link};
+pub use self::neighbours::Neighbours;
 
 /// What a lane's connections may cost.
 #[derive(Debug, Clone)]

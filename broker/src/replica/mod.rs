@@ -28,7 +28,7 @@ pub use assignment::{Assignment, Changes, TopicConfigs};
 pub use errors::{AppendError, ReadError};
 pub use fetcher::{FetchOptions, Fetchers, Leaders};
 pub use follower::{FetchPosition, Fetched, FollowError};
-pub use leaders::{PeerLeaders, inter_broker_listener};
+pub use leaders::PeerLeaders;
 pub use ottla_replication::LogOffsetSnapshot;
 pub use partition::{IsrChange, IsrProposals, LeaderAppend, Partition, PartitionState};
 pub use read::{Epochs, FollowerRead, Isolation, OffsetFound, OffsetQuery, ReadAnswer, ReadAt};
