@@ -161,6 +161,15 @@ impl Leader {
         self.followers.get(&replica).map_or(-1, |progress| progress.broker_epoch)
     }
 
+    /// Followers that have `offset` and are in sync, so that they go on having what is read behind it.
+    pub fn in_sync_with(&self, offset: Offset) -> impl Iterator<Item = (BrokerId, &FollowerProgress)> {
+        self.followers().filter(move |(replica, progress)| {
+            self.isr.committed().contains(replica)
+                && progress.log_end.is_some_and(|end| end >= offset)
+                && progress.log_start.is_some_and(|start| start <= offset)
+        })
+    }
+
     /// How many in-sync replicas an `acks=all` append needs: never more than there are replicas.
     pub fn required_in_sync(&self) -> usize {
         self.min_insync_replicas.min(self.replica_count)

@@ -7,6 +7,7 @@ pub mod follower;
 pub mod isr;
 pub mod leader;
 pub mod offsets;
+pub mod preferred;
 pub mod progress;
 
 pub use isr::{Isr, IsrProposal};

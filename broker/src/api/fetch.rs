@@ -28,6 +28,8 @@ use crate::replica::{
 const SESSIONS_VERSION: i16 = 7;
 const ANY_REPLICA_VERSION: i16 = 11;
 const TOPIC_ID_VERSION: i16 = 13;
+/// The one plugin for picking replicas that is built in here, under Kafka's name for it.
+const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 /// The replica id of consumers. -2 is a debugging consumer, which reads any replica to its end.
 const CONSUMER: i32 = -1;
 const REPLICA_STATE_VERSION: i16 = 15;
@@ -41,11 +43,15 @@ pub struct Fetch {
     sessions: FetchSessions,
     /// `fetch.max.bytes`
     max_bytes: i32,
+    /// `replica.selector.class` is the one that goes by racks.
+    selects_by_rack: bool,
 }
 
 /// Who fetches, and how much.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Fetcher {
+    /// Where a consumer is that may be sent to a nearer replica.
+    rack: Option<StrBytes>,
     /// The fetching broker; negative for clients.
     replica: BrokerId,
     broker_epoch: i64,
@@ -82,6 +88,7 @@ impl Fetch {
             metadata: house.metadata.clone(),
             sessions: FetchSessions::new(usize::try_from(slots).unwrap_or(0)),
             max_bytes: house.settings.i32("fetch.max.bytes"),
+            selects_by_rack: house.settings.text("replica.selector.class") == Some(RACK_AWARE_SELECTOR),
         }
     }
 
@@ -155,8 +162,10 @@ impl Fetch {
         let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);
         // Consumers may read from followers since they say in which rack they are (KIP-392).
         let leader_only = is_follower || (replica == CONSUMER && version < ANY_REPLICA_VERSION);
+        let may_be_sent_on = self.selects_by_rack && replica == CONSUMER && version >= ANY_REPLICA_VERSION;
+        let rack = (may_be_sent_on && !request.rack_id.is_empty()).then(|| request.rack_id.clone());
         let replica = BrokerId(replica);
-        Fetcher { replica, broker_epoch, is_current, refusal, isolation, leader_only, min_bytes, max_bytes }
+        Fetcher { rack, replica, broker_epoch, is_current, refusal, isolation, leader_only, min_bytes, max_bytes }
     }
 
     /// Reads the partitions in order until the answer is full. `first` is false on a second look for one request.
@@ -203,12 +212,25 @@ impl Fetch {
             };
             let partition = fetcher.refusal.map_or_else(|| self.find(one, name), Err);
             match partition.and_then(|partition| Ok((partition.read(&at).map_err(|e| e.0)?, partition))) {
-                Ok((read, partition)) => {
+                Ok((mut read, partition)) => {
+                    let preferred = fetcher.rack.as_ref().and_then(|rack| {
+                        partition.preferred_replica(one.fetch_offset, rack, |broker| {
+                            let (registration, _) = endpoint_of(image, broker, &cx.listener.name)?;
+                            Some(registration.rack.as_deref())
+                        })
+                    });
+                    if preferred.is_some() && read.diverging.is_none() {
+                        // It fetches there, so there is nothing to be had here.
+                        (read.records, read.size, read.aborted) = (Vec::new(), 0, read.aborted.map(|_| Vec::new()));
+                        round.is_remarkable = true;
+                    }
                     round.size += read.size;
                     round.is_remarkable |=
                         read.diverging.is_some() || (at.follower.is_some() && has_news(one, &read.offsets));
                     round.waits_at.push(partition);
-                    round.answers.push((one.key.clone(), readable(one.key.partition, read)));
+                    let mut answer = readable(one.key.partition, read);
+                    answer.preferred_read_replica = preferred.map_or(-1, |broker| broker.0);
+                    round.answers.push((one.key.clone(), answer));
                 }
                 Err(code) => {
                     round.is_remarkable = true;

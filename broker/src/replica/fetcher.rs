@@ -12,8 +12,6 @@
 
 mod session;
 mod task;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::future::Future;

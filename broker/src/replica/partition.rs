@@ -162,6 +162,10 @@ impl Partition {
         &self.log
     }
 
+    pub(super) const fn local(&self) -> BrokerId {
+        self.local
+    }
+
     pub(super) const fn waiters(&self) -> &Waiters {
         &self.waiters
     }

@@ -1,6 +1,7 @@
 //! Reading from a partition: fetches, offsets by timestamp, ends of epochs.
 
 use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, Timestamp};
+use ottla_replication::preferred::{Candidate, rack_aware};
 use ottla_replication::{FollowerFetch, LogOffsetSnapshot, RefusedFetch};
 use ottla_storage::{AbortedTxn, FileRecords};
 
@@ -189,6 +190,27 @@ impl Partition {
             })?),
         };
         Ok(ReadAnswer { records: read.records, size, offsets, diverging: None, aborted })
+    }
+
+    /// The replica on another broker that a consumer in `rack` had better read from (KIP-392). `rack_of` tells the rack of
+    /// a broker that the consumer can reach; `None` where it cannot.
+    pub fn preferred_replica<'a>(
+        &self,
+        offset: Offset,
+        rack: &str,
+        rack_of: impl Fn(BrokerId) -> Option<Option<&'a str>>,
+    ) -> Option<BrokerId> {
+        let state = self.state.lock();
+        let leader = state.leader()?;
+        let candidates: Vec<Candidate<'_>> = leader
+            .in_sync_with(offset)
+            .filter_map(|(broker, progress)| {
+                let rack = rack_of(broker)?;
+                let log_end = progress.log_end?;
+                Some(Candidate { broker, rack, log_end, last_caught_up: progress.last_caught_up })
+            })
+            .collect();
+        rack_aware(rack, rack_of(self.local()).flatten(), &candidates)
     }
 
     /// Checks only what every read checks first.
