@@ -13,6 +13,7 @@ pub mod network;
 pub mod node;
 pub mod peer;
 pub mod publisher;
+pub mod quotas;
 pub mod registration;
 pub mod replica;
 pub mod security;

@@ -15,6 +15,7 @@ use crate::config::{Effective, ListenerSettings, Settings};
 use crate::coordinators::{Coordinators, Needs};
 use crate::network::{self, Admission, BoundListener, Door, RequestMemory, limits};
 use crate::node::{self, Node};
+use crate::quotas::Quotas;
 use crate::telemetry::Loggers;
 
 /// How long connections may take to end by themselves.
@@ -67,6 +68,7 @@ impl Server {
             effective: config.clone(),
             partitions: node.partitions.clone(),
         });
+        let quotas = Quotas::new(&settings, node.metadata.clone());
         let house = House {
             settings: Arc::clone(&settings),
             effective: config.clone(),
@@ -79,6 +81,7 @@ impl Server {
             log_dirs: Arc::clone(&node.log_dirs),
             transaction_gate: Some(Arc::new(coordinators.clone())),
             coordinators,
+            quotas: quotas.clone(),
         };
         let api = Arc::new(Api::new(&house));
         info!(broker = settings.node_id.0, "the broker is unfenced. Transitioning from RECOVERY to RUNNING");
@@ -88,7 +91,7 @@ impl Server {
             0 => limits::REQUEST_MEMORY_BYTES.max(settings.usize("socket.request.max.bytes")),
             bytes => bytes,
         });
-        let (admission, ids) = (Admission::new(config.clone()), Arc::new(AtomicU64::new(1)));
+        let (admission, ids) = (Admission::new(config.clone(), quotas.clone()), Arc::new(AtomicU64::new(1)));
         let (of_broker, of_controller) = (Arc::new(ApiTable::of_broker()), Arc::new(ApiTable::of_controller()));
         for (bound, info) in bound.into_iter().zip(&listeners) {
             let advertised = format!("{}:{}", info.advertised_host, info.advertised_port);
@@ -99,6 +102,7 @@ impl Server {
                 listener: Arc::new(info.clone()),
                 memory: memory.clone(),
                 config: config.clone(),
+                quotas: quotas.clone(),
                 shutdown: shutdown.clone(),
             };
             bound.open(&door, &admission, &ids, &tasks);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 pub use ottla_protocol::response::Chunk;
 use ottla_protocol::{Encodable, HeaderVersion};
 
+use crate::quotas::Client;
 use crate::security::Principal;
 
 /// Records of a partition lent by storage; only the connection's writer reads them.
@@ -53,8 +54,10 @@ pub struct RequestContext {
 pub enum Reply {
     Now(Response),
     Later(BoxFuture<'static, Response>),
-    /// Nothing is written (acks=0).
-    None,
+    /// Nothing is written (acks=0); the connection is muted this long.
+    None {
+        throttle_ms: i32,
+    },
     /// The connection is closed without an answer.
     Close,
 }
@@ -80,6 +83,11 @@ impl Response {
 }
 
 impl RequestContext {
+    /// Who asks, for the quotas.
+    pub fn client(&self) -> Client {
+        Client { user: Arc::clone(&self.principal.name), client_id: Arc::clone(&self.client_id) }
+    }
+
     /// Encodes `response` for the version that the client asked with.
     pub fn respond<R: Encodable + HeaderVersion>(&self, response: &R) -> Response {
         self.respond_with_version(self.version, response)

@@ -21,6 +21,7 @@ use super::wire::{current_leader, endpoint_of, text};
 use super::{ApiSpec, House, Reply, RequestContext, Response};
 use crate::clock;
 use crate::metadata_cache::MetadataCache;
+use crate::quotas::{self, Quotas};
 use crate::replica::{
     Epochs, FetchWait, FollowerRead, Isolation, LogOffsetSnapshot, Partition, Partitions, ReadAnswer, ReadAt,
 };
@@ -45,6 +46,7 @@ pub struct Fetch {
     max_bytes: i32,
     /// `replica.selector.class` is the one that goes by racks.
     selects_by_rack: bool,
+    quotas: Quotas,
 }
 
 /// Who fetches, and how much.
@@ -89,13 +91,14 @@ impl Fetch {
             sessions: FetchSessions::new(usize::try_from(slots).unwrap_or(0)),
             max_bytes: house.settings.i32("fetch.max.bytes"),
             selects_by_rack: house.settings.text("replica.selector.class") == Some(RACK_AWARE_SELECTOR),
+            quotas: house.quotas.clone(),
         }
     }
 
     /// Reads once at once; only if that is not enough the request waits, apart from the connection's order of work.
     pub async fn handle(&self, cx: &RequestContext, request: FetchRequest) -> Reply {
         let image = self.metadata.load();
-        let fetcher = self.fetcher(cx.version, &request, &image);
+        let fetcher = self.fetcher(cx, &request, &image);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         let deadline = Instant::now() + wait;
         let session = session_request(cx.version, request, &image, fetcher.replica.0 >= 0);
@@ -103,7 +106,7 @@ impl Fetch {
             self.sessions.resolve(session, clock::now(), |id| image.topics.by_id(id).map(|t| Arc::clone(&t.name)));
         let round = self.read(cx, &image, &fetcher, context.asked(), true);
         if wait.is_zero() || round.waits_at.is_empty() || is_enough(&round, &fetcher) {
-            return Reply::Now(self.answer(cx, &image, context, round));
+            return Reply::Now(self.answer(cx, &fetcher, &image, context, round));
         }
         let (this, cx) = (self.clone(), cx.clone());
         Reply::Later(Box::pin(async move { this.wait(&cx, &fetcher, context, round.waits_at, deadline).await }))
@@ -126,20 +129,21 @@ impl Fetch {
             let one_is_gone = round.waits_at.len() < partitions;
             if one_is_gone || is_enough(&round, fetcher) || Instant::now() >= deadline {
                 drop(wait);
-                return self.answer(cx, &image, context, round);
+                return self.answer(cx, fetcher, &image, context, round);
             }
             tokio::select! {
                 // Whether woken or timed out, the next round decides.
                 _ = tokio::time::timeout_at(deadline, wait.moved()) => {}
                 () = context.overtaken() => {
                     drop(wait);
-                    return self.answer(cx, &image, context, Round::default());
+                    return self.answer(cx, fetcher, &image, context, Round::default());
                 }
             }
         }
     }
 
-    fn fetcher(&self, version: i16, request: &FetchRequest, image: &MetadataImage) -> Fetcher {
+    fn fetcher(&self, cx: &RequestContext, request: &FetchRequest, image: &MetadataImage) -> Fetcher {
+        let version = cx.version;
         let (replica, broker_epoch) = if version >= REPLICA_STATE_VERSION {
             (request.replica_state.replica_id.0, request.replica_state.replica_epoch)
         } else {
@@ -158,7 +162,10 @@ impl Fetch {
             (true, _) => Isolation::HighWatermark,
         };
         let max_bytes = if is_follower { request.max_bytes } else { request.max_bytes.min(self.max_bytes) };
-        let max_bytes = usize::try_from(max_bytes).unwrap_or(0);
+        let mut max_bytes = usize::try_from(max_bytes).unwrap_or(0);
+        if !is_follower {
+            max_bytes = max_bytes.min(self.quotas.fetch_bytes_max(&cx.client()));
+        }
         let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);
         // Consumers may read from followers since they say in which rack they are (KIP-392).
         let leader_only = is_follower || (replica == CONSUMER && version < ANY_REPLICA_VERSION);
@@ -251,10 +258,23 @@ impl Fetch {
         }
     }
 
-    fn answer(&self, cx: &RequestContext, image: &MetadataImage, context: FetchContext, round: Round) -> Response {
+    fn answer(
+        &self,
+        cx: &RequestContext,
+        fetcher: &Fetcher,
+        image: &MetadataImage,
+        context: FetchContext,
+        mut round: Round,
+    ) -> Response {
+        let throttle_ms = self.throttle_ms(cx, fetcher, &round);
+        if throttle_ms > 0 {
+            // The client is told to wait and gets nothing yet (KIP-219).
+            round = Round::default();
+        }
         let (session_id, answers) = self.sessions.finish(context, round.answers, told, clock::now());
         let answer = match answers {
             Ok(answers) => FetchAnswer {
+                throttle_time_ms: throttle_ms,
                 session_id,
                 node_endpoints: endpoints(cx, image, &answers),
                 topics: by_topic(image, answers),
@@ -263,12 +283,28 @@ impl Fetch {
             Err(code) => FetchAnswer { error_code: code as i16, session_id, ..FetchAnswer::default() },
         };
         match fetch_response::encode(cx.correlation_id, cx.version, &answer) {
-            Ok(chunks) => Response { chunks, throttle_ms: 0 },
+            Ok(chunks) => Response { chunks, throttle_ms },
             Err(error) => {
                 tracing::error!(%error, "fetch answer could not be encoded, closing the connection");
                 Response::close()
             }
         }
+    }
+}
+
+impl Fetch {
+    /// Records what the answer carries; what is held back is not counted.
+    fn throttle_ms(&self, cx: &RequestContext, fetcher: &Fetcher, round: &Round) -> i32 {
+        if fetcher.replica.0 >= 0 || !self.quotas.is_any_set() {
+            return 0;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "bytes of one answer")]
+        let bytes = round.size as f64;
+        let throttle_ms = self.quotas.record(quotas::Kind::Fetch, &cx.client(), bytes);
+        if throttle_ms > 0 {
+            self.quotas.record(quotas::Kind::Fetch, &cx.client(), -bytes);
+        }
+        throttle_ms
     }
 }
 

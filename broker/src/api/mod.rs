@@ -33,6 +33,7 @@ mod produce;
 mod quorum;
 mod reassignments;
 mod table;
+mod throttle;
 mod topic_names;
 mod topics;
 pub mod transaction_gate;
@@ -56,6 +57,7 @@ use crate::config::{Effective, Settings};
 use crate::coordinators::Coordinators;
 use crate::metadata_cache::MetadataCache;
 use crate::publisher::Publisher;
+use crate::quotas::Quotas;
 use crate::replica::Partitions;
 use crate::telemetry::Loggers;
 
@@ -74,6 +76,7 @@ pub struct House {
     /// Without it transactional records are refused.
     pub transaction_gate: Option<Arc<dyn TransactionGate>>,
     pub coordinators: Coordinators,
+    pub quotas: Quotas,
 }
 
 /// Every handler, each in its own room.

@@ -24,6 +24,7 @@ use super::wire::{current_leader, endpoint_of, is_internal, text};
 use super::{ApiSpec, House, Reply, RequestContext, Response};
 use crate::clock;
 use crate::metadata_cache::MetadataCache;
+use crate::quotas::{self, Quotas};
 use crate::replica::{AppendError, LeaderAppend, Partition, Partitions};
 
 /// The only client that may write to internal topics.
@@ -39,6 +40,7 @@ pub struct Produce {
     partitions: Partitions,
     metadata: MetadataCache,
     transaction_gate: Option<Arc<dyn TransactionGate>>,
+    quotas: Quotas,
 }
 
 /// What the transaction coordinator said, by place of topic and partition in the request.
@@ -69,6 +71,7 @@ impl Produce {
             partitions: house.partitions.clone(),
             metadata: house.metadata.clone(),
             transaction_gate: house.transaction_gate.clone(),
+            quotas: house.quotas.clone(),
         }
     }
 
@@ -88,10 +91,12 @@ impl Produce {
         for topic in request.topic_data {
             topics.push(self.append_topic(&round, topic, (topics.len(), &mut pending)));
         }
-        let response = ProduceResponse::default().with_responses(topics);
+        #[expect(clippy::cast_precision_loss, reason = "bytes of one frame")]
+        let throttle_ms = self.quotas.record(quotas::Kind::Produce, &cx.client(), cx.request_size as f64);
+        let response = ProduceResponse::default().with_responses(topics).with_throttle_time_ms(throttle_ms);
         if acks == 0 {
             // Without an answer a closed connection is the only way to tell the producer.
-            return if first_error(&response).is_some() { Reply::Close } else { Reply::None };
+            return if first_error(&response).is_some() { Reply::Close } else { Reply::None { throttle_ms } };
         }
         if pending.is_empty() {
             return Reply::Now(answer(cx, &image, response));
@@ -359,7 +364,7 @@ fn answer(cx: &RequestContext, image: &MetadataImage, mut response: ProduceRespo
     if cx.version >= CURRENT_LEADER_VERSION {
         add_endpoints(cx, image, &mut response);
     }
-    cx.respond(&response)
+    Response { throttle_ms: response.throttle_time_ms, ..cx.respond(&response) }
 }
 
 /// Where the leaders are that `current_leader` names.

@@ -1,14 +1,17 @@
-//! How many connections there may be, in all and from one address.
+//! How many connections there may be, in all and from one address, and how many new ones each second.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::limits::DESCRIPTORS_FOR_FILES_MIN;
+use crate::clock;
 use crate::config::Effective;
+use crate::quotas::{Quotas, Rate, Windows};
 
 /// Counts connections against `max.connections` and `max.connections.per.ip`. Cheap to clone.
 #[derive(Clone)]
@@ -18,6 +21,10 @@ pub struct Admission {
 
 struct Shared {
     config: Effective,
+    quotas: Quotas,
+    /// New connections, against `max.connection.creation.rate`.
+    created: Mutex<Rate>,
+    windows: Windows,
     counts: Mutex<Counts>,
     /// Rung when a connection ends.
     freed: Notify,
@@ -38,13 +45,21 @@ pub struct Ticket {
 }
 
 impl Admission {
-    pub fn new(config: Effective) -> Self {
+    pub fn new(config: Effective, quotas: Quotas) -> Self {
+        let windows = quotas.windows();
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         let descriptors = usize::try_from(limit).unwrap_or(usize::MAX);
         let descriptors_max =
             (descriptors - descriptors / 4).min(descriptors.saturating_sub(DESCRIPTORS_FOR_FILES_MIN));
-        let shared =
-            Shared { config, counts: Mutex::default(), freed: Notify::new(), descriptors_max: descriptors_max.max(16) };
+        let shared = Shared {
+            config,
+            quotas,
+            created: Mutex::default(),
+            windows,
+            counts: Mutex::default(),
+            freed: Notify::new(),
+            descriptors_max: descriptors_max.max(16),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -58,8 +73,32 @@ impl Admission {
                 return;
             }
             // Woken when a connection ends; looks again now and then, because the limit may be raised meanwhile.
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), freed).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), freed).await;
         }
+    }
+
+    /// Counts a new connection on a listener and holds the listener back while there are too many each second (KIP-612).
+    pub async fn pace(&self, listener: &str) {
+        let shared = &self.shared;
+        // Both limits hold: the listener's own and the broker's.
+        let key = "max.connection.creation.rate";
+        let own = format!("listener.name.{}.{key}", listener.to_lowercase());
+        let bound = [shared.config.text(&own), shared.config.text(key)];
+        let bound =
+            bound.into_iter().flatten().filter_map(|text| text.trim().parse::<f64>().ok()).fold(f64::MAX, f64::min);
+        let wait_ms = {
+            let (mut created, now) = (shared.created.lock(), clock::now().0);
+            created.record(1.0, now, shared.windows);
+            created.excess_ms(bound, now, shared.windows).min(shared.windows.size_ms)
+        };
+        if wait_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0))).await;
+        }
+    }
+
+    /// How long a connection of this address must wait to be closed, because the address makes too many.
+    pub fn too_fast(&self, address: IpAddr) -> Option<Duration> {
+        self.shared.quotas.connection(address.to_canonical())
     }
 
     /// Admits a connection, unless its address has too many.

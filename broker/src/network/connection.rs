@@ -18,6 +18,7 @@ use super::memory::RequestMemory;
 use super::pipeline::{Pipeline, Written};
 use crate::api::{ApiTable, BoxFuture, ConnectionId, ListenerInfo, Reply, RequestContext, Service};
 use crate::config::Effective;
+use crate::quotas::{self, Quotas};
 use crate::security::Principal;
 
 const PRODUCE: i16 = 0;
@@ -32,6 +33,7 @@ pub struct Door {
     pub listener: Arc<ListenerInfo>,
     pub memory: RequestMemory,
     pub config: Effective,
+    pub quotas: Quotas,
     pub shutdown: CancellationToken,
 }
 
@@ -195,7 +197,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let client_id = header.client_id.unwrap_or_default();
         let cx = self.context(api_key, version, header.correlation_id, &client_id, size);
-        let reply = guarded(self.door.service.call(&cx, body)).await;
+        let (mut reply, busy) = guarded(self.door.service.call(&cx, body)).await;
+        if !cx.listener.is_controller && self.door.quotas.is_any_set() {
+            let percent_seconds = busy.as_secs_f64() * 100.0;
+            let throttle_ms = self.door.quotas.record(quotas::Kind::Request, &cx.client(), percent_seconds);
+            reply = throttled(reply, cx, throttle_ms);
+        }
+        if let Reply::None { throttle_ms: ms @ 1.. } = reply {
+            self.muted_until = Some(Instant::now() + Duration::from_millis(u64::from(ms.unsigned_abs())));
+        }
         self.pipeline.push(reply, api_key == PRODUCE, reserved);
         Ok(())
     }
@@ -284,14 +294,40 @@ fn arm(timer: &mut std::pin::Pin<Box<Sleep>>, deadline: Instant) {
     }
 }
 
-/// A request that panics costs its connection, not the broker.
-async fn guarded(mut future: BoxFuture<'_, Reply>) -> Reply {
-    std::future::poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(poll) => poll,
-        // The panic hook has said what happened.
-        Err(_) => Poll::Ready(Reply::Close),
+/// A request that panics costs its connection, not the broker. Tells how long the handler was at work.
+async fn guarded(mut future: BoxFuture<'_, Reply>) -> (Reply, Duration) {
+    let mut busy = Duration::ZERO;
+    std::future::poll_fn(move |cx| {
+        let began = std::time::Instant::now();
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        busy += began.elapsed();
+        match polled {
+            Ok(poll) => poll.map(|reply| (reply, busy)),
+            // The panic hook has said what happened.
+            Err(_) => Poll::Ready((Reply::Close, busy)),
+        }
     })
     .await
+}
+
+/// The reply with at least this much time to wait.
+fn throttled(reply: Reply, cx: RequestContext, throttle_ms: i32) -> Reply {
+    if throttle_ms == 0 {
+        return reply;
+    }
+    match reply {
+        Reply::Now(mut response) => {
+            response.throttle(&cx, throttle_ms);
+            Reply::Now(response)
+        }
+        Reply::Later(response) => Reply::Later(Box::pin(async move {
+            let mut response = response.await;
+            response.throttle(&cx, throttle_ms);
+            response
+        })),
+        Reply::None { throttle_ms: own } => Reply::None { throttle_ms: own.max(throttle_ms) },
+        Reply::Close => Reply::Close,
+    }
 }
 
 #[cfg(test)]
@@ -312,7 +348,7 @@ mod tests {
 
     impl Service for Deaf {
         fn call<'a>(&'a self, _cx: &'a RequestContext, _body: RequestBody) -> BoxFuture<'a, Reply> {
-            Box::pin(async { Reply::None })
+            Box::pin(async { Reply::None { throttle_ms: 0 } })
         }
 
         fn unsupported_api_versions(&self, _cx: &RequestContext) -> Reply {
@@ -334,6 +370,7 @@ mod tests {
                 is_controller: false,
             }),
             memory: RequestMemory::new(1 << 20),
+            quotas: Quotas::new(&settings, metadata.clone()),
             config: Effective::new(settings, metadata),
             shutdown: CancellationToken::new(),
         };

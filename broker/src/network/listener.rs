@@ -113,6 +113,16 @@ async fn accept(socket: TcpListener, door: Door, admission: Admission, ids: Arc<
                 continue;
             }
         };
+        admission.pace(&door.listener.name).await;
+        if let Some(wait) = admission.too_fast(peer.ip()) {
+            debug!(listener = &*door.listener.name, %peer, "refused: too many new connections from this address");
+            // Closed only after a while, or the client would be back at once.
+            tasks.spawn(async move {
+                tokio::time::sleep(wait).await;
+                drop(stream);
+            });
+            continue;
+        }
         let Some(ticket) = admission.admit(peer.ip()) else {
             debug!(listener = &*door.listener.name, %peer, "refused: max.connections.per.ip is reached");
             continue;

@@ -77,7 +77,7 @@ impl Pipeline {
             Reply::Now(response) => Answer::Ready(response),
             Reply::Later(future) => Answer::Waiting(future),
             Reply::Close => Answer::Close,
-            Reply::None => return,
+            Reply::None { .. } => return,
         };
         self.slots.push_back(Slot { answer, is_produce, _reserved: reserved });
     }

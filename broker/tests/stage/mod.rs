@@ -13,6 +13,7 @@ use ottla::config::sources::Given;
 use ottla::config::{Effective, Settings};
 use ottla::metadata_cache::MetadataCache;
 use ottla::network::{Admission, Door, RequestMemory, bind};
+use ottla::quotas::Quotas;
 use ottla_metadata::MetadataImage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -60,7 +61,7 @@ impl Service for Puppet {
             if let RequestBody::Produce(produce) = &body
                 && produce.acks == 0
             {
-                return Reply::None;
+                return Reply::None { throttle_ms: 0 };
             }
             match self.gates.lock().unwrap().remove(&id) {
                 Some(gate) => Reply::Later(Box::pin(async move {
@@ -98,7 +99,9 @@ impl Stage {
                 .into();
         values.extend(keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let settings = Arc::new(Settings::new(Given { values, ..Given::default() }).unwrap());
-        let config = Effective::new(Arc::clone(&settings), MetadataCache::new(Arc::new(MetadataImage::default())));
+        let metadata = MetadataCache::new(Arc::new(MetadataImage::default()));
+        let quotas = Quotas::new(&settings, metadata.clone());
+        let config = Effective::new(Arc::clone(&settings), metadata);
         let bound = bind(&settings.listeners[0], &settings).await.unwrap();
         let address = bound.addresses()[0];
         let (puppet, shutdown, tasks) = (Arc::new(Puppet::default()), CancellationToken::new(), TaskTracker::new());
@@ -113,9 +116,10 @@ impl Stage {
             }),
             memory: RequestMemory::new(64 << 20),
             config: config.clone(),
+            quotas: quotas.clone(),
             shutdown: shutdown.clone(),
         };
-        bound.open(&door, &Admission::new(config), &Arc::new(AtomicU64::new(1)), &tasks);
+        bound.open(&door, &Admission::new(config, quotas), &Arc::new(AtomicU64::new(1)), &tasks);
         Self { puppet, address, shutdown, tasks }
     }
 
