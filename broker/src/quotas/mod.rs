@@ -49,7 +49,8 @@ pub struct Client {
     pub client_id: Arc<str>,
 }
 
-type Account<K> = (K, Arc<str>, Arc<str>);
+/// User and client id, empty where the quota is shared by all.
+type Sharers = (Arc<str>, Arc<str>);
 
 /// The quotas of this broker's clients and what they have used. Cheap to clone.
 #[derive(Clone)]
@@ -61,8 +62,8 @@ struct Shared {
     metadata: MetadataCache,
     windows: Windows,
     controller_windows: Windows,
-    rates: Mutex<HashMap<Account<Kind>, Rate>>,
-    mutations: Mutex<HashMap<(Arc<str>, Arc<str>), TokenBucket>>,
+    rates: Mutex<HashMap<(Kind, Sharers), Rate>>,
+    mutations: Mutex<HashMap<Sharers, TokenBucket>>,
     /// By address.
     connections: Mutex<HashMap<IpAddr, Rate>>,
 }
@@ -99,10 +100,9 @@ impl Quotas {
         if rates.len() >= ACCOUNTS_MAX {
             rates.retain(|_, rate| !rate.is_idle(now, shared.windows));
         }
-        let (user, client) = found.shared_by;
-        let mut account = (kind, user, client);
+        let mut account = (kind, found.shared_by);
         if rates.len() >= ACCOUNTS_MAX && !rates.contains_key(&account) {
-            account = (kind, "".into(), "".into());
+            account = (kind, ("".into(), "".into()));
         }
         let rate = rates.entry(account).or_default();
         rate.record(amount, now, shared.windows);
