@@ -11,6 +11,7 @@ use ottla_protocol::{ErrorCode, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 use crate::errors::AppendError;
 use crate::log::AppendOrigin;
+use crate::producer_snapshot::ProducerSnapshot;
 use crate::segment::AbortedEntry;
 
 /// Batches per producer that a retry is recognized for.
@@ -266,7 +267,20 @@ impl ProducerState {
             .collect()
     }
 
-    /// What a snapshot stores, by producer id.
+    /// What a snapshot stores.
+    pub fn snapshot(&self) -> ProducerSnapshot {
+        let entries = self.entries();
+        let of_producer = |entry: &ProducerSnapshotEntry| {
+            let batches = self.producers.get(&entry.producer_id).map(|producer| &producer.batches);
+            let before_last = batches.map_or(0, |batches| batches.len().saturating_sub(1));
+            let older = batches.into_iter().flatten().take(before_last);
+            older.map(|batch| (entry.producer_id, *batch)).collect::<Vec<_>>()
+        };
+        let older = entries.iter().flat_map(of_producer).collect();
+        ProducerSnapshot { entries, older }
+    }
+
+    /// What DescribeProducers tells, by producer id.
     pub fn entries(&self) -> Vec<ProducerSnapshotEntry> {
         let mut entries: Vec<_> = self
             .producers
@@ -289,15 +303,23 @@ impl ProducerState {
         entries
     }
 
-    /// From a snapshot's entries; producers that have expired since are left out.
-    pub fn from_entries(entries: &[ProducerSnapshotEntry], now: Timestamp, expiration_ms: i64) -> Self {
+    /// From a snapshot; producers that have expired since are left out.
+    pub fn from_snapshot(snapshot: &ProducerSnapshot, now: Timestamp, expiration_ms: i64) -> Self {
         let mut state = Self::default();
-        for entry in entries {
+        let mut older: HashMap<ProducerId, VecDeque<BatchMetadata>> = HashMap::new();
+        for (producer, batch) in &snapshot.older {
+            older.entry(*producer).or_default().push_back(*batch);
+        }
+        for entry in &snapshot.entries {
             let mut producer = Producer::new(entry.producer_epoch);
             producer.coordinator_epoch = entry.coordinator_epoch;
             producer.last_timestamp = entry.last_timestamp;
             producer.txn_first_offset = entry.current_txn_first_offset;
             if entry.last_offset.0 >= 0 {
+                producer.batches = older.remove(&entry.producer_id).unwrap_or_default();
+                while producer.batches.len() >= WINDOW {
+                    producer.batches.pop_front();
+                }
                 producer.batches.push_back(BatchMetadata {
                     last_sequence: entry.last_sequence,
                     last_offset: entry.last_offset,

@@ -52,6 +52,29 @@ fn a_log_starts_anew_at_another_offset() {
 }
 
 #[test]
+fn a_follower_begins_at_a_log_start_within_a_batch() {
+    let (leader_disk, follower_disk) = (FaultyDisk::default(), FaultyDisk::default());
+    let (leader, _) = Log::open(dir(), options(&leader_disk)).unwrap();
+    for _ in 0..10 {
+        append(&leader, 3).unwrap();
+    }
+    leader.set_high_watermark(Offset(30));
+    leader.increment_log_start_offset(Offset(16)).unwrap();
+    let (follower, _) = Log::open(dir(), options(&follower_disk)).unwrap();
+    follower.truncate_fully_and_start_at(Offset(16)).unwrap();
+    let read = leader.read(Offset(16), 1 << 20, Offset(i64::MAX), true).unwrap();
+    let bytes = read.records[0].read_all().unwrap();
+    follower.append_as_follower(bytes.into(), Timestamp(1)).unwrap();
+    let offsets = follower.offsets();
+    assert_eq!((offsets.log_start, offsets.log_end), (Offset(16), Offset(30)));
+    assert_eq!(contents(&follower, Offset(16))[0], (15, "value 15".to_owned()), "the whole batch, as Fetch gives it");
+    drop(follower);
+    let reopened = LogOptions { log_start: Offset(16), ..options(&follower_disk.after_kill()) };
+    let (follower, report) = Log::open(dir(), reopened).unwrap();
+    assert_eq!((report.cut, follower.offsets().log_start, follower.offsets().log_end), (None, Offset(16), Offset(30)));
+}
+
+#[test]
 fn a_past_leader_appends_nothing() {
     let disk = FaultyDisk::default();
     let (log, _) = Log::open(dir(), options(&disk)).unwrap();

@@ -117,6 +117,11 @@ impl FaultyDisk {
         self.state.lock().capacity = bytes;
     }
 
+    /// Bytes that all files together have.
+    pub fn used(&self) -> u64 {
+        self.state.lock().used()
+    }
+
     /// Changes so far.
     pub fn operations(&self) -> u64 {
         self.state.lock().operations

@@ -62,6 +62,18 @@ impl Log {
         let markers = markers(&batches)?;
         let mut writer = self.writer.lock();
         self.check_writable(&writer)?;
+        // The leader's log start may lie within a batch, after DeleteRecords: the batch comes whole, so that an empty log
+        // must begin before its log start.
+        if let [first, ..] = &batches[..]
+            && self.log_start() == self.log_end()
+            && first.header.base_offset < self.log_end()
+            && first.header.next_offset() > self.log_end()
+        {
+            drop(writer);
+            self.start_anew(first.header.base_offset, self.log_start())?;
+            writer = self.writer.lock();
+            self.check_writable(&writer)?;
+        }
         let mut end = self.log_end();
         for batch in &batches {
             if batch.header.base_offset < end {

@@ -94,7 +94,7 @@ impl Log {
         if writer.snapshot == Some(offset) {
             return Ok(());
         }
-        let bytes = producer_snapshot::encode(&writer.producers.entries());
+        let bytes = producer_snapshot::encode(&writer.producers.snapshot());
         let file = self.home.disk.open(&self.home.file(&FileKind::Snapshot.name(offset.0)), OpenMode::Truncate)?;
         file.write_at(&[&bytes], 0)?;
         self.names_changed.store(true, Ordering::Release);

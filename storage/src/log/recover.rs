@@ -131,6 +131,9 @@ pub(super) fn recover(
                 remove_if_present(&*home.disk, &file.path())?;
             }
         }
+        // What was cut off must not come back behind what is written next.
+        segments[at].sync()?;
+        home.disk.sync_dir(&home.path())?;
     }
     epochs.truncate_from_end(log_end.max(log_start));
     for stray in snapshots(home)?.into_iter().filter(|offset| *offset > log_end) {
@@ -229,6 +232,11 @@ impl Scan<'_> {
                 return Ok(Some(reason));
             }
             let header = &batch.header;
+            // Nobody appends under an epoch that has passed: these bytes were cut off once, and the cut was lost.
+            if epochs.latest().is_some_and(|latest| header.partition_leader_epoch < latest) {
+                let epoch = header.partition_leader_epoch;
+                return Ok(Some(format!("the leader epoch goes back to {epoch}")));
+            }
             epochs.assign(header.partition_leader_epoch, header.base_offset);
             segment.max_timestamp()?;
             segment.note_timestamp(header);
@@ -299,8 +307,8 @@ pub(super) fn load_producers(
     for offset in snapshots(home)?.into_iter().filter(|offset| *offset <= end) {
         let path = home.file(&FileKind::Snapshot.name(offset.0));
         match read_file(&*home.disk, &path)?.as_deref().and_then(producer_snapshot::decode) {
-            Some(entries) => {
-                state = ProducerState::from_entries(&entries, now, config.producer_id_expiration_ms);
+            Some(snapshot) => {
+                state = ProducerState::from_snapshot(&snapshot, now, config.producer_id_expiration_ms);
                 from = offset;
                 newest = Some(offset);
                 break;

@@ -55,11 +55,19 @@ impl Log {
         writer.producers.on_high_watermark(self.high_watermark());
         self.publish_first_unstable(&writer.producers);
         tracing::info!(partition = %self.id, log_end = %end, "log truncated");
+        // What was cut off must not come back behind what is written next.
+        last.sync()?;
+        self.home.disk.sync_dir(&self.home.path())?;
         self.write_epochs()
     }
 
     /// Drops all records; the next one is written at `offset`.
     pub fn truncate_fully_and_start_at(&self, offset: Offset) -> io::Result<()> {
+        self.start_anew(offset, offset)
+    }
+
+    /// Drops all records; the next one is written at `offset`, and what lies before `log_start` is nobody's to read.
+    pub(super) fn start_anew(&self, offset: Offset, log_start: Offset) -> io::Result<()> {
         let _order = self.flushing.lock();
         let mut writer = self.writer.lock();
         self.home.guard(|| {
@@ -75,10 +83,12 @@ impl Log {
             writer.bytes_since_index = 0;
             writer.snapshot = None;
             self.publish_first_unstable(&writer.producers);
-            for position in [&self.log_start, &self.log_end, &self.high_watermark, &self.recovery_point] {
+            self.log_start.store(log_start.0, Ordering::Release);
+            for position in [&self.log_end, &self.high_watermark, &self.recovery_point] {
                 position.store(offset.0, Ordering::Release);
             }
             self.remove_snapshots(&writer, |_| true)?;
+            self.home.disk.sync_dir(&self.home.path())?;
             self.names_changed.store(true, Ordering::Release);
             self.write_epochs()
         })?;
