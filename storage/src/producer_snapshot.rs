@@ -81,6 +81,11 @@ pub fn decode(bytes: &[u8]) -> Option<ProducerSnapshot> {
     Some(ProducerSnapshot { entries, older })
 }
 
+/// Whether a file is sound and has only what Kafka writes.
+pub fn is_kafkas(bytes: &[u8]) -> bool {
+    decode(bytes).is_some_and(|snapshot| bytes.len() == CRC_END + 4 + snapshot.entries.len() * ENTRY_SIZE)
+}
+
 fn older(cursor: &mut Cursor<'_>) -> Result<(ProducerId, BatchMetadata), ReadError> {
     let producer_id = ProducerId(cursor.i64()?);
     let batch = BatchMetadata {
@@ -155,5 +160,6 @@ mod tests {
         let crc = crc(&kafkas[CRC_END..]);
         kafkas[2..CRC_END].copy_from_slice(&crc.to_be_bytes());
         assert_eq!(decode(&kafkas), Some(ProducerSnapshot::default()));
+        assert!(is_kafkas(&kafkas) && !is_kafkas(&bytes));
     }
 }

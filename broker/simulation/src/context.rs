@@ -18,17 +18,33 @@ use crate::plan::Plan;
 /// Something that will happen.
 #[derive(Debug)]
 pub enum Event {
-    Deliver { from: Node, to: Node, message: Message },
-    Tick { node: Node, life: u64 },
+    Deliver {
+        from: Node,
+        to: Node,
+        message: Message,
+    },
+    Tick {
+        node: Node,
+        life: u64,
+    },
     /// A controller's proposal is on a majority of disks, or never will be.
-    Proposed { controller: Node, proposal: u64 },
+    Proposed {
+        controller: Node,
+        proposal: u64,
+    },
     QuorumTick,
     /// A machine is switched on again.
-    Start { node: Node },
+    Start {
+        node: Node,
+    },
     /// A paused process goes on.
-    Resume { node: Node },
+    Resume {
+        node: Node,
+    },
     /// A fault of the network or of a disk is over.
-    Mend { node: Node },
+    Mend {
+        node: Node,
+    },
     Nemesis,
     Calm,
 }

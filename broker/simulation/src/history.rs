@@ -1,22 +1,18 @@
 //! What happened, for the reader of a failure and for the proof that a seed has one history.
 
-use std::collections::VecDeque;
 use std::fmt;
-
-/// How many of the last lines a failure shows.
-const LINES_MAX: usize = 120;
 
 /// The history of a run: always a hash, and lines when somebody will read them.
 #[derive(Debug)]
 pub struct History {
     hash: u64,
     tells: bool,
-    lines: VecDeque<String>,
+    lines: Vec<String>,
 }
 
 impl History {
     pub const fn new(tells: bool) -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, tells, lines: VecDeque::new() }
+        Self { hash: 0xcbf2_9ce4_8422_2325, tells, lines: Vec::new() }
     }
 
     /// Numbers that must be the same whenever the seed is run again.
@@ -33,10 +29,7 @@ impl History {
     /// A line, made only if it will be shown.
     pub fn tell(&mut self, now: i64, line: impl FnOnce() -> String) {
         if self.tells {
-            if self.lines.len() == LINES_MAX {
-                self.lines.pop_front();
-            }
-            self.lines.push_back(format!("{now:>6} {}", line()));
+            self.lines.push(format!("{now:>6} {}", line()));
         }
     }
 }

@@ -53,7 +53,7 @@ pub struct Outcome {
     pub committed: usize,
     /// What must not be and was.
     pub violation: Option<String>,
-    /// The last that happened, if it was asked for.
+    /// All that happened, a line each, if it was asked for.
     pub history: String,
 }
 

@@ -24,19 +24,36 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 pub enum Message {
     /// To the controller that the sender takes for the active one.
-    Ask { id: u64, request: Rc<ControllerRequest> },
+    Ask {
+        id: u64,
+        request: Rc<ControllerRequest>,
+    },
     /// The error stands for "not the active one" and says nothing about what became of the request.
-    Answer { id: u64, answer: Result<Rc<ControllerResponse>, ErrorCode> },
-    MetadataFetch { from: i64 },
-    Metadata { first: i64, entries: Vec<Rc<Entry>> },
+    Answer {
+        id: u64,
+        answer: Result<Rc<ControllerResponse>, ErrorCode>,
+    },
+    MetadataFetch {
+        from: i64,
+    },
+    Metadata {
+        first: i64,
+        entries: Vec<Rc<Entry>>,
+    },
     Snapshot(Rc<Vec<u8>>),
     Fetch(FetchRequest),
     Fetched(FetchAnswer),
     Produce(ProduceRequest),
-    Produced { id: u64, answer: Result<i64, ErrorCode> },
+    Produced {
+        id: u64,
+        answer: Result<i64, ErrorCode>,
+    },
     Read(ReadRequest),
     ReadAnswer(ReadAnswer),
-    DeleteRecords { partition: i32, before: i64 },
+    DeleteRecords {
+        partition: i32,
+        before: i64,
+    },
 }
 
 /// A follower's fetch of one partition.

@@ -94,8 +94,7 @@ impl Quorum {
             bootstrap_features: features.iter().map(|(name, _, max)| ((*name).into(), level(name, *max))).collect(),
         });
         let state = ControllerState { image: MetadataImage::default(), defaults: Arc::clone(&defaults) };
-        let controllers =
-            (0..CONTROLLERS).map(|_| Controller { state: state.clone(), office: None }).collect();
+        let controllers = (0..CONTROLLERS).map(|_| Controller { state: state.clone(), office: None }).collect();
         Self { log: Vec::new(), term: 0, leader: None, unhealthy_since: None, controllers, defaults, next_balance: 500 }
     }
 
@@ -408,9 +407,8 @@ impl Quorum {
 fn describe(records: &[MetadataRecord]) -> String {
     let one = |record: &MetadataRecord| match record {
         MetadataRecord::PartitionChanged { change } => {
-            let ids = |list: &Option<Vec<BrokerId>>| {
-                list.as_ref().map(|list| list.iter().map(|id| id.0).collect::<Vec<_>>())
-            };
+            let ids =
+                |list: &Option<Vec<BrokerId>>| list.as_ref().map(|list| list.iter().map(|id| id.0).collect::<Vec<_>>());
             let mut text = format!("t-{}", change.partition);
             let lists = [
                 ("isr", &change.isr),
@@ -437,10 +435,9 @@ fn describe(records: &[MetadataRecord]) -> String {
         MetadataRecord::RegisterBroker { registration } => {
             format!("broker {} registers as {}", registration.id, registration.epoch)
         }
-        MetadataRecord::BrokerChange { change } => format!(
-            "broker {} fenced {:?} leaving {:?}",
-            change.id, change.fenced, change.in_controlled_shutdown
-        ),
+        MetadataRecord::BrokerChange { change } => {
+            format!("broker {} fenced {:?} leaving {:?}", change.id, change.fenced, change.in_controlled_shutdown)
+        }
         MetadataRecord::FeatureLevel { .. } => "feature".to_owned(),
         other => format!("{other:?}").chars().take(60).collect(),
     };

@@ -358,7 +358,9 @@ impl World {
         }
         let topic = image.topics.by_name("t").ok_or("no topic")?;
         for (index, partition) in (0..).zip(&topic.partitions) {
-            if partition.leader.is_none() || partition.isr.len() < partition.replicas.len() || partition.is_reassigning()
+            if partition.leader.is_none()
+                || partition.isr.len() < partition.replicas.len()
+                || partition.is_reassigning()
             {
                 return Err(format!("t-{index} is {partition:?}"));
             }

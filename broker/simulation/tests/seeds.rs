@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+/// How many of the last lines a failure shows.
+const LINES_MAX: usize = 100;
 const SEEDS: std::ops::Range<u64> = 0..1_000;
 
 fn seeds() -> std::ops::Range<u64> {
@@ -54,9 +56,11 @@ fn every_seed_ends_well() {
     eprintln!("{} records committed; faults: {:?}", committed.into_inner(), faults.into_inner().unwrap());
     if let Some(seed) = failed.first() {
         let told = ottla_simulation::run(*seed, true);
+        let lines: Vec<&str> = told.history.lines().collect();
+        let shown = if std::env::var_os("OTTLA_WHOLE").is_some() { lines.len() } else { LINES_MAX.min(lines.len()) };
         panic!(
-            "seeds {failed:?} do not end well; OTTLA_SEED={seed} tells this again:\n{}{}",
-            told.history,
+            "seeds {failed:?} do not end well; OTTLA_SEED={seed} tells this again, OTTLA_WHOLE=1 from the beginning:\n{}\n{}",
+            lines[lines.len() - shown..].join("\n"),
             told.violation.unwrap_or_default()
         );
     }

@@ -78,6 +78,10 @@ pub fn clean(
     now: Timestamp,
     throttle: &mut Throttle,
 ) -> io::Result<Cleaned> {
+    // A cleaned segment may end before the next one begins. Recovery takes that for a lost tail where it does not trust
+    // what it finds, so all that is cleaned has to lie before the recovery point.
+    log.flush_closed_segments()?;
+    log.checkpoint()?;
     let mut map = OffsetMap::new(map_bytes);
     build_map(log, dirty, &mut map, throttle)?;
     let end = map.end();

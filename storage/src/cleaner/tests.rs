@@ -185,8 +185,11 @@ fn a_cleaned_log_tells_the_same_in_the_end() {
         let end = log.offsets().log_end;
         let committed = seen(&log, Offset(0), true);
         let producers = log.producers();
+        // The host has written it down before the first segment was replaced.
+        let recovery_point = log.offsets().recovery_point;
         drop(log);
-        let (log, report) = Log::open("/data/t-0".into(), options(&disk)).unwrap();
+        let reopened = LogOptions { recovery_point, ..options(&disk) };
+        let (log, report) = Log::open("/data/t-0".into(), reopened).unwrap();
         assert_eq!((report.cut, report.lost_below), (None, None), "seed {seed}");
         assert_eq!(log.offsets().log_end, end);
         log.set_high_watermark(end);

@@ -218,7 +218,11 @@ impl Log {
         if !too_far && !due {
             return Ok(active);
         }
-        self.roll(writer, incoming.first, now)?;
+        // A segment begins where the one before ends, also when the records fetched from a compacted leader begin later:
+        // so recovery sees whether the end of a segment is missing.
+        let end = self.log_end();
+        let reaches = incoming.last.0 - end.0 <= i64::from(i32::MAX);
+        self.roll(writer, if reaches { end } else { incoming.first }, now)?;
         Ok(self.active())
     }
 

@@ -101,6 +101,10 @@ pub(super) fn recover(
             cut = Some((at, 0, "segments overlap".to_owned()));
             break;
         }
+        if check_all && segment.base > log_end && at != first && is_tail_missing(home, segment.base)? {
+            cut = Some((at - 1, segments[at - 1].size(), format!("what lay before {} is missing", segment.base)));
+            break;
+        }
         let end = segments.get(at + 1).map(|next| next.base);
         let mut scan = Scan { segment, position: from, log_end: log_end.max(segment.base), check: check_all, end };
         if check_all {
@@ -146,6 +150,13 @@ pub(super) fn recover(
         report.lost_below = Some(trusted_to);
     }
     Ok(Recovered { log_end, epochs, producers, snapshot, report })
+}
+
+/// Whether records are missing where a segment begins behind the end of the one before: it was rolled where the log ended
+/// then. Kafka rolls at the first record to be written, so that on a compacted topic its segments may leave gaps.
+fn is_tail_missing(home: &Home, base: Offset) -> io::Result<bool> {
+    let snapshot = read_file(&*home.disk, &home.file(&FileKind::Snapshot.name(base.0)))?;
+    Ok(!snapshot.as_deref().is_some_and(producer_snapshot::is_kafkas))
 }
 
 /// Where in the first segment checking begins: a position and the offset of the batch there.

@@ -117,7 +117,7 @@ impl Log {
         self.checkpoint()
     }
 
-    fn checkpoint(&self) -> io::Result<()> {
+    pub(crate) fn checkpoint(&self) -> io::Result<()> {
         self.host().map_or(Ok(()), |host| host.checkpoint(self))
     }
 

@@ -58,7 +58,12 @@ impl Process {
                     let (offsets, epoch) = (log.offsets(), log.latest_epoch());
                     let (start, end) = (offsets.log_start, offsets.log_end);
                     let cut = report.cut.as_ref().map(|cut| (cut.offset, cut.reason.clone()));
-                    format!("broker {node} opens t-{partition}: {start}..{end}, epoch {epoch:?}, {left:?}, cut {cut:?}")
+                    let producers: Vec<(i64, i32)> =
+                        log.producers().iter().map(|p| (p.producer_id.0, p.last_sequence)).collect();
+                    format!(
+                        "broker {node} opens t-{partition}: {start}..{end}, epoch {epoch:?}, {left:?}, cut {cut:?}, \
+                         producers {producers:?}"
+                    )
                 });
                 self.replicas.insert(partition, Replica { log: Arc::new(log), role: Role::None });
                 true
@@ -79,8 +84,10 @@ impl Process {
         let image = self.image.clone();
         let mut eligible: BTreeSet<BrokerId> = BTreeSet::new();
         eligible.extend(image.active_brokers().map(|broker| broker.id));
-        let partitions: Vec<(i32, Arc<PartitionImage>)> =
-            image.topics.by_name("t").map_or_else(Vec::new, |topic| (0..).zip(topic.partitions.iter().cloned()).collect());
+        let partitions: Vec<(i32, Arc<PartitionImage>)> = image
+            .topics
+            .by_name("t")
+            .map_or_else(Vec::new, |topic| (0..).zip(topic.partitions.iter().cloned()).collect());
         for (index, partition) in partitions {
             if !partition.replicas.contains(&own) {
                 if self.replicas.remove(&index).is_some() {
@@ -102,7 +109,8 @@ impl Process {
     }
 
     fn remove_log(&mut self, partition: i32) {
-        let removed = self.disk.remove_dir_all(&log_dir(partition)).and_then(|()| self.disk.sync_dir(Path::new("/data")));
+        let removed =
+            self.disk.remove_dir_all(&log_dir(partition)).and_then(|()| self.disk.sync_dir(Path::new("/data")));
         if removed.is_err() {
             self.wish.get_or_insert(super::Wish::Halt);
         }
@@ -154,7 +162,12 @@ impl Process {
                     }
                     *role = Role::Leader(Box::new(Leading::new(leader)));
                     cx.tell(|| format!("broker {node} leads t-{index} at epoch {epoch} from {log_end}"));
-                    cx.observe(Observation::Leads { broker: node, partition: index, epoch: epoch.0, log_end: log_end.0 });
+                    cx.observe(Observation::Leads {
+                        broker: node,
+                        partition: index,
+                        epoch: epoch.0,
+                        log_end: log_end.0,
+                    });
                 }
             }
             self.publish(index, cx);

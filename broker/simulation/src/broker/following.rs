@@ -159,4 +159,3 @@ fn whole_batches(bytes: &Bytes) -> Option<Bytes> {
     }
     (end > 0).then(|| bytes.slice(..end))
 }
-

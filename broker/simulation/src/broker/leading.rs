@@ -12,7 +12,9 @@ use ottla_storage::{AppendContext, AppendOrigin, Log, LogRead};
 
 use super::{Ask, Process, Role};
 use crate::context::Context;
-use crate::message::{FetchAnswer, FetchFailure, FetchRequest, Fetched, Message, Node, ProduceRequest, ReadAnswer, ReadRequest};
+use crate::message::{
+    FetchAnswer, FetchFailure, FetchRequest, Fetched, Message, Node, ProduceRequest, ReadAnswer, ReadRequest,
+};
 use crate::plan::REQUEST_TIMEOUT_MS;
 
 /// One leadership of one partition, with those who wait for it.
@@ -198,8 +200,7 @@ impl Process {
         let records = bytes_of(&read).map_err(|_| ErrorCode::KafkaStorageError)?;
         let mut aborted = Vec::new();
         if request.committed_only && !records.is_empty() {
-            let found =
-                log.aborted_transactions(offset, read.next_offset).map_err(|_| ErrorCode::KafkaStorageError)?;
+            let found = log.aborted_transactions(offset, read.next_offset).map_err(|_| ErrorCode::KafkaStorageError)?;
             aborted = found.iter().map(|txn| (txn.producer_id.0, txn.first_offset.0)).collect();
         }
         Ok((records, aborted))
@@ -269,8 +270,7 @@ impl Process {
                 .with_leader_epoch(leader_epoch)
                 .with_partition_epoch(current)
                 .with_new_isr_with_epochs(members.collect());
-            let topic =
-                TopicData::default().with_topic_id(topic_id.unwrap_or_default()).with_partitions(vec![data]);
+            let topic = TopicData::default().with_topic_id(topic_id.unwrap_or_default()).with_partitions(vec![data]);
             let request = AlterPartitionRequest::default()
                 .with_broker_id(i32::from(node).into())
                 .with_broker_epoch(own_epoch)

@@ -153,30 +153,28 @@ impl Process {
         self.ask(Ask::AssignDirs, request.into(), cx);
     }
 
-    pub(super) fn on_answer(
-        &mut self,
-        id: u64,
-        answer: Result<Rc<ControllerResponse>, ErrorCode>,
-        cx: &mut Context,
-    ) {
+    pub(super) fn on_answer(&mut self, id: u64, answer: Result<Rc<ControllerResponse>, ErrorCode>, cx: &mut Context) {
         let Some(ask) = self.asks.remove(&id) else { return };
         let answer = answer.inspect_err(|_| {
             // Not the active one: another may be.
             self.controller = FIRST_CONTROLLER + cx.below(usize::from(CONTROLLERS)) as u16;
         });
         match (ask, answer.as_deref()) {
-            (Ask::Register, Ok(ControllerResponse::RegisterBroker(response))) => {
-                if response.error_code == 0 && self.epoch.is_none() {
-                    self.epoch = Some(response.broker_epoch);
-                    self.next_heartbeat = cx.now;
-                    self.assume_roles(cx);
-                }
+            (Ask::Register, Ok(ControllerResponse::RegisterBroker(response)))
+                if response.error_code == 0 && self.epoch.is_none() =>
+            {
+                self.epoch = Some(response.broker_epoch);
+                self.next_heartbeat = cx.now;
+                self.assume_roles(cx);
             }
-            (Ask::Heartbeat, Ok(ControllerResponse::BrokerHeartbeat(response))) => {
-                if response.error_code == 0 && response.should_shut_down && self.wants_shutdown && self.wish.is_none() {
-                    self.close();
-                    self.wish.get_or_insert(Wish::ShutDown);
-                }
+            (Ask::Heartbeat, Ok(ControllerResponse::BrokerHeartbeat(response)))
+                if response.error_code == 0
+                    && response.should_shut_down
+                    && self.wants_shutdown
+                    && self.wish.is_none() =>
+            {
+                self.close();
+                self.wish.get_or_insert(Wish::ShutDown);
             }
             (Ask::AlterPartition { partition, leader_epoch, partition_epoch }, answer) => {
                 self.on_alter_partition(partition, leader_epoch, partition_epoch, answer, cx);

@@ -172,15 +172,13 @@ impl Process {
     pub fn on_message(&mut self, from: Node, message: Message, cx: &mut Context) {
         match message {
             Message::Answer { id, answer } => self.on_answer(id, answer, cx),
-            Message::Metadata { first, entries } => {
-                if first == self.image.offset.0 + 1 {
-                    for (offset, entry) in (first..).zip(&entries) {
-                        self.image.replay_entry(Offset(offset), entry.epoch, &entry.records);
-                        self.observe_image(cx);
-                    }
-                    self.metadata_asked_at = i64::MIN;
-                    self.assume_roles(cx);
+            Message::Metadata { first, entries } if first == self.image.offset.0 + 1 => {
+                for (offset, entry) in (first..).zip(&entries) {
+                    self.image.replay_entry(Offset(offset), entry.epoch, &entry.records);
+                    self.observe_image(cx);
                 }
+                self.metadata_asked_at = i64::MIN;
+                self.assume_roles(cx);
             }
             Message::Snapshot(bytes) => {
                 if let Ok(image) = ottla_metadata::snapshot::decode(&bytes)

@@ -35,7 +35,11 @@ impl Consumer {
         let id = cx.id();
         self.outstanding = Some((id, cx.now));
         let (partition, offset, committed_only) = (self.partition, self.position, self.committed_only);
-        cx.send(self.node, leader, Message::Read(ReadRequest { id, partition, offset, current_epoch: -1, committed_only }));
+        cx.send(
+            self.node,
+            leader,
+            Message::Read(ReadRequest { id, partition, offset, current_epoch: -1, committed_only }),
+        );
     }
 
     pub fn on_answer(&mut self, answer: ReadAnswer, cx: &mut Context) {

@@ -58,6 +58,8 @@ struct Batch {
     next_attempt: i64,
     /// The last attempt was answered, and not well.
     refused: bool,
+    /// Acknowledged; it leaves with those before it, for a partition remembers no more than five batches of a producer.
+    done: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -140,7 +142,15 @@ impl Producer {
                     !abort,
                     Timestamp(1_000_000_000),
                 );
-                let batch = Batch { values: Vec::new(), records, is_marker: true, ids: Vec::new(), next_attempt: 0, refused: false };
+                let batch = Batch {
+                    values: Vec::new(),
+                    records,
+                    is_marker: true,
+                    ids: Vec::new(),
+                    next_attempt: 0,
+                    refused: false,
+                    done: false,
+                };
                 self.in_flight.push_back(batch);
             }
             Transaction::Ending { .. } => {
@@ -168,7 +178,15 @@ impl Producer {
             of_transaction.extend(&values);
         }
         push_values(&mut builder, &values);
-        let batch = Batch { values, records: build(builder), is_marker: false, ids: Vec::new(), next_attempt: 0, refused: false };
+        let batch = Batch {
+            values,
+            records: build(builder),
+            is_marker: false,
+            ids: Vec::new(),
+            next_attempt: 0,
+            refused: false,
+            done: false,
+        };
         self.in_flight.push_back(batch);
     }
 
@@ -177,7 +195,7 @@ impl Producer {
         let acks = if self.kind == Kind::Plain { 1 } else { -1 };
         let ordered = self.kind != Kind::Plain;
         let many = if ordered && !self.known { 1 } else { IN_FLIGHT_MAX };
-        for batch in self.in_flight.iter_mut().take(many) {
+        for batch in self.in_flight.iter_mut().take(many).filter(|batch| !batch.done) {
             if cx.now < batch.next_attempt {
                 // Sequence numbers must arrive in order: what is behind waits too.
                 if ordered && batch.refused {
@@ -199,10 +217,13 @@ impl Producer {
         match answer {
             Ok(first_offset) => {
                 self.known = true;
-                if let Some(batch) = self.in_flight.remove(at) {
-                    let acks = if self.kind == Kind::Plain { 1 } else { -1 };
-                    let (producer, partition, values) = (self.node, self.partition, batch.values);
-                    cx.observe(Observation::Acknowledged { producer, partition, first_offset, values, acks });
+                let batch = &mut self.in_flight[at];
+                batch.done = true;
+                let acks = if self.kind == Kind::Plain { 1 } else { -1 };
+                let (producer, partition, values) = (self.node, self.partition, batch.values.clone());
+                cx.observe(Observation::Acknowledged { producer, partition, first_offset, values, acks });
+                while self.in_flight.front().is_some_and(|batch| batch.done) {
+                    self.in_flight.pop_front();
                 }
             }
             Err(code) => {
@@ -214,4 +235,3 @@ impl Producer {
         }
     }
 }
-

@@ -18,7 +18,9 @@ impl Invariant for AcknowledgedRecordsAreCommitted {
         for (offset, value) in (*first_offset..).zip(values) {
             let committed = view.ledger.at(*partition, offset);
             if committed != Some(*value) && committed != Some(super::ledger::UNSEEN) {
-                return Err(format!("{producer} was told that {value:x} is at {offset} of t-{partition}: {committed:x?}"));
+                return Err(format!(
+                    "{producer} was told that {value:x} is at {offset} of t-{partition}: {committed:x?}"
+                ));
             }
         }
         Ok(())

@@ -45,11 +45,11 @@ impl Ledger {
                     self.extend(broker, state.partition, known, state.high_watermark)?;
                 }
             }
-            Observation::Leads { broker, partition, epoch, log_end } => {
-                // A leader that the controller has replaced by now may know less: nobody follows it.
-                if partitions.get(partition).is_some_and(|image| image.leader_epoch.0 == *epoch) {
-                    self.compare(&scene.brokers[broker], *partition, *log_end)?;
-                }
+            // A leader that the controller has replaced by now may know less: nobody follows it.
+            Observation::Leads { broker, partition, epoch, log_end }
+                if partitions.get(partition).is_some_and(|image| image.leader_epoch.0 == *epoch) =>
+            {
+                self.compare(&scene.brokers[broker], *partition, *log_end)?;
             }
             _ => {}
         }
@@ -89,7 +89,9 @@ impl Ledger {
             let committed = known.get(usize::try_from(offset).unwrap_or(usize::MAX)).copied();
             if committed.is_some_and(|committed| committed != UNSEEN && committed != value) {
                 let node = broker.node;
-                return Err(format!("broker {node} leads t-{partition} with {value:x} at {offset}, committed was {committed:x?}"));
+                return Err(format!(
+                    "broker {node} leads t-{partition} with {value:x} at {offset}, committed was {committed:x?}"
+                ));
             }
         }
         Ok(())

@@ -20,17 +20,19 @@ impl Invariant for LogsAgreeInTheEnd {
                 let offsets = log.offsets();
                 if offsets.log_end.0 != committed.len() as i64 {
                     let many = committed.len();
-                    return Err(format!("broker {replica} ends t-{partition} at {}, committed are {many}", offsets.log_end));
+                    return Err(format!(
+                        "broker {replica} ends t-{partition} at {}, committed are {many}",
+                        offsets.log_end
+                    ));
                 }
-                let mut next = offsets.log_start.0;
-                for (offset, value) in contents(log, offsets.log_start.0, offsets.log_end.0)? {
+                let found = contents(log, offsets.log_start.0, offsets.log_end.0)?;
+                for (next, (offset, value)) in (offsets.log_start.0..).zip(found) {
                     let expected = view.ledger.at(*partition, offset);
                     if offset != next || (expected != Some(value) && expected != Some(UNSEEN)) {
                         return Err(format!(
                             "broker {replica} has {value:x} at {offset} of t-{partition}, not {expected:x?} at {next}"
                         ));
                     }
-                    next += 1;
                 }
             }
         }

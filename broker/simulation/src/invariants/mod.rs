@@ -1,7 +1,7 @@
 //! What must hold in every world, one file each.
 
-mod acknowledged_records_are_committed;
 mod aborted_records_are_never_read;
+mod acknowledged_records_are_committed;
 mod exactly_once_and_in_order;
 mod high_watermark_never_moves_back;
 mod images_are_deterministic;
@@ -102,7 +102,9 @@ impl Watch {
         if let Observation::Partition { index, image, .. } = seen {
             self.partitions.insert(*index, image.clone());
         }
-        self.ledger.on(seen, scene, &self.partitions).map_err(|what| format!("committed records never change: {what}"))?;
+        self.ledger
+            .on(seen, scene, &self.partitions)
+            .map_err(|what| format!("committed records never change: {what}"))?;
         let Scene { brokers, quorum, plan } = scene;
         let view = View { brokers, quorum, plan, partitions: &self.partitions, ledger: &self.ledger };
         for invariant in &mut self.invariants {
