@@ -1,6 +1,7 @@
 //! The lower floors of the house: log directories, controller, partitions, and this broker's place in the cluster.
 //!
-//! Built bottom-up by [`Node::start`], taken down top-down by [`Node::shutdown`]. Listeners stand on top of it.
+//! Built bottom-up: [`Ground::lay`], then the controller listeners, [`Node::start`], the other listeners, [`Node::open`].
+//! Taken down top-down: [`Node::leave`], the listeners, [`Node::shutdown`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,16 +15,20 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::config::{Effective, Settings, log_config};
+use crate::config::{Effective, Settings, Voter, log_config};
 use crate::features;
 use crate::metadata_cache::MetadataCache;
+use crate::peer::Limits;
+use crate::peer::quorum::{QuorumPeers, QuorumTransport};
 use crate::publisher::Publisher;
-use crate::registration::{Identity, Registration, RegistrationError};
+use crate::registration::{Identity, Registered, Registration, RegistrationError};
 use crate::replica::{Assignment, FetchOptions, Fetchers, Partitions, PeerLeaders, isr_proposals};
 use crate::upkeep::Upkeep;
 
-/// Longest wait for a controlled shutdown; on one node there is nobody to hand leadership to.
+/// Longest wait for a controlled shutdown where there is nobody to hand leadership to.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
+/// Longest wait for others to take over and to hear of it.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -34,34 +39,47 @@ pub enum StartError {
     Controller(#[from] ottla_controller::StartError),
     #[error(transparent)]
     Registration(#[from] RegistrationError),
+    #[error(
+        "the cluster id is not known: give every node of the cluster the same one, by CLUSTER_ID or by `kafka-storage \
+         format --cluster-id`"
+    )]
+    NoClusterId,
     #[error("{0}: {1}")]
     Io(PathBuf, std::io::Error),
 }
 
+/// The ground floor: data and controller. With it the node can be part of a quorum, and knows nothing of its cluster yet.
+pub struct Ground {
+    settings: Arc<Settings>,
+    pub cluster_id: Arc<str>,
+    pub controller: Controller,
+    /// Empty until the node has caught up.
+    pub metadata: MetadataCache,
+    log_dirs: Arc<LogDirs>,
+}
+
 /// A node without its listeners.
 pub struct Node {
+    settings: Arc<Settings>,
     pub cluster_id: Arc<str>,
     pub metadata: MetadataCache,
     pub controller: Controller,
     pub publisher: Publisher,
     pub partitions: Partitions,
     pub log_dirs: Arc<LogDirs>,
-    registration: Registration,
+    registered: Option<Registered>,
+    registration: Option<Registration>,
+    broker_epoch: i64,
     fetchers: Fetchers,
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl Node {
-    /// Starts everything below the listeners, in the order in which one part needs the other. `listeners` is what
-    /// clients are told; `controller_listeners` what other controllers would be.
+impl Ground {
+    /// Opens the data and starts the controller. `controller_listeners` is what other nodes are told of it.
     ///
     /// # Errors
-    /// When the data cannot be used, belongs to another cluster or another process, or the broker is refused.
-    pub async fn start(
-        settings: Arc<Settings>,
-        listeners: Vec<Endpoint>,
-        controller_listeners: Vec<Endpoint>,
-    ) -> Result<Self, StartError> {
+    /// When the data cannot be used, or belongs to another cluster or another process.
+    pub async fn lay(settings: Arc<Settings>, controller_listeners: Vec<Endpoint>) -> Result<Self, StartError> {
         let cluster_id: Arc<str> = cluster_id(&settings)?.into();
         let log_dirs = open_log_dirs(&settings, &cluster_id).await?;
         let dirs = log_dirs.dirs();
@@ -74,8 +92,21 @@ impl Node {
             .map_or(Uuid::nil(), |dir| dir.id);
         let controller =
             start_controller(&settings, &cluster_id, metadata_dir, directory_id, controller_listeners).await?;
-
         let metadata = MetadataCache::new(Arc::new(MetadataImage::default()));
+        Ok(Self { settings, cluster_id, controller, metadata, log_dirs })
+    }
+}
+
+impl Node {
+    /// Starts everything below the listeners, in the order in which one part needs the other, and registers the broker,
+    /// which stays fenced until `open`. `listeners` is what clients are told.
+    ///
+    /// # Errors
+    /// When the broker is refused.
+    pub async fn start(ground: Ground, listeners: Vec<Endpoint>) -> Result<Self, StartError> {
+        let Ground { settings, cluster_id, controller, metadata, log_dirs } = ground;
+        // What is on the disk is judged by the metadata: by all of it.
+        controller.caught_up().await;
         let partitions = Partitions::new(metadata.clone());
         let (proposals, changes) = mpsc::unbounded_channel();
         let effective = Effective::new(Arc::clone(&settings), metadata.clone());
@@ -92,36 +123,81 @@ impl Node {
             lag_max_ms,
         );
         let (publisher, published) = Publisher::start(controller.images(), metadata.clone(), assignment).await;
-
-        let identity = Identity {
-            broker: settings.node_id,
-            cluster_id: Arc::clone(&cluster_id),
-            listeners,
-            features: features::supported(),
-            rack: settings.text("broker.rack").map(Arc::from),
-            log_dirs: dirs.iter().filter(|dir| dir.online).map(|dir| dir.id).collect(),
-            previous_broker_epoch: log_dirs.previous_broker_epoch(),
-        };
-        let interval = millis(settings.i64("broker.heartbeat.interval.ms"));
-        let registration = Registration::start(controller.clone(), publisher.clone(), identity, interval).await?;
-        let proposer = isr_proposals::Proposer { local: settings.node_id, lag_check: millis((lag_max_ms / 2).max(1)) };
-        let proposing =
-            isr_proposals::start(controller.clone(), partitions.clone(), metadata.clone(), proposer, changes);
-        let mut tasks = vec![published, proposing];
+        let mut tasks = vec![published];
         tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions).start());
-        Ok(Self { cluster_id, metadata, controller, publisher, partitions, log_dirs, registration, fetchers, tasks })
+        let mut broker_epoch = -1;
+        let mut registered = None;
+        if settings.is_broker() {
+            let identity = Identity {
+                broker: settings.node_id,
+                cluster_id: Arc::clone(&cluster_id),
+                listeners,
+                features: features::supported(),
+                rack: settings.text("broker.rack").map(Arc::from),
+                log_dirs: log_dirs.dirs().iter().filter(|dir| dir.online).map(|dir| dir.id).collect(),
+                previous_broker_epoch: log_dirs.previous_broker_epoch(),
+            };
+            let interval = millis(settings.i64("broker.heartbeat.interval.ms"));
+            let broker = Registered::new(controller.clone(), publisher.clone(), identity, interval).await?;
+            broker_epoch = broker.broker_epoch();
+            let proposer =
+                isr_proposals::Proposer { local: settings.node_id, lag_check: millis((lag_max_ms / 2).max(1)) };
+            tasks.push(isr_proposals::start(
+                controller.clone(),
+                partitions.clone(),
+                metadata.clone(),
+                proposer,
+                changes,
+            ));
+            registered = Some(broker);
+        }
+        Ok(Self {
+            settings,
+            cluster_id,
+            metadata,
+            controller,
+            publisher,
+            partitions,
+            log_dirs,
+            registered,
+            registration: None,
+            broker_epoch,
+            fetchers,
+            tasks,
+        })
     }
 
-    /// Leaves the cluster, then flushes and closes everything. Listeners must be closed before.
+    /// Has the controller send clients here: the listeners are open.
+    ///
+    /// # Errors
+    /// When the broker is refused.
+    pub async fn open(&mut self) -> Result<(), StartError> {
+        if let Some(registered) = self.registered.take() {
+            self.registration = Some(registered.unfence().await?);
+        }
+        Ok(())
+    }
+
+    /// Hands leadership to others and leaves the cluster, while the listeners still answer.
+    pub async fn leave(&mut self) {
+        let alone = self.metadata.load().brokers.len() < 2;
+        let patience = if alone { SHUTDOWN_PATIENCE } else { HANDOVER_PATIENCE };
+        if let Some(registration) = self.registration.take() {
+            registration.shutdown(patience).await;
+        }
+        if self.settings.is_controller() {
+            self.controller.resign().await;
+        }
+    }
+
+    /// Flushes and closes everything. Listeners must be closed before.
     pub async fn shutdown(self) {
-        let broker_epoch = self.registration.broker_epoch();
-        self.registration.shutdown(SHUTDOWN_PATIENCE).await;
         self.fetchers.shutdown();
         for task in &self.tasks {
             task.abort();
         }
         self.controller.shutdown().await;
-        let log_dirs = self.log_dirs;
+        let (log_dirs, broker_epoch) = (self.log_dirs, self.broker_epoch);
         let closed = tokio::task::spawn_blocking(move || log_dirs.shutdown(broker_epoch)).await;
         if let Err(error) = closed {
             tracing::error!(%error, "log directories were not closed cleanly");
@@ -164,11 +240,19 @@ async fn start_controller(
         supported_features: features::supported(),
         bootstrap_features: features::of_new_cluster(),
     };
+    let voters = &settings.voters;
+    let founders = match voters.is_empty() {
+        true => vec![VoterInfo { id: settings.node_id, directory_id, endpoints }],
+        false => voters.iter().map(static_voter).collect(),
+    };
     let options = ControllerOptions {
         node_id: settings.node_id,
         directory_id,
         log_dir,
-        voters: vec![voter(settings, directory_id, endpoints)],
+        voters: founders,
+        bootstrap: voters.iter().map(|voter| voter.endpoint.clone()).collect(),
+        request_timeout: millis(settings.i64("controller.socket.timeout.ms")),
+        fetch_bytes_max: u32::try_from(settings.i64("controller.quorum.fetch.max.bytes")).unwrap_or(u32::MAX),
         snapshot_bytes: u64::try_from(settings.i64("metadata.log.max.record.bytes.between.snapshots"))
             .unwrap_or(u64::MAX),
         election_timeout: millis(settings.i64("controller.quorum.election.timeout.ms")),
@@ -179,28 +263,32 @@ async fn start_controller(
         }),
         defaults: Arc::new(defaults),
     };
-    Ok(Controller::start(options, Arc::new(NoTransport)).await?)
+    if settings.is_controller() && options.voters.len() == 1 {
+        // Other nodes may observe, and ask this one; it never asks anybody.
+        return Ok(Controller::start(options, Arc::new(NoTransport)).await?);
+    }
+    let who = QuorumPeers {
+        cluster_id: Arc::clone(cluster_id),
+        node_id: settings.node_id,
+        addresses: voters.iter().map(|voter| (voter.id, voter.endpoint.clone())).collect(),
+    };
+    let limits = Limits {
+        connect_timeout: millis(settings.i64("socket.connection.setup.timeout.ms")),
+        response_bytes_max: settings.usize("socket.request.max.bytes").max(1 << 20),
+        ..Limits::default()
+    };
+    let transport = Arc::new(QuorumTransport::new(who, &limits));
+    if settings.is_controller() {
+        Ok(Controller::start(options, transport).await?)
+    } else {
+        Ok(Controller::observe(&options, transport))
+    }
 }
 
-/// This node as a voter. A voter that `controller.quorum.voters` names is known by its address there and has no directory id,
-/// as under kraft.version 0.
-fn voter(settings: &Settings, directory_id: Uuid, mut endpoints: Vec<Endpoint>) -> VoterInfo {
-    let id = settings.node_id;
-    let named = settings.list("controller.quorum.voters").into_iter().find_map(|voter| {
-        let (voter_id, address) = voter.split_once('@')?;
-        let (host, port) = address.rsplit_once(':')?;
-        (voter_id.parse() == Ok(id.0)).then(|| Some((Arc::from(host), port.parse().ok()?)))?
-    });
-    match named {
-        Some((host, port)) => {
-            endpoints.truncate(1);
-            for endpoint in &mut endpoints {
-                (endpoint.host, endpoint.port) = (Arc::clone(&host), port);
-            }
-            VoterInfo { id, directory_id: Uuid::nil(), endpoints }
-        }
-        None => VoterInfo { id, directory_id, endpoints },
-    }
+/// A voter that `controller.quorum.voters` names is known by its address there and has no directory id, as under
+/// kraft.version 0.
+fn static_voter(voter: &Voter) -> VoterInfo {
+    VoterInfo { id: voter.id, directory_id: Uuid::nil(), endpoints: vec![voter.endpoint.clone()] }
 }
 
 /// `log.cleaner.threads`, unless `log.cleaner.enable` is off.
@@ -224,6 +312,9 @@ fn cluster_id(settings: &Settings) -> Result<String, StartError> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(StartError::Io(file, error)),
         }
+    }
+    if settings.voters.len() > 1 || !settings.is_controller() {
+        return Err(StartError::NoClusterId);
     }
     Ok(encode_uuid(Uuid::new_v4()))
 }

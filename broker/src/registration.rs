@@ -1,7 +1,6 @@
 //! This broker's life in the cluster: it registers, says that it lives, and asks to leave.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use ottla_controller::{Controller, RequestOrigin};
@@ -41,19 +40,25 @@ pub enum RegistrationError {
     Stopped,
 }
 
+/// A registered broker that is not yet unfenced: nobody is sent here before it can serve.
+pub struct Registered {
+    life: Life,
+    heartbeat_interval: Duration,
+}
+
 /// A registered, unfenced broker.
 pub struct Registration {
-    epoch: Arc<AtomicI64>,
+    epoch: i64,
     leave: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
-impl Registration {
-    /// Registers, waits until this broker has caught up with its own registration, and is unfenced.
+impl Registered {
+    /// Registers, and waits until this broker has caught up with its own registration.
     ///
     /// # Errors
     /// When another live broker has this id, or the cluster id differs.
-    pub async fn start(
+    pub async fn new(
         controller: Controller,
         publisher: Publisher,
         identity: Identity,
@@ -61,6 +66,7 @@ impl Registration {
     ) -> Result<Self, RegistrationError> {
         let incarnation = Uuid::new_v4();
         let request = registration_request(&identity, incarnation);
+        let mut warned = false;
         let registered = loop {
             match controller.register_broker(RequestOrigin::internal(), request.clone()).await {
                 Ok(committed) if committed.response.error_code == 0 => break committed,
@@ -71,6 +77,14 @@ impl Registration {
                     if code != ErrorCode::DuplicateBrokerRegistration {
                         return Err(RegistrationError::Refused(code));
                     }
+                    if !warned {
+                        warned = true;
+                        tracing::warn!(
+                            broker = identity.broker.0,
+                            "a live broker is registered under this node.id: waiting for its session to end. If it is \
+                             another process, give one of the two another node.id"
+                        );
+                    }
                 }
                 Err(code) if code.is_retriable() => {}
                 Err(code) => return Err(RegistrationError::Refused(code)),
@@ -79,7 +93,21 @@ impl Registration {
         };
         publisher.wait_applied(registered.offset).await.map_err(|_| RegistrationError::Stopped)?;
         let epoch = registered.response.broker_epoch;
-        let mut life = Life { controller, publisher, broker: identity.broker, epoch };
+        let life = Life { controller, publisher, broker: identity.broker, epoch };
+        Ok(Self { life, heartbeat_interval })
+    }
+
+    /// The epoch of this life.
+    pub const fn broker_epoch(&self) -> i64 {
+        self.life.epoch
+    }
+
+    /// Waits until the controller sends clients here, then keeps it so.
+    ///
+    /// # Errors
+    /// When the controller refuses this broker.
+    pub async fn unfence(self) -> Result<Registration, RegistrationError> {
+        let Self { mut life, heartbeat_interval } = self;
         loop {
             match life.heartbeat(false).await {
                 Ok((answer, offset)) if !answer.is_fenced => {
@@ -94,13 +122,16 @@ impl Registration {
             tokio::time::sleep(RETRY).await;
         }
         let (leave, left) = watch::channel(false);
+        let epoch = life.epoch;
         let task = tokio::spawn(async move { life.run(heartbeat_interval, left).await });
-        Ok(Self { epoch: Arc::new(AtomicI64::new(epoch)), leave, task })
+        Ok(Registration { epoch, leave, task })
     }
+}
 
+impl Registration {
     /// The epoch of this life; written beside the clean-shutdown marker.
-    pub fn broker_epoch(&self) -> i64 {
-        self.epoch.load(Ordering::Relaxed)
+    pub const fn broker_epoch(&self) -> i64 {
+        self.epoch
     }
 
     /// Asks to leave and waits until leadership has moved, but no longer than `patience`.

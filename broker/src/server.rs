@@ -6,15 +6,16 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ottla_metadata::Endpoint;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use crate::api::{Api, ApiTable, House, ListenerInfo, Service};
+use crate::api::{Api, ApiTable, Gate, House, ListenerInfo, QuorumMessages, Service};
 use crate::config::{Effective, ListenerSettings, Settings};
 use crate::coordinators::{Coordinators, Needs};
 use crate::network::{self, Admission, BoundListener, Door, RequestMemory, limits};
-use crate::node::{self, Node};
+use crate::node::{self, Ground, Node};
 use crate::quotas::Quotas;
 use crate::telemetry::Loggers;
 
@@ -42,8 +43,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts everything in the order in which one part needs the other: addresses, then data, controller and partitions
-    /// (`Node`), then coordinators, and last the doors.
+    /// Starts everything in the order in which one part needs the other: addresses, then data and controller (`Ground`),
+    /// the controller listeners, without which there may be no quorum, then partitions and coordinators (`Node`), and last
+    /// the other doors.
     ///
     /// # Errors
     /// When an address or a data directory is taken, or the data cannot be used.
@@ -59,8 +61,20 @@ impl Server {
                 .map(|(info, _)| endpoint(info))
                 .collect()
         };
-        let node = Node::start(Arc::clone(&settings), endpoints(false), endpoints(true)).await?;
-        let config = Effective::new(Arc::clone(&settings), node.metadata.clone());
+        let public = endpoints(false);
+        let ground = Ground::lay(Arc::clone(&settings), endpoints(true)).await?;
+        let metadata = ground.metadata.clone();
+        let config = Effective::new(Arc::clone(&settings), metadata);
+        let quotas = Quotas::new(&settings, ground.metadata.clone());
+        let mut doors = Doors::new(&settings, &config, &quotas);
+        let messages = QuorumMessages::new(ground.controller.clone(), Arc::clone(&ground.cluster_id), settings.node_id);
+        let (ready, api_when_ready) = watch::channel(None);
+        let gate: Arc<dyn Service> = Arc::new(Gate::new(messages, api_when_ready));
+        let (of_controllers, of_clients): (Vec<_>, Vec<_>) =
+            bound.into_iter().zip(listeners.clone()).partition(|(_, info)| info.is_controller);
+        doors.open(of_controllers, &gate, &ApiTable::of_controller());
+
+        let mut node = Node::start(ground, public).await?;
         let coordinators = Coordinators::start(Needs {
             controller: node.controller.clone(),
             publisher: node.publisher.clone(),
@@ -68,7 +82,6 @@ impl Server {
             effective: config.clone(),
             partitions: node.partitions.clone(),
         });
-        let quotas = Quotas::new(&settings, node.metadata.clone());
         let house = House {
             settings: Arc::clone(&settings),
             effective: config.clone(),
@@ -84,29 +97,14 @@ impl Server {
             quotas: quotas.clone(),
         };
         let api = Arc::new(Api::new(&house));
-        info!(broker = settings.node_id.0, "the broker is unfenced. Transitioning from RECOVERY to RUNNING");
-
-        let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let memory = RequestMemory::new(match settings.usize("queued.max.request.bytes") {
-            0 => limits::REQUEST_MEMORY_BYTES.max(settings.usize("socket.request.max.bytes")),
-            bytes => bytes,
-        });
-        let (admission, ids) = (Admission::new(config.clone(), quotas.clone()), Arc::new(AtomicU64::new(1)));
-        let (of_broker, of_controller) = (Arc::new(ApiTable::of_broker()), Arc::new(ApiTable::of_controller()));
-        for (bound, info) in bound.into_iter().zip(&listeners) {
-            let advertised = format!("{}:{}", info.advertised_host, info.advertised_port);
-            info!(listener = &*info.name, addresses = ?bound.addresses(), advertised, "listening");
-            let door = Door {
-                service: Arc::clone(&api) as Arc<dyn Service>,
-                table: Arc::clone(if info.is_controller { &of_controller } else { &of_broker }),
-                listener: Arc::new(info.clone()),
-                memory: memory.clone(),
-                config: config.clone(),
-                quotas: quotas.clone(),
-                shutdown: shutdown.clone(),
-            };
-            bound.open(&door, &admission, &ids, &tasks);
+        ready.send_replace(Some(Arc::clone(&api)));
+        let service = Arc::clone(&api) as Arc<dyn Service>;
+        doors.open(of_clients, &service, &ApiTable::of_broker());
+        node.open().await?;
+        if settings.is_broker() {
+            info!(broker = settings.node_id.0, "the broker is unfenced. Transitioning from RECOVERY to RUNNING");
         }
+        let Doors { shutdown, tasks, .. } = doors;
         let server = Self { house, api, listeners, node, shutdown, tasks };
         server.greet();
         Ok(server)
@@ -132,8 +130,10 @@ impl Server {
         );
     }
 
-    /// Ends in the opposite order: listeners and connections, coordinators, then the node.
-    pub async fn shutdown(self) {
+    /// Ends in the opposite order: leadership is handed over while the doors are open, then listeners and connections,
+    /// coordinators, and last the node.
+    pub async fn shutdown(mut self) {
+        self.node.leave().await;
         self.shutdown.cancel();
         self.tasks.close();
         if tokio::time::timeout(CONNECTIONS_END_MAX, self.tasks.wait()).await.is_err() {
@@ -141,6 +141,53 @@ impl Server {
         }
         self.house.coordinators.shutdown();
         self.node.shutdown().await;
+    }
+}
+
+/// What all listeners share, and the connections behind them.
+struct Doors {
+    memory: RequestMemory,
+    config: Effective,
+    quotas: Quotas,
+    admission: Admission,
+    ids: Arc<AtomicU64>,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Doors {
+    fn new(settings: &Settings, config: &Effective, quotas: &Quotas) -> Self {
+        let memory = RequestMemory::new(match settings.usize("queued.max.request.bytes") {
+            0 => limits::REQUEST_MEMORY_BYTES.max(settings.usize("socket.request.max.bytes")),
+            bytes => bytes,
+        });
+        Self {
+            memory,
+            config: config.clone(),
+            admission: Admission::new(config.clone(), quotas.clone()),
+            quotas: quotas.clone(),
+            ids: Arc::new(AtomicU64::new(1)),
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    fn open(&mut self, bound: Vec<(BoundListener, ListenerInfo)>, service: &Arc<dyn Service>, table: &ApiTable) {
+        let table = Arc::new(table.clone());
+        for (bound, info) in bound {
+            let advertised = format!("{}:{}", info.advertised_host, info.advertised_port);
+            info!(listener = &*info.name, addresses = ?bound.addresses(), advertised, "listening");
+            let door = Door {
+                service: Arc::clone(service),
+                table: Arc::clone(&table),
+                listener: Arc::new(info),
+                memory: self.memory.clone(),
+                config: self.config.clone(),
+                quotas: self.quotas.clone(),
+                shutdown: self.shutdown.clone(),
+            };
+            bound.open(&door, &self.admission, &self.ids, &self.tasks);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use ottla::config::Settings;
 use ottla::config::sources::Given;
 use ottla::metadata_cache::MetadataCache;
 use ottla::publisher::Publisher;
-use ottla::registration::{Identity, Registration};
+use ottla::registration::{Identity, Registered, Registration};
 use ottla::replica::{Assignment, FetchOptions, Fetchers, Partition, Partitions, PeerLeaders};
 use ottla_metadata::Endpoint;
 use ottla_protocol::messages::create_topics_request::{
@@ -85,8 +85,12 @@ impl Follower {
             previous_broker_epoch: log_dirs.previous_broker_epoch(),
         };
         let controller = house.controller.clone();
-        let registration =
-            Registration::start(controller, publisher, identity, Duration::from_millis(100)).await.unwrap();
+        let registration = Registered::new(controller, publisher, identity, Duration::from_millis(100))
+            .await
+            .unwrap()
+            .unfence()
+            .await
+            .unwrap();
         Self { partitions, fetchers, log_dirs, registration, published, path: path.to_path_buf() }
     }
 

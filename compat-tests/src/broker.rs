@@ -177,7 +177,7 @@ fn configuration(port: u16, controller_port: u16, data: &Path, overrides: &[&str
 }
 
 /// A port nobody listens on right now. Handed out once per process, so that two brokers started together differ.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let mut given = GIVEN.lock().expect("no holder panics");
     loop {
@@ -190,7 +190,7 @@ fn free_port() -> u16 {
 }
 
 /// Whether the broker answers a request that needs its metadata: an ApiVersions v0 and then an all-topics Metadata v1.
-fn answers(address: SocketAddr) -> bool {
+pub(crate) fn answers(address: SocketAddr) -> bool {
     let ask = || -> io::Result<bool> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_millis(200))?;
         let mut wire = crate::wire::Wire::over(stream, Duration::from_secs(2))?;
@@ -202,7 +202,7 @@ fn answers(address: SocketAddr) -> bool {
     ask().unwrap_or(false)
 }
 
-fn tail(text: &str, lines: usize) -> String {
+pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }

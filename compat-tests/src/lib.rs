@@ -14,6 +14,7 @@
 pub mod broker;
 pub mod cache;
 pub mod clients;
+pub mod cluster;
 pub mod jvm;
 pub mod kafka;
 pub mod normalize;

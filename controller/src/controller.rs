@@ -1,35 +1,29 @@
-//! The handle that the rest of a node holds.
+//! The handle that the rest of a node holds: one door to the active controller, wherever it is.
 
-use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use openraft::async_runtime::WatchReceiver as _;
-use openraft::{Instant as _, SnapshotPolicy};
+use bytes::Bytes;
+use ottla_decisions::{ControllerRequest, ControllerResponse, RequestOrigin};
 use ottla_metadata::{Endpoint, MetadataImage};
 use ottla_protocol::{BrokerId, ErrorCode, Offset, Timestamp};
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::driver::{Driver, Submission};
+use crate::member::Member;
+use crate::message::{self, Answer, Message, Submit, Submitted, WireQuorum};
+use crate::observer::Observer;
 use crate::options::ControllerOptions;
-use crate::quorum::{QuorumInfo, ReplicaState, VoterInfo};
-use crate::raft::log_store::LogStore;
-use crate::raft::network::{self, Network, Transport};
-use crate::raft::snapshot::SnapshotDir;
-use crate::raft::state_machine::ImageMachine;
-use crate::raft::types::{Raft, VoterEndpoint, VoterNode};
-use ottla_decisions::{ControllerRequest, ControllerResponse, RequestOrigin};
+use crate::quorum::{QuorumInfo, VoterInfo};
+use crate::raft::network::{Destination, Lane, Transport};
+use crate::raft::types::{VoterEndpoint, VoterNode};
 
-/// The folder of the metadata log.
-const METADATA_DIR: &str = "__cluster_metadata-0";
-/// A segment of the raft log is closed once it is this long.
-const SEGMENT_BYTES: u64 = 4 << 20;
-/// Requests that wait for the next round.
-const REQUEST_QUEUE_MAX: usize = 4096;
-/// How long a quorum of one may take to lead: only a failing disk takes longer.
-const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause before the active controller is looked for again.
+const RETRY: Duration = Duration::from_millis(20);
+/// Longest wait for the answer of one node before the leader is looked up again.
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 
 /// Why a controller did not start.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +35,12 @@ pub enum StartError {
 }
 
 impl StartError {
-    fn raft(error: impl std::fmt::Display) -> Self {
+    pub(crate) fn raft(error: impl std::fmt::Display) -> Self {
         Self::Raft(error.to_string())
     }
 }
 
-/// An answer whose records are committed and replayed on this node.
+/// An answer whose records are committed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Committed<R> {
     pub response: R,
@@ -54,14 +48,23 @@ pub struct Committed<R> {
     pub offset: Offset,
 }
 
-/// The controller of this node. Cheap to clone.
+/// The controllers as this node reaches them: by being one, or by asking. Cheap to clone.
 #[derive(Clone)]
 pub struct Controller {
-    requests: mpsc::Sender<Submission>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node_id: BrokerId,
     images: watch::Receiver<Arc<MetadataImage>>,
-    active: watch::Receiver<Option<u64>>,
-    raft: Raft,
-    driver: Arc<Mutex<Option<JoinHandle<()>>>>,
+    role: Role,
+    transport: Arc<dyn Transport>,
+    request_timeout: Duration,
+}
+
+enum Role {
+    Member(Member),
+    Observer(Observer),
 }
 
 impl Controller {
@@ -70,154 +73,233 @@ impl Controller {
     /// # Errors
     /// When the log cannot be opened or is damaged, or raft refuses to start.
     pub async fn start(options: ControllerOptions, transport: Arc<dyn Transport>) -> Result<Self, StartError> {
-        let dir = options.log_dir.join(METADATA_DIR);
-        std::fs::create_dir_all(&dir)?;
-        crate::disk::sync_dir(&options.log_dir)?;
-        let (log, recovery) = LogStore::open(&dir, SEGMENT_BYTES)?;
-        if recovery.cut > 0 {
-            tracing::warn!(bytes = recovery.cut, "cut a torn tail off the metadata log");
-        }
-        let is_new = log.is_pristine();
-        if options.voters.len() == 1 && log.has_only_a_vote() {
-            // An empty quorum would have every partition's log moved aside.
-            return Err(
-                crate::disk::damaged(&dir, "the metadata log is lost: there is a quorum-state but no entry").into()
-            );
-        }
-        let (machine, images) = ImageMachine::open(SnapshotDir::new(&dir))?;
-        let bytes_since_snapshot = Arc::clone(&machine.bytes_since_snapshot);
-        let config = raft_config(&options)?;
-        let id = node_id(options.node_id);
-        let raft = Raft::new(id, config, Network { transport }, log, machine).await.map_err(StartError::raft)?;
-        let (requests, submissions) = mpsc::channel(REQUEST_QUEUE_MAX);
-        let (active_sender, active) = watch::channel(None);
-        let driver = Driver {
-            raft: raft.clone(),
-            images: images.clone(),
-            requests: submissions,
-            defaults: Arc::clone(&options.defaults),
-            bytes_since_snapshot,
-            snapshot_bytes: options.snapshot_bytes,
-            balance_interval: options.leader_balance_interval,
-            active: active_sender,
-        };
-        let driver = Arc::new(Mutex::new(Some(tokio::spawn(driver.run()))));
-        let controller = Self { requests, images, active, raft, driver };
-        controller.begin(&options, is_new).await?;
-        Ok(controller)
+        let (member, images) = Member::start(&options, Arc::clone(&transport)).await?;
+        Ok(Self::new(&options, images, Role::Member(member), transport))
     }
 
-    /// A new quorum is founded; a quorum of one need not wait to see whether somebody else leads.
-    async fn begin(&self, options: &ControllerOptions, is_new: bool) -> Result<(), StartError> {
-        if is_new {
-            let members: BTreeMap<u64, VoterNode> =
-                options.voters.iter().map(|voter| (node_id(voter.id), voter_node(voter))).collect();
-            self.raft.initialize(members).await.map_err(StartError::raft)?;
-        }
-        // Asked of raft itself: its metrics are still empty at this moment.
-        let voters =
-            self.raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect::<Vec<_>>());
-        let voters = voters.await.map_err(StartError::raft)?;
-        if voters != [node_id(options.node_id)] {
-            return Ok(());
-        }
-        if !is_new {
-            self.raft.trigger().elect(false).await.map_err(StartError::raft)?;
-        }
-        let mut active = self.active.clone();
-        let activated = tokio::time::timeout(ACTIVATION_TIMEOUT, active.wait_for(Option::is_some)).await;
-        match activated {
-            Ok(Ok(_)) => {
-                // Nobody else can lead or wait for a heartbeat: without ticks an idle node sleeps.
-                self.raft.runtime_config().tick(false);
-                Ok(())
-            }
-            _ => Err(StartError::Raft("the only voter did not become the leader".to_owned())),
-        }
+    /// A node without the controller role: pulls the metadata from the controllers at `options.bootstrap`.
+    pub fn observe(options: &ControllerOptions, transport: Arc<dyn Transport>) -> Self {
+        let (observer, images) = Observer::start(options, Arc::clone(&transport));
+        Self::new(options, images, Role::Observer(observer), transport)
+    }
+
+    fn new(
+        options: &ControllerOptions,
+        images: watch::Receiver<Arc<MetadataImage>>,
+        role: Role,
+        transport: Arc<dyn Transport>,
+    ) -> Self {
+        let (node_id, request_timeout) = (options.node_id, options.request_timeout);
+        Self { inner: Arc::new(Inner { node_id, images, role, transport, request_timeout }) }
     }
 
     /// Committed images, in order.
     pub fn images(&self) -> watch::Receiver<Arc<MetadataImage>> {
-        self.images.clone()
+        self.inner.images.clone()
     }
 
     /// Whether this node is the active controller.
     pub fn is_active(&self) -> bool {
-        self.active.borrow().is_some()
+        matches!(&self.inner.role, Role::Member(member) if member.is_active())
     }
 
-    /// Asks the active controller; answers once what it decided is committed and replayed here.
+    /// Asks the active controller, here or on another node, and answers once what it decided is committed. A controller
+    /// that is lost on the way is asked again when there is a next one, so a request may be decided on twice, as in
+    /// Kafka.
     ///
     /// # Errors
-    /// `NotController` when another node leads or leadership was lost on the way (retry), `UnknownServerError` when the
-    /// controller has stopped.
+    /// `RequestTimedOut` when there was no active controller for the whole request timeout, `UnknownServerError` when
+    /// the controller has stopped or the request cannot be sent.
     pub async fn submit(
         &self,
         origin: RequestOrigin,
         request: ControllerRequest,
     ) -> Result<Committed<ControllerResponse>, ErrorCode> {
-        let (answer, answered) = oneshot::channel();
-        let submission = Submission { origin, request, answer };
-        self.requests.send(submission).await.map_err(|_| ErrorCode::UnknownServerError)?;
-        answered.await.map_err(|_| ErrorCode::NotController)?
+        self.submit_within(origin, request, self.inner.request_timeout).await
     }
 
-    /// Handles a raft message of another controller; the bytes are the answer to send back.
+    /// As `submit`, with a limit of its own.
     ///
     /// # Errors
-    /// When the bytes are not such a message.
-    pub async fn receive_raft(&self, message: &[u8]) -> std::io::Result<bytes::Bytes> {
-        network::receive(&self.raft, message).await
+    /// As `submit`.
+    pub async fn submit_within(
+        &self,
+        origin: RequestOrigin,
+        request: ControllerRequest,
+        timeout: Duration,
+    ) -> Result<Committed<ControllerResponse>, ErrorCode> {
+        let deadline = Instant::now() + timeout;
+        let mut forwarded: Option<Bytes> = None;
+        loop {
+            if let Role::Member(member) = &self.inner.role
+                && member.is_active()
+            {
+                match member.submit(origin.clone(), request.clone()).await {
+                    Err(ErrorCode::NotController) => {}
+                    decided => return decided,
+                }
+            } else if let Some(leader) = self.other_leader() {
+                let message = match &forwarded {
+                    Some(message) => message.clone(),
+                    None => forwarded.insert(self.forward(&origin, &request)?).clone(),
+                };
+                match self.ask::<Submitted>(leader, Lane::Control, message, deadline).await {
+                    Ok(answer) => match answer.open() {
+                        Ok(Ok((response, offset))) => return Ok(Committed { response, offset }),
+                        Ok(Err(ErrorCode::NotController)) => {}
+                        Ok(Err(code)) => return Err(code),
+                        Err(error) => {
+                            tracing::error!(%error, "the active controller's answer cannot be read");
+                            return Err(ErrorCode::UnknownServerError);
+                        }
+                    },
+                    Err(error) => tracing::debug!(%error, "the active controller did not answer"),
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(ErrorCode::RequestTimedOut);
+            }
+            self.wait_for_leader(deadline).await;
+        }
     }
 
-    /// The quorum as this node sees it.
-    pub fn quorum(&self) -> QuorumInfo {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        let wall_clock = wall_clock();
-        let voters: Vec<VoterInfo> = metrics
-            .membership_config
-            .voter_ids()
-            .filter_map(|id| Some(voter_info(id, metrics.membership_config.membership().get_node(&id)?)))
-            .collect();
-        let replicas = voters
-            .iter()
-            .map(|voter| {
-                let id = node_id(voter.id);
-                let is_self = id == metrics.id;
-                let matched = metrics.replication.as_ref().and_then(|all| all.get(&id)?.as_ref());
-                let last = if is_self { metrics.last_log_index } else { matched.map(|matched| matched.index) };
-                let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&id)?.as_ref());
-                let heard = heard.map(|at| Timestamp(wall_clock.0 - at.elapsed().as_millis() as i64));
-                let heard = if is_self { wall_clock } else { heard.unwrap_or(Timestamp(-1)) };
-                let caught_up = is_self || last == metrics.last_log_index;
-                ReplicaState {
-                    id: voter.id,
-                    directory_id: voter.directory_id,
-                    log_end_offset: Offset(last.map_or(0, |index| index as i64 + 1)),
-                    last_fetch: heard,
-                    last_caught_up: if caught_up { heard } else { Timestamp(-1) },
+    fn forward(&self, origin: &RequestOrigin, request: &ControllerRequest) -> Result<Bytes, ErrorCode> {
+        let message = Submit::new(origin, request).and_then(|submit| message::write(&Message::Submit(submit)));
+        message.map_err(|error| {
+            tracing::error!(%error, "a request cannot be forwarded");
+            ErrorCode::UnknownServerError
+        })
+    }
+
+    /// The leader, where that is another node.
+    fn other_leader(&self) -> Option<Destination> {
+        let (leader, node) = match &self.inner.role {
+            Role::Member(member) => member.leader()?,
+            Role::Observer(observer) => {
+                let heard = observer.heard();
+                let heard = heard.borrow();
+                let leader = heard.leader?;
+                heard.voters.iter().find(|(id, _)| *id == leader)?.clone()
+            }
+        };
+        let id = broker_id(leader);
+        (id != self.inner.node_id).then(|| Destination { id: Some(id), endpoint: message::endpoint(&node) })
+    }
+
+    /// Who leads the quorum, as far as this node knows.
+    pub fn leader(&self) -> Option<BrokerId> {
+        match &self.inner.role {
+            Role::Member(member) => member.leader().map(|(id, _)| broker_id(id)),
+            Role::Observer(observer) => observer.heard().borrow().leader.map(broker_id),
+        }
+    }
+
+    async fn wait_for_leader(&self, deadline: Instant) {
+        let news = async {
+            match &self.inner.role {
+                Role::Member(member) => {
+                    let mut active = member.active();
+                    tokio::select! {
+                        _ = active.wait_for(Option::is_some) => {}
+                        () = member.news() => {}
+                    }
                 }
-            })
-            .collect();
-        let committed = metrics.local_committed.as_ref();
-        QuorumInfo {
-            leader: metrics.current_leader.map(broker_id),
-            leader_epoch: metrics.current_term as i32,
-            high_watermark: Offset(committed.map_or(0, |id| id.index as i64 + 1)),
-            voters,
-            replicas,
+                Role::Observer(observer) => {
+                    let _ = observer.heard().changed().await;
+                }
+            }
+        };
+        // A pause in any case: who is said to lead may not know it yet, or not be reachable.
+        tokio::select! {
+            () = news => {}
+            () = tokio::time::sleep_until(deadline.min(Instant::now() + RETRY)) => {}
+        }
+    }
+
+    async fn ask<T: for<'de> Deserialize<'de>>(
+        &self,
+        to: Destination,
+        lane: Lane,
+        message: Bytes,
+        deadline: Instant,
+    ) -> io::Result<T> {
+        let deadline = deadline.min(Instant::now() + ATTEMPT_MAX);
+        let call = self.inner.transport.call(to, lane, message);
+        let bytes = tokio::time::timeout_at(deadline, call).await.map_err(io::Error::other)??;
+        message::read::<Answer<T>>(&bytes)?.map_err(io::Error::other)
+    }
+
+    /// Handles a message of another node; the bytes are the answer to send back.
+    ///
+    /// # Errors
+    /// When the bytes are not such a message, or this node is no controller.
+    pub async fn receive(&self, message: &[u8]) -> io::Result<Bytes> {
+        match &self.inner.role {
+            Role::Member(member) => member.receive(message).await,
+            Role::Observer(_) => Err(io::Error::other("this node is not a controller")),
+        }
+    }
+
+    /// The quorum as its leader sees it.
+    ///
+    /// # Errors
+    /// `RequestTimedOut` when no leader answered within the request timeout.
+    pub async fn quorum(&self) -> Result<QuorumInfo, ErrorCode> {
+        let deadline = Instant::now() + self.inner.request_timeout;
+        loop {
+            if let Role::Member(member) = &self.inner.role
+                && member.is_active()
+            {
+                return Ok(member.quorum());
+            }
+            if let Some(leader) = self.other_leader() {
+                let asked = message::write(&Message::Quorum);
+                let message = asked.map_err(|_| ErrorCode::UnknownServerError)?;
+                match self.ask::<WireQuorum>(leader, Lane::Control, message, deadline).await {
+                    Ok(quorum) => return Ok(quorum.open()),
+                    Err(error) => tracing::debug!(%error, "the leader of the quorum did not answer"),
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(ErrorCode::RequestTimedOut);
+            }
+            self.wait_for_leader(deadline).await;
+        }
+    }
+
+    /// The quorum as this node itself sees it; nothing on an observer.
+    pub fn local_quorum(&self) -> Option<QuorumInfo> {
+        match &self.inner.role {
+            Role::Member(member) => Some(member.quorum()),
+            Role::Observer(_) => None,
+        }
+    }
+
+    /// Waits until this node has read all that was committed when it was called: only then may it judge by its image
+    /// what should not be on its disk. Waits as long as there is no leader.
+    pub async fn caught_up(&self) {
+        let quorum = loop {
+            match self.quorum().await {
+                Ok(quorum) => break quorum,
+                Err(_) => tracing::warn!("no active controller yet: waiting for a majority of the quorum's voters"),
+            }
+        };
+        let mut images = self.images();
+        let _ = images.wait_for(|image| image.offset.0 + 1 >= quorum.high_watermark.0).await;
+    }
+
+    /// Has another voter lead, so that nobody waits for an election when this node goes.
+    pub async fn resign(&self) {
+        if let Role::Member(member) = &self.inner.role {
+            member.resign().await;
         }
     }
 
     /// Stops deciding, then raft, and closes the log.
     pub async fn shutdown(&self) {
-        let driver = self.driver.lock().take();
-        if let Err(error) = self.raft.shutdown().await {
-            tracing::warn!(%error, "raft did not stop cleanly");
-        }
-        if let Some(driver) = driver {
-            driver.abort();
-            let _ = driver.await;
+        match &self.inner.role {
+            Role::Member(member) => member.shutdown().await,
+            Role::Observer(observer) => observer.shutdown().await,
         }
     }
 
@@ -232,16 +314,16 @@ impl Controller {
     }
 }
 
-fn node_id(id: BrokerId) -> u64 {
+pub(crate) fn node_id(id: BrokerId) -> u64 {
     // node.id is checked to be at least 0 where it is read.
     u64::try_from(id.0).unwrap_or(0)
 }
 
-fn broker_id(id: u64) -> BrokerId {
+pub(crate) fn broker_id(id: u64) -> BrokerId {
     BrokerId(i32::try_from(id).unwrap_or(-1))
 }
 
-fn voter_node(voter: &VoterInfo) -> VoterNode {
+pub(crate) fn voter_node(voter: &VoterInfo) -> VoterNode {
     let endpoint = |endpoint: &Endpoint| VoterEndpoint {
         name: endpoint.name.to_string(),
         host: endpoint.host.to_string(),
@@ -254,7 +336,7 @@ fn voter_node(voter: &VoterInfo) -> VoterNode {
     }
 }
 
-fn voter_info(id: u64, node: &VoterNode) -> VoterInfo {
+pub(crate) fn voter_info(id: u64, node: &VoterNode) -> VoterInfo {
     let endpoint = |endpoint: &VoterEndpoint| Endpoint {
         name: endpoint.name.as_str().into(),
         host: endpoint.host.as_str().into(),
@@ -268,26 +350,7 @@ fn voter_info(id: u64, node: &VoterNode) -> VoterInfo {
     }
 }
 
-fn wall_clock() -> Timestamp {
+pub(crate) fn wall_clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(since.as_millis() as i64)
-}
-
-fn raft_config(options: &ControllerOptions) -> Result<Arc<openraft::Config>, StartError> {
-    let election = options.election_timeout.as_millis() as u64;
-    let config = openraft::Config {
-        cluster_name: options.defaults.cluster_id.to_string(),
-        election_timeout_min: election / 2,
-        election_timeout_max: election,
-        heartbeat_interval: (election / 7).max(1),
-        // The driver asks for snapshots by bytes; a follower that lags keeps this many entries to catch up from.
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 1000,
-        enable_pre_vote: Some(true),
-        // A voter whose log went back has lost what it acknowledged: it must not be taken back silently.
-        allow_log_reversion: Some(false),
-        enable_leader_restore: Some(false),
-        ..openraft::Config::default()
-    };
-    Ok(Arc::new(config.validate().map_err(StartError::raft)?))
 }

@@ -6,6 +6,9 @@
 mod controller;
 mod disk;
 mod driver;
+mod member;
+mod message;
+mod observer;
 mod options;
 mod quorum;
 mod raft;
@@ -15,5 +18,5 @@ pub use controller::{Committed, Controller, StartError};
 pub use options::ControllerOptions;
 pub use ottla_decisions::{ControllerDefaults, ControllerRequest, ControllerResponse, RequestOrigin};
 pub use quorum::{QuorumInfo, ReplicaState, VoterInfo};
-pub use raft::network::{NoTransport, Transport};
+pub use raft::network::{Carried, Destination, Lane, NoTransport, Transport};
 pub use raft::types::{VoterEndpoint, VoterNode};

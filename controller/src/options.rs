@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_decisions::ControllerDefaults;
+use ottla_metadata::Endpoint;
 use ottla_protocol::BrokerId;
 use uuid::Uuid;
 
@@ -19,8 +20,14 @@ pub struct ControllerOptions {
     pub directory_id: Uuid,
     /// `metadata.log.dir`, or else the first of `log.dirs`. The log is in `__cluster_metadata-0` below it.
     pub log_dir: PathBuf,
-    /// The voters, this node among them.
+    /// The voters that a new quorum is founded with, this node among them; empty for a node that joins one.
     pub voters: Vec<VoterInfo>,
+    /// Where a node that is no voter finds the controllers.
+    pub bootstrap: Vec<Endpoint>,
+    /// Longest wait for the active controller's answer.
+    pub request_timeout: Duration,
+    /// `controller.quorum.fetch.max.bytes`
+    pub fetch_bytes_max: u32,
     /// `metadata.log.max.record.bytes.between.snapshots`
     pub snapshot_bytes: u64,
     /// `controller.quorum.election.timeout.ms`

@@ -37,4 +37,6 @@ pub struct QuorumInfo {
     pub voters: Vec<VoterInfo>,
     /// Progress of each voter; complete on the leader only.
     pub replicas: Vec<ReplicaState>,
+    /// Nodes that read the log and do not vote; complete on the leader only.
+    pub observers: Vec<ReplicaState>,
 }

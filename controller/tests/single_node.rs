@@ -18,7 +18,7 @@ async fn a_single_voter_leads_within_milliseconds_and_restarts_as_quickly() {
         println!("life {life}: active after {took:?}");
         assert!(controller.is_active());
         assert!(took.as_millis() < 500, "{took:?}");
-        let quorum = controller.quorum();
+        let quorum = controller.quorum().await.unwrap();
         assert_eq!(quorum.leader, Some(BrokerId(1)));
         assert_eq!(quorum.voters.len(), 1);
         assert_eq!(quorum.leader_epoch, life + 1);

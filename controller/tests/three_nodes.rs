@@ -4,16 +4,14 @@
 mod common;
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Node, create_topic, register};
-use ottla_controller::{Controller, ControllerOptions, RequestOrigin, Transport, VoterInfo, VoterNode};
-use ottla_protocol::messages::CreateTopicsRequest;
+use ottla_controller::{Carried, Controller, ControllerOptions, Destination, Lane, Transport, VoterInfo};
+use ottla_metadata::Endpoint;
 use ottla_protocol::{BrokerId, ErrorCode};
 use uuid::Uuid;
 
@@ -23,16 +21,13 @@ struct Switch {
 }
 
 impl Transport for Switch {
-    fn call(
-        &self,
-        target: u64,
-        _node: VoterNode,
-        message: Bytes,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>> {
-        let controller = self.nodes.lock().unwrap().get(&target).cloned();
+    fn call(&self, to: Destination, _: Lane, message: Bytes) -> Carried {
+        // An observer knows addresses only: here the port is the id.
+        let id = to.id.map(|id| id.0 as u64).or(to.endpoint.map(|endpoint| u64::from(endpoint.port)));
+        let controller = id.and_then(|id| self.nodes.lock().unwrap().get(&id).cloned());
         Box::pin(async move {
             let controller = controller.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))?;
-            controller.receive_raft(&message).await
+            controller.receive(&message).await
         })
     }
 }
@@ -83,18 +78,18 @@ async fn another_controller_takes_over_with_everything() {
     for controller in &controllers {
         wait_for_topic(controller, "before").await;
         assert_eq!(controller.images().borrow().topics, first.images().borrow().topics);
-        assert_eq!(controller.quorum().voters.len(), 3);
+        assert_eq!(controller.quorum().await.unwrap().voters.len(), 3);
     }
-    let leader = first.quorum().leader.unwrap();
+    let leader = first.leader().unwrap();
     let follower = controllers.iter().find(|controller| !controller.is_active()).unwrap();
-    let refused = follower.create_topics(RequestOrigin::internal(), CreateTopicsRequest::default()).await;
-    assert_eq!(refused.unwrap_err(), ErrorCode::NotController);
+    assert_eq!(create_topic(follower, "by a follower", 1).await.error_code, ErrorCode::InvalidTopicException.code());
+    assert_eq!(create_topic(follower, "by-a-follower", 1).await.error_code, 0);
 
     switch.nodes.lock().unwrap().remove(&(leader.0 as u64));
     first.shutdown().await;
     let rest: Vec<Controller> = switch.nodes.lock().unwrap().values().cloned().collect();
     let second = active(&rest).await;
-    assert!(second.quorum().leader_epoch > 1);
+    assert!(second.quorum().await.unwrap().leader_epoch > 1);
     assert_eq!(create_topic(&second, "before", 2).await.error_code, ErrorCode::TopicAlreadyExists.code());
     assert_eq!(create_topic(&second, "after", 2).await.error_code, 0);
 
@@ -105,6 +100,48 @@ async fn another_controller_takes_over_with_everything() {
     switch.nodes.lock().unwrap().insert(id as u64, back.clone());
     wait_for_topic(&back, "after").await;
     for controller in rest.iter().chain([&back]) {
+        controller.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_observer_has_what_the_controllers_have_and_asks_through_them() {
+    let switch = Switch::default();
+    let nodes: Vec<Node> = (0..3).map(|_| Node::new()).collect();
+    let mut controllers = Vec::new();
+    for (node, id) in nodes.iter().zip(1..) {
+        let controller = Controller::start(options(node, id), Arc::new(switch.clone())).await.unwrap();
+        switch.nodes.lock().unwrap().insert(id as u64, controller.clone());
+        controllers.push(controller);
+    }
+    let address = |port| Endpoint { name: "C".into(), host: "x".into(), port, security_protocol: 0 };
+    let observing = ControllerOptions {
+        node_id: BrokerId(7),
+        voters: Vec::new(),
+        bootstrap: vec![address(9), address(1), address(2), address(3)],
+        ..nodes[0].options()
+    };
+    let observer = Controller::observe(&observing, Arc::new(switch.clone()));
+    register(&observer, 7).await;
+    assert_eq!(create_topic(&observer, "first", 3).await.error_code, 0);
+    wait_for_topic(&observer, "first").await;
+    observer.caught_up().await;
+    assert_eq!(*observer.images().borrow().topics.by_name("first").unwrap().name, *"first");
+    let quorum = observer.quorum().await.unwrap();
+    assert_eq!(quorum.observers.iter().map(|observer| observer.id.0).collect::<Vec<_>>(), [7]);
+
+    // Its controller goes: it finds the next one, and misses nothing.
+    let leader = observer.leader().unwrap();
+    switch.nodes.lock().unwrap().remove(&(leader.0 as u64));
+    controllers[leader.0 as usize - 1].shutdown().await;
+    assert_eq!(create_topic(&observer, "second", 1).await.error_code, 0);
+    wait_for_topic(&observer, "second").await;
+
+    // Another begins far behind.
+    let late = Controller::observe(&ControllerOptions { node_id: BrokerId(8), ..observing }, Arc::new(switch.clone()));
+    late.caught_up().await;
+    assert_eq!(late.images().borrow().topics, observer.images().borrow().topics);
+    for controller in controllers.iter().chain([&observer, &late]) {
         controller.shutdown().await;
     }
 }

@@ -194,6 +194,7 @@ requests! {
     90 DescribeShareGroupOffsets DescribeShareGroupOffsetsRequest DescribeShareGroupOffsetsResponse BROKER;
     91 AlterShareGroupOffsets AlterShareGroupOffsetsRequest AlterShareGroupOffsetsResponse BROKER;
     92 DeleteShareGroupOffsets DeleteShareGroupOffsetsRequest DeleteShareGroupOffsetsResponse BROKER;
+    20000 QuorumMessage QuorumMessageRequest QuorumMessageResponse CONTROLLER;
 }
 
 /// Writes a request to another broker or controller, length prefix included.

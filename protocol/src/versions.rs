@@ -25,7 +25,15 @@ pub struct ApiSpec {
     pub listeners: Listeners,
 }
 
+/// Our own messages between nodes of a cluster begin here, far above Kafka's keys.
+pub const PRIVATE_KEY_MIN: i16 = 20_000;
+
 impl ApiSpec {
+    /// Served on controller listeners, never advertised: no client knows it.
+    pub const fn is_private(&self) -> bool {
+        self.key >= PRIVATE_KEY_MIN
+    }
+
     /// The API with every version of [`advertised`]. Evaluated in a `const`, an unknown key does not compile.
     #[expect(clippy::panic, reason = "a constant of an API that does not exist is a compile error")]
     pub const fn of(key: i16) -> Self {

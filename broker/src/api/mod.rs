@@ -21,6 +21,7 @@ mod features;
 mod fetch;
 mod fetch_session;
 mod find_coordinator;
+mod gate;
 mod group_admin;
 mod leader_epochs;
 mod list_offsets;
@@ -31,6 +32,7 @@ mod offsets;
 mod operations;
 mod produce;
 mod quorum;
+mod quorum_messages;
 mod reassignments;
 mod table;
 mod throttle;
@@ -48,8 +50,10 @@ use ottla_controller::Controller;
 use ottla_storage::LogDirs;
 
 pub use context::{BoxFuture, Chunk, ConnectionId, ListenerInfo, Records, Reply, RequestContext, Response};
+pub use gate::Gate;
 pub use ottla_protocol::request::RequestBody;
 pub use ottla_protocol::versions::ApiSpec;
+pub use quorum_messages::QuorumMessages;
 pub use table::ApiTable;
 
 use self::transaction_gate::TransactionGate;
@@ -188,6 +192,7 @@ impl Api {
             client_quotas::ClientQuotas::APIS,
             features::Features::APIS,
             quorum::Quorum::APIS,
+            quorum_messages::QuorumMessages::APIS,
             broker_lifecycle::BrokerLifecycle::APIS,
         ];
         let mut specs: Vec<ApiSpec> = families.iter().flat_map(|family| family.iter().copied()).collect();

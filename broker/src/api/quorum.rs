@@ -23,16 +23,19 @@ impl Quorum {
     }
 
     pub async fn describe_quorum(&self, cx: &RequestContext, request: DescribeQuorumRequest) -> Reply {
-        cx.reply(&describe(&request, &self.controller.quorum(), self.controller.is_active(), cx.version))
+        let (controller, cx) = (self.controller.clone(), cx.clone());
+        // The leader knows; it may be another node, or there may be none for the moment.
+        Reply::Later(Box::pin(async move {
+            let response = match controller.quorum().await {
+                Ok(quorum) => describe(&request, &quorum, cx.version),
+                Err(code) => refused(&request, code, cx.version),
+            };
+            cx.respond(&response)
+        }))
     }
 }
 
-fn describe(
-    request: &DescribeQuorumRequest,
-    quorum: &QuorumInfo,
-    is_leader: bool,
-    version: i16,
-) -> DescribeQuorumResponse {
+fn describe(request: &DescribeQuorumRequest, quorum: &QuorumInfo, version: i16) -> DescribeQuorumResponse {
     let asked = match request.topics.as_slice() {
         [topic] if topic.topic_name.as_str() == CLUSTER_METADATA_TOPIC => topic.partitions.as_slice(),
         _ => &[],
@@ -40,15 +43,13 @@ fn describe(
     if asked.len() != 1 || asked[0].partition_index != 0 {
         return refused(request, ErrorCode::UnknownTopicOrPartition, version);
     }
-    if !is_leader {
-        return refused(request, ErrorCode::NotLeaderOrFollower, version);
-    }
     let partition = PartitionData::default()
         .with_error_message(None)
         .with_leader_id(quorum.leader.map_or(-1, |leader| leader.0).into())
         .with_leader_epoch(quorum.leader_epoch)
         .with_high_watermark(quorum.high_watermark.0)
-        .with_current_voters(quorum.replicas.iter().map(|replica| replica_state(replica, version)).collect());
+        .with_current_voters(quorum.replicas.iter().map(|replica| replica_state(replica, version)).collect())
+        .with_observers(quorum.observers.iter().map(|replica| replica_state(replica, version)).collect());
     let topic = TopicData::default()
         .with_topic_name(StrBytes::from_static_str(CLUSTER_METADATA_TOPIC).into())
         .with_partitions(vec![partition]);
@@ -127,6 +128,7 @@ mod tests {
             leader: Some(id),
             leader_epoch: 3,
             high_watermark: Offset(10),
+            observers: Vec::new(),
             voters: vec![VoterInfo { id, directory_id, endpoints: vec![endpoint] }],
             replicas: vec![Replica {
                 id,
@@ -141,21 +143,20 @@ mod tests {
     #[test]
     fn every_version_can_be_encoded() {
         for version in 0..=2 {
-            let response = describe(&asking(CLUSTER_METADATA_TOPIC, 0), &quorum(), true, version);
+            let response = describe(&asking(CLUSTER_METADATA_TOPIC, 0), &quorum(), version);
             assert_eq!(response.topics[0].partitions[0].current_voters[0].log_end_offset, 10);
             let mut bytes = bytes::BytesMut::new();
             assert!(response.encode(&mut bytes, version).is_ok(), "v{version}");
-            let response = describe(&asking("other", 0), &quorum(), true, version);
+            let response = describe(&asking("other", 0), &quorum(), version);
             assert!(response.encode(&mut bytes, version).is_ok(), "v{version}");
         }
     }
 
     #[test]
     fn only_the_metadata_log_has_a_quorum() {
-        let code = |request, leads| describe(&request, &quorum(), leads, 2).topics[0].partitions[0].error_code;
-        assert_eq!(code(asking("orders", 0), true), ErrorCode::UnknownTopicOrPartition.code());
-        assert_eq!(code(asking(CLUSTER_METADATA_TOPIC, 1), true), ErrorCode::UnknownTopicOrPartition.code());
-        assert_eq!(code(asking(CLUSTER_METADATA_TOPIC, 0), false), ErrorCode::NotLeaderOrFollower.code());
-        assert_eq!(code(asking(CLUSTER_METADATA_TOPIC, 0), true), 0);
+        let code = |request| describe(&request, &quorum(), 2).topics[0].partitions[0].error_code;
+        assert_eq!(code(asking("orders", 0)), ErrorCode::UnknownTopicOrPartition.code());
+        assert_eq!(code(asking(CLUSTER_METADATA_TOPIC, 1)), ErrorCode::UnknownTopicOrPartition.code());
+        assert_eq!(code(asking(CLUSTER_METADATA_TOPIC, 0)), 0);
     }
 }

@@ -7,6 +7,8 @@ use super::{Api, ApiSpec};
 pub struct ApiTable {
     /// By API key.
     rows: Vec<Option<ApiSpec>>,
+    /// Our own messages, which are not advertised.
+    private: Vec<ApiSpec>,
 }
 
 impl ApiTable {
@@ -23,18 +25,26 @@ impl ApiTable {
     /// A table of exactly these.
     pub fn new(specs: impl IntoIterator<Item = ApiSpec>) -> Self {
         let mut rows = Vec::new();
+        let mut private = Vec::new();
         for spec in specs {
+            if spec.is_private() {
+                private.push(spec);
+                continue;
+            }
             let index = usize::try_from(spec.key).unwrap_or(0);
             if rows.len() <= index {
                 rows.resize(index + 1, None);
             }
             rows[index] = Some(spec);
         }
-        Self { rows }
+        Self { rows, private }
     }
 
     fn row(&self, key: i16) -> Option<&ApiSpec> {
-        self.rows.get(usize::try_from(key).ok()?)?.as_ref()
+        match self.rows.get(usize::try_from(key).ok()?) {
+            Some(row) => row.as_ref(),
+            None => self.private.iter().find(|spec| spec.key == key),
+        }
     }
 
     /// Whether the API is built and belongs here.
@@ -47,7 +57,7 @@ impl ApiTable {
         self.row(key).is_some_and(|spec| (spec.min..=spec.max).contains(&version))
     }
 
-    /// Everything served, by key.
+    /// Everything advertised, by key.
     pub fn iter(&self) -> impl Iterator<Item = &ApiSpec> {
         self.rows.iter().flatten()
     }

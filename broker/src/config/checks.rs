@@ -106,7 +106,7 @@ pub fn log_dirs(settings: &Settings) -> Result<Vec<PathBuf>, ConfigError> {
 
 /// What keys may say together.
 pub fn together(settings: &Settings) -> Result<(), ConfigError> {
-    one_node(settings)?;
+    super::quorum::check(settings)?;
     let require = |holds: bool, text: &str| if holds { Ok(()) } else { Err(ConfigError::new(text)) };
     for key in ["log.roll.ms", "log.roll.jitter.ms", "log.retention.ms"] {
         let (min, kind) = match key {
@@ -159,35 +159,6 @@ pub fn together(settings: &Settings) -> Result<(), ConfigError> {
         settings.list("config.providers").is_empty(),
         "config.providers: providers of configuration values are not built yet",
     )
-}
-
-/// A node that is its whole cluster: more are not built yet.
-fn one_node(settings: &Settings) -> Result<(), ConfigError> {
-    let roles = settings.list("process.roles");
-    if !roles.is_empty() && !["broker", "controller"].iter().all(|role| roles.iter().any(|other| other == role)) {
-        return Err(ConfigError::new(format!(
-            "process.roles={}: a node that is only a broker or only a controller is not built yet, the roles must be \
-             broker,controller",
-            roles.join(",")
-        )));
-    }
-    let voters = settings.list("controller.quorum.voters");
-    let own = format!("{}@", settings.node_id);
-    if !voters.is_empty() && !voters.iter().any(|voter| voter.starts_with(&own)) {
-        return Err(ConfigError::new(format!(
-            "If process.roles contains the 'controller' role, the node id {} must be included in the set of voters \
-             controller.quorum.voters={}",
-            settings.node_id,
-            voters.join(",")
-        )));
-    }
-    if voters.len() > 1 {
-        return Err(ConfigError::new(format!(
-            "controller.quorum.voters={}: a quorum of several nodes is not built yet",
-            voters.join(",")
-        )));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ pub fn read_listeners(settings: &Settings) -> Result<Vec<ListenerSettings>, Conf
                     known.join(",")
                 )));
             }
-            if controllers.contains(&endpoint.name) && has_role(settings, "broker") {
+            if controllers.contains(&endpoint.name) && settings.is_broker() {
                 // Kafka allows it since 3.9, as what other nodes are told of the controller.
                 continue;
             }
@@ -131,18 +131,13 @@ pub fn read_listeners(settings: &Settings) -> Result<Vec<ListenerSettings>, Conf
             is_controller,
         });
     }
-    if has_role(settings, "broker") && !listeners.iter().any(|listener| listener.is_advertised) {
+    if settings.is_broker() && !listeners.iter().any(|listener| listener.is_advertised) {
         return Err(ConfigError::new(
             "There must be at least one broker advertised listener. Perhaps all listeners appear in controller.listener.names?",
         ));
     }
     check_inter_broker(settings, &listeners)?;
     Ok(listeners)
-}
-
-fn has_role(settings: &Settings, role: &str) -> bool {
-    let roles = settings.list("process.roles");
-    roles.is_empty() || roles.iter().any(|other| other == role)
 }
 
 /// Listener name and security protocol, in the order given.

@@ -9,10 +9,12 @@ mod checks;
 pub mod effective;
 mod listeners;
 mod log_config;
+mod quorum;
 mod settings;
 pub mod sources;
 
 pub use effective::Effective;
 pub use listeners::ListenerSettings;
 pub use log_config::log_config;
+pub use quorum::Voter;
 pub use settings::{ConfigError, Settings};

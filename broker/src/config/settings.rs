@@ -7,6 +7,7 @@ use ottla_metadata::config_def::{self, Value, split_list};
 use ottla_protocol::BrokerId;
 
 use super::listeners::{ListenerSettings, read_listeners};
+use super::quorum::{self, Voter};
 use super::{checks, sources};
 
 /// Why a configuration cannot be started with. The text names the key.
@@ -30,6 +31,8 @@ pub struct Settings {
     /// `log.dirs`, or else `log.dir`.
     pub log_dirs: Vec<PathBuf>,
     pub listeners: Vec<ListenerSettings>,
+    /// `controller.quorum.voters`
+    pub voters: Vec<Voter>,
     /// Keys that were given, with the text they were given, unknown keys included.
     pub explicit: BTreeMap<String, String>,
     /// Given keys that are no configuration of Kafka's; one warning names them all.
@@ -56,8 +59,25 @@ impl Settings {
         settings.node_id = BrokerId(settings.i32("node.id"));
         settings.log_dirs = checks::log_dirs(&settings)?;
         settings.listeners = read_listeners(&settings)?;
+        settings.voters = quorum::read_voters(&settings)?;
         checks::together(&settings)?;
         Ok(settings)
+    }
+
+    /// Whether this node has a role: both when `process.roles` is not given.
+    fn has_role(&self, role: &str) -> bool {
+        let roles = self.list("process.roles");
+        roles.is_empty() || roles.iter().any(|other| other == role)
+    }
+
+    /// Whether this node keeps data and serves clients.
+    pub fn is_broker(&self) -> bool {
+        self.has_role("broker")
+    }
+
+    /// Whether this node votes on the metadata.
+    pub fn is_controller(&self) -> bool {
+        self.has_role("controller")
     }
 
     /// What was given for exactly this key.

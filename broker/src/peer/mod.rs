@@ -8,6 +8,7 @@
 
 mod link;
 mod neighbours;
+pub mod quorum;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

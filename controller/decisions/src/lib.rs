@@ -31,7 +31,7 @@ mod topics;
 
 pub use error::ApiError;
 pub use heartbeats::SoftState;
-pub use request::{ControllerRequest, ControllerResponse, Decision, RequestOrigin};
+pub use request::{CodecError, ControllerRequest, ControllerResponse, Decision, Encoded, RequestOrigin};
 pub use state::{Context, ControllerDefaults, ControllerState, IdSource};
 
 fn topic_name(name: &str) -> ottla_protocol::messages::TopicName {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use ottla_metadata::MetadataRecord;
 use ottla_protocol::messages::{
     AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterClientQuotasRequest, AlterClientQuotasResponse,
@@ -15,6 +16,7 @@ use ottla_protocol::messages::{
     ListPartitionReassignmentsResponse, UnregisterBrokerRequest, UnregisterBrokerResponse, UpdateFeaturesRequest,
     UpdateFeaturesResponse,
 };
+use ottla_protocol::{Decodable, Encodable, Message, RequestMessage, skeleton};
 
 /// Who asks, and in which version of the API: some answers depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,37 @@ impl<R> Decision<R> {
     }
 }
 
+/// A request or an answer on its way between nodes, in Kafka's own encoding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    pub api_key: i16,
+    pub version: i16,
+    pub body: Bytes,
+}
+
+/// Bytes that are no message, or a message that is no bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CodecError(Arc<str>);
+
+impl CodecError {
+    fn new(reason: impl std::fmt::Display) -> Self {
+        Self(reason.to_string().into())
+    }
+}
+
+/// The version of the API nearest to the one asked for.
+fn version_of<R: RequestMessage>(api_version: i16) -> i16 {
+    let (request, response) = (R::VERSIONS, <R::Response as Message>::VERSIONS);
+    api_version.clamp(request.min.max(response.min), request.max.min(response.max))
+}
+
+fn write(api_key: i16, version: i16, message: &impl Encodable) -> Result<Encoded, CodecError> {
+    let mut body = BytesMut::new();
+    message.encode(&mut body, version).map_err(CodecError::new)?;
+    Ok(Encoded { api_key, version, body: body.freeze() })
+}
+
 macro_rules! calls {
     ($( $(#[$doc:meta])* $name:ident: $request:ident => $response:ident; )*) => {
         /// A request to the active controller.
@@ -61,6 +94,60 @@ macro_rules! calls {
         /// The answer to the request of the same name.
         #[derive(Debug, Clone, PartialEq)]
         pub enum ControllerResponse { $( $(#[$doc])* $name($response), )* }
+
+        impl ControllerRequest {
+            /// The request as bytes for the active controller. A client's request keeps the version it came in, where
+            /// nothing can be missing; one of a node's own is written in the newest.
+            ///
+            /// # Errors
+            /// When a field does not fit the version.
+            pub fn encode(&self, api_version: i16) -> Result<Encoded, CodecError> {
+                match self {
+                    $( Self::$name(request) => write($request::KEY, version_of::<$request>(api_version), request), )*
+                }
+            }
+
+            /// Reads what `encode` wrote. What another process sent is checked before memory is reserved for it.
+            ///
+            /// # Errors
+            /// When the bytes are not such a request.
+            pub fn decode(encoded: Encoded) -> Result<Self, CodecError> {
+                let Encoded { api_key, version, mut body } = encoded;
+                skeleton::check_request(api_key, version, &body).map_err(CodecError::new)?;
+                $( if api_key == $request::KEY {
+                    return $request::decode(&mut body, version).map(Self::$name).map_err(CodecError::new);
+                } )*
+                Err(CodecError::new("no request to a controller"))
+            }
+        }
+
+        impl ControllerResponse {
+            /// The answer as bytes for who forwarded the request, in the request's version where it fits.
+            ///
+            /// # Errors
+            /// When a field fits no version.
+            pub fn encode(&self, api_version: i16) -> Result<Encoded, CodecError> {
+                match self {
+                    $( Self::$name(response) => {
+                        write($request::KEY, version_of::<$request>(api_version), response)
+                            .or_else(|_| write($request::KEY, version_of::<$request>(i16::MAX), response))
+                    } )*
+                }
+            }
+
+            /// Reads what `encode` wrote.
+            ///
+            /// # Errors
+            /// When the bytes are not such an answer.
+            pub fn decode(encoded: Encoded) -> Result<Self, CodecError> {
+                let Encoded { api_key, version, mut body } = encoded;
+                skeleton::check_response(api_key, version, &body).map_err(CodecError::new)?;
+                $( if api_key == $request::KEY {
+                    return $response::decode(&mut body, version).map(Self::$name).map_err(CodecError::new);
+                } )*
+                Err(CodecError::new("no answer of a controller"))
+            }
+        }
 
         $(
             impl From<$request> for ControllerRequest {

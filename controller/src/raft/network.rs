@@ -12,19 +12,43 @@ use openraft::network::v2::RaftNetworkV2;
 use openraft::network::{RPCOption, RaftNetworkFactory};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
 use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse};
-use serde::{Deserialize, Serialize};
+use ottla_metadata::Endpoint;
+use ottla_protocol::BrokerId;
+use serde::Deserialize;
 
-use super::types::{Raft, Snapshot, SnapshotMeta, TypeConfig, Vote, VoterNode};
+use super::types::{Batch, Snapshot, TypeConfig, Vote, VoterNode};
+use crate::controller::broker_id;
+use crate::message::{self, Answer, Message};
+
+/// Another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// `None` where only an address is known.
+    pub id: Option<BrokerId>,
+    /// A controller listener of it.
+    pub endpoint: Option<Endpoint>,
+}
+
+/// Messages that must not wait for each other travel on connections of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Heartbeats, votes, entries.
+    Raft,
+    /// Requests to the active controller.
+    Control,
+    /// Observers that wait for news.
+    Observe,
+    /// Snapshots.
+    Bulk,
+}
+
+/// The answer to come.
+pub type Carried = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
 
 /// Carries one message to another controller and brings its answer back.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends `message` to `target`; the answer is what its `Controller::receive_raft` gave.
-    fn call(
-        &self,
-        target: u64,
-        node: VoterNode,
-        message: Bytes,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
+    /// Sends `message`; the answer is what `Controller::receive` gave at the destination.
+    fn call(&self, to: Destination, lane: Lane, message: Bytes) -> Carried;
 }
 
 /// The transport of a quorum of one: there is nobody to talk to.
@@ -32,40 +56,8 @@ pub trait Transport: Send + Sync + 'static {
 pub struct NoTransport;
 
 impl Transport for NoTransport {
-    fn call(&self, _: u64, _: VoterNode, _: Bytes) -> Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>> {
+    fn call(&self, _: Destination, _: Lane, _: Bytes) -> Carried {
         Box::pin(async { Err(io::Error::new(io::ErrorKind::NotConnected, "no other controllers")) })
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-enum Message {
-    Append(AppendEntriesRequest<TypeConfig>),
-    Vote(VoteRequest<TypeConfig>),
-    PreVote(VoteRequest<TypeConfig>),
-    Snapshot { vote: Vote, meta: SnapshotMeta, data: super::types::Batch },
-    TransferLeader(TransferLeaderRequest<TypeConfig>),
-}
-
-/// One answer type per message; a refusal is text.
-type Answer<T> = Result<T, String>;
-
-fn to_bytes(value: &impl Serialize) -> io::Result<Bytes> {
-    Ok(serde_json::to_vec(value).map_err(io::Error::other)?.into())
-}
-
-/// Handles a message of another controller; the bytes are the answer to send back.
-pub(crate) async fn receive(raft: &Raft, message: &[u8]) -> io::Result<Bytes> {
-    match serde_json::from_slice(message).map_err(io::Error::other)? {
-        Message::Append(request) => to_bytes(&raft.append_entries(request).await.map_err(|e| e.to_string())),
-        Message::Vote(request) => to_bytes(&raft.vote(request).await.map_err(|e| e.to_string())),
-        Message::PreVote(request) => to_bytes(&raft.pre_vote(request).await.map_err(|e| e.to_string())),
-        Message::Snapshot { vote, meta, data } => {
-            let snapshot = Snapshot { meta, snapshot: data.0 };
-            to_bytes(&raft.install_full_snapshot(vote, snapshot).await.map_err(|e| e.to_string()))
-        }
-        Message::TransferLeader(request) => {
-            to_bytes(&raft.handle_transfer_leader(request).await.map_err(|e| e.to_string()))
-        }
     }
 }
 
@@ -79,22 +71,27 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &VoterNode) -> Peer {
-        Peer { transport: Arc::clone(&self.transport), target, node: node.clone() }
+        let to = Destination { id: Some(broker_id(target)), endpoint: message::endpoint(node) };
+        Peer { transport: Arc::clone(&self.transport), to }
     }
 }
 
 /// Another controller.
 pub(crate) struct Peer {
     transport: Arc<dyn Transport>,
-    target: u64,
-    node: VoterNode,
+    to: Destination,
 }
 
 impl Peer {
-    async fn call<T: for<'de> Deserialize<'de>>(&self, message: &Message, option: &RPCOption) -> io::Result<T> {
-        let call = self.transport.call(self.target, self.node.clone(), to_bytes(message)?);
+    async fn call<T: for<'de> Deserialize<'de>>(
+        &self,
+        lane: Lane,
+        message: &Message,
+        option: &RPCOption,
+    ) -> io::Result<T> {
+        let call = self.transport.call(self.to.clone(), lane, message::write(message)?);
         let bytes = tokio::time::timeout(option.hard_ttl(), call).await.map_err(io::Error::other)??;
-        let answer: Answer<T> = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+        let answer: Answer<T> = message::read(&bytes)?;
         answer.map_err(io::Error::other)
     }
 }
@@ -111,7 +108,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(&Message::Append(rpc), &option).await.map_err(unreachable)
+        self.call(Lane::Raft, &Message::Append(rpc), &option).await.map_err(unreachable)
     }
 
     async fn vote(
@@ -119,7 +116,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(&Message::Vote(rpc), &option).await.map_err(unreachable)
+        self.call(Lane::Raft, &Message::Vote(rpc), &option).await.map_err(unreachable)
     }
 
     async fn pre_vote(
@@ -127,7 +124,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(&Message::PreVote(rpc), &option).await.map_err(unreachable)
+        self.call(Lane::Raft, &Message::PreVote(rpc), &option).await.map_err(unreachable)
     }
 
     async fn full_snapshot(
@@ -137,10 +134,12 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let message = Message::Snapshot { vote, meta: snapshot.meta, data: super::types::Batch(snapshot.snapshot) };
+        let message = Message::Snapshot { vote, meta: snapshot.meta, data: Batch(snapshot.snapshot) };
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            answer = self.call(&message, &option) => answer.map_err(|e| StreamingError::Unreachable(Unreachable::new(&e))),
+            answer = self.call(Lane::Bulk, &message, &option) => {
+                answer.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))
+            }
         }
     }
 
@@ -149,6 +148,6 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         request: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(&Message::TransferLeader(request), &option).await.map_err(unreachable)
+        self.call(Lane::Raft, &Message::TransferLeader(request), &option).await.map_err(unreachable)
     }
 }

@@ -81,30 +81,33 @@ impl fmt::Display for Batch {
     }
 }
 
-// Raft's messages travel as JSON; a batch is one string in it, two hexadecimal digits to the byte.
+// As one run of bytes.
 impl Serialize for Batch {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = String::with_capacity(self.0.len() * 2);
-        for byte in &self.0 {
-            text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-            text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-        }
-        serializer.serialize_str(&text)
+        serializer.serialize_bytes(&self.0)
     }
 }
 
 impl<'de> Deserialize<'de> for Batch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        let bytes: Option<Vec<u8>> = text
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| match pair {
-                [high, low] => Some((digit(*high)? * 16 + digit(*low)?) as u8),
-                _ => None,
-            })
-            .collect();
-        bytes.map(|bytes| Self(bytes.into())).ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
+        struct Read;
+
+        impl serde::de::Visitor<'_> for Read {
+            type Value = Batch;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Batch, E> {
+                Ok(Batch(Bytes::copy_from_slice(bytes)))
+            }
+
+            fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Batch, E> {
+                Ok(Batch(bytes.into()))
+            }
+        }
+
+        deserializer.deserialize_bytes(Read)
     }
 }

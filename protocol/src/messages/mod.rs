@@ -21,6 +21,8 @@ pub mod offset_commit_request;
 pub mod offset_commit_response;
 pub mod offset_fetch_request;
 pub mod offset_fetch_response;
+pub mod quorum_message_request;
+pub mod quorum_message_response;
 pub mod read_share_group_state_summary_request;
 pub mod read_share_group_state_summary_response;
 pub mod share_acknowledge_request;
@@ -50,6 +52,8 @@ pub use offset_commit_request::OffsetCommitRequest;
 pub use offset_commit_response::OffsetCommitResponse;
 pub use offset_fetch_request::OffsetFetchRequest;
 pub use offset_fetch_response::OffsetFetchResponse;
+pub use quorum_message_request::QuorumMessageRequest;
+pub use quorum_message_response::QuorumMessageResponse;
 pub use read_share_group_state_summary_request::ReadShareGroupStateSummaryRequest;
 pub use read_share_group_state_summary_response::ReadShareGroupStateSummaryResponse;
 pub use share_acknowledge_request::ShareAcknowledgeRequest;
@@ -91,4 +95,5 @@ apis! {
     88 StreamsGroupHeartbeatRequest StreamsGroupHeartbeatResponse;
     89 StreamsGroupDescribeRequest StreamsGroupDescribeResponse;
     90 DescribeShareGroupOffsetsRequest DescribeShareGroupOffsetsResponse;
+    20000 QuorumMessageRequest QuorumMessageResponse;
 }

@@ -1062,6 +1062,13 @@ pub(super) static REQUESTS: &[Schema] = &[
             f(S, 0, 0),
         ])), 0, 0),
     ]),
+    // QuorumMessageRequest
+    schema(20000, 0, 0, 0, &[
+        f(S, 0, 0),
+        f(F4, 0, 0),
+        f(F4, 0, 0),
+        f(B, 0, 0),
+    ]),
 ];
 
 pub(super) static RESPONSES: &[Schema] = &[
@@ -2506,6 +2513,12 @@ pub(super) static RESPONSES: &[Schema] = &[
             f(F2, 0, 0),
             f(S, 0, 0).nullable(0, 0),
         ])), 0, 0),
+    ]),
+    // QuorumMessageResponse
+    schema(20000, 0, 0, 0, &[
+        f(F2, 0, 0),
+        f(S, 0, 0).nullable(0, 0),
+        f(B, 0, 0),
     ]),
 ];
 

@@ -1,0 +1,80 @@
+//! The quorum's own messages, on controller listeners: raft, forwarded requests, observers. Not advertised.
+
+use std::sync::Arc;
+
+use ottla_controller::Controller;
+use ottla_protocol::messages::{QuorumMessageRequest, QuorumMessageResponse};
+use ottla_protocol::{BrokerId, ErrorCode};
+
+use super::wire::text;
+use super::{ApiSpec, Reply, RequestContext};
+
+/// Handler of the messages that other nodes of the cluster send.
+#[derive(Clone)]
+pub struct QuorumMessages {
+    controller: Controller,
+    cluster_id: Arc<str>,
+    node_id: BrokerId,
+}
+
+impl QuorumMessages {
+    pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(20_000)];
+
+    pub fn new(controller: Controller, cluster_id: Arc<str>, node_id: BrokerId) -> Self {
+        Self { controller, cluster_id, node_id }
+    }
+
+    pub fn handle(&self, cx: &RequestContext, request: QuorumMessageRequest) -> Reply {
+        if !cx.listener.is_controller {
+            return Reply::Close;
+        }
+        if let Err((code, message)) = self.check(cx, &request) {
+            return cx.reply(
+                &QuorumMessageResponse::default().with_error_code(code as i16).with_error_message(Some(text(&message))),
+            );
+        }
+        let (controller, cx) = (self.controller.clone(), cx.clone());
+        Reply::Later(Box::pin(async move {
+            let response = match controller.receive(&request.payload).await {
+                Ok(payload) => QuorumMessageResponse::default().with_payload(payload),
+                Err(error) => QuorumMessageResponse::default()
+                    .with_error_code(ErrorCode::UnknownServerError as i16)
+                    .with_error_message(Some(text(&error.to_string()))),
+            };
+            cx.respond(&response)
+        }))
+    }
+
+    /// Who must not be let in is told why, and what to change.
+    fn check(&self, cx: &RequestContext, request: &QuorumMessageRequest) -> Result<(), (ErrorCode, String)> {
+        let refused = |code, message: String| {
+            tracing::warn!(peer = %cx.peer, ?message, "a message to the quorum is refused");
+            Err((code, message))
+        };
+        let (from, to, here) = (request.from_id.0, request.to_id.0, self.node_id);
+        if *request.cluster_id != *self.cluster_id {
+            let message = format!(
+                "node {here} belongs to cluster {}, node {from} to cluster {}: point it to the controllers of its own \
+                 cluster, or start it with CLUSTER_ID={} and an empty log directory",
+                self.cluster_id,
+                request.cluster_id.as_str(),
+                self.cluster_id,
+            );
+            return refused(ErrorCode::InconsistentClusterId, message);
+        }
+        if from == here.0 {
+            let message = format!(
+                "another process of the cluster already uses node.id {here}: give one of the two another node.id"
+            );
+            return refused(ErrorCode::InvalidRequest, message);
+        }
+        if to >= 0 && to != here.0 {
+            let message = format!(
+                "this is node {here}, not node {to}: correct the address of node {to} in controller.quorum.voters, or \
+                 the node.id of this node"
+            );
+            return refused(ErrorCode::InvalidRequest, message);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! Roles, voters, and the listeners they need: what a node is in its cluster.
+
+use std::collections::BTreeSet;
+
+use ottla_metadata::Endpoint;
+use ottla_protocol::BrokerId;
+
+use super::settings::{ConfigError, Settings};
+
+/// One entry of `controller.quorum.voters`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voter {
+    pub id: BrokerId,
+    pub endpoint: Endpoint,
+}
+
+/// `id@host:port`, several parted by commas.
+pub fn read_voters(settings: &Settings) -> Result<Vec<Voter>, ConfigError> {
+    let listener = settings.list("controller.listener.names").first().map(|name| name.to_uppercase());
+    let listener = listener.unwrap_or_else(|| "CONTROLLER".to_owned());
+    let mut voters: Vec<Voter> = Vec::new();
+    for entry in settings.list("controller.quorum.voters") {
+        let voter = read_voter(&entry, &listener).ok_or_else(|| {
+            ConfigError::new(format!(
+                "Invalid value {entry} for configuration controller.quorum.voters: an entry is written as id@host:port"
+            ))
+        })?;
+        if voters.iter().any(|other| other.id == voter.id) {
+            return Err(ConfigError::new(format!("controller.quorum.voters names node {} twice", voter.id)));
+        }
+        voters.push(voter);
+    }
+    Ok(voters)
+}
+
+fn read_voter(entry: &str, listener: &str) -> Option<Voter> {
+    let (id, address) = entry.trim().split_once('@')?;
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let id: i32 = id.parse().ok().filter(|id| *id >= 0)?;
+    let endpoint =
+        Endpoint { name: listener.into(), host: host.into(), port: port.parse().ok()?, security_protocol: 0 };
+    (!host.is_empty()).then_some(Voter { id: BrokerId(id), endpoint })
+}
+
+/// What roles, voters and listeners may say together; the texts are Kafka's where Kafka has one.
+pub fn check(settings: &Settings) -> Result<(), ConfigError> {
+    let require = |holds: bool, text: String| if holds { Ok(()) } else { Err(ConfigError::new(text)) };
+    let roles = settings.list("process.roles");
+    require(
+        roles.iter().collect::<BTreeSet<_>>().len() == roles.len(),
+        format!("Duplicate role names found in `process.roles`: {}", roles.join(",")),
+    )?;
+    let voters = settings.list("controller.quorum.voters").join(",");
+    let is_voter = settings.voters.iter().any(|voter| voter.id == settings.node_id);
+    let names = settings.list("controller.listener.names");
+    let controller_listeners = settings.listeners.iter().filter(|listener| listener.is_controller).count();
+    if settings.is_controller() {
+        require(
+            settings.voters.is_empty() || is_voter,
+            format!(
+                "If process.roles contains the 'controller' role, the node id {} must be included in the set of voters \
+                 controller.quorum.voters={voters}",
+                settings.node_id
+            ),
+        )?;
+        require(
+            settings.voters.len() < 2 || controller_listeners > 0,
+            "No controller listener is defined: the other voters reach this node by the listener that \
+             controller.listener.names and listeners name"
+                .to_owned(),
+        )?;
+    }
+    if !settings.is_controller() {
+        require(
+            !is_voter,
+            format!(
+                "If process.roles contains just the 'broker' role, the node id {} must not be included in the set of \
+                 voters controller.quorum.voters={voters}",
+                settings.node_id
+            ),
+        )?;
+        require(
+            !settings.voters.is_empty(),
+            "If using process.roles, either controller.quorum.bootstrap.servers must contain the set of bootstrap \
+             controllers or controller.quorum.voters must contain a parseable set of controllers."
+                .to_owned(),
+        )?;
+        require(
+            !names.is_empty(),
+            "controller.listener.names must contain at least one value when running KRaft with just the broker role"
+                .to_owned(),
+        )?;
+        require(
+            controller_listeners == 0,
+            "controller.listener.names must not contain a value appearing in the 'listeners' configuration when running \
+             KRaft with just the broker role"
+                .to_owned(),
+        )?;
+    }
+    if !settings.is_broker() {
+        require(
+            controller_listeners > 0 && controller_listeners == settings.listeners.len(),
+            format!(
+                "The listeners config must only contain KRaft controller listeners from controller.listener.names when \
+                 process.roles=controller: {}",
+                settings.text("listeners").unwrap_or_default()
+            ),
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::sources::Given;
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+        let values = [("node.id", "1"), ("log.dirs", "/nowhere")].iter().chain(pairs);
+        let values = values.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Settings::new(Given { values, cluster_id: Some("5L6g3nShT-eMCtK--X86sw".into()), ..Given::default() })
+    }
+
+    fn refusal(pairs: &[(&str, &str)]) -> String {
+        settings(pairs).unwrap_err().0
+    }
+
+    const VOTERS: (&str, &str) = ("controller.quorum.voters", "1@a:9093,2@[::1]:9093, 3@c:9095");
+    const NAMES: (&str, &str) = ("controller.listener.names", "CONTROLLER");
+
+    #[test]
+    fn a_node_of_each_kind() {
+        let both = ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093");
+        let combined = settings(&[VOTERS, NAMES, both]).unwrap();
+        assert!(combined.is_broker() && combined.is_controller());
+        assert_eq!(combined.voters.iter().map(|voter| voter.id.0).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!((&*combined.voters[1].endpoint.host, combined.voters[2].endpoint.port), ("::1", 9095));
+        let controller =
+            settings(&[VOTERS, NAMES, ("process.roles", "controller"), ("listeners", "CONTROLLER://:9093")]).unwrap();
+        assert!(!controller.is_broker());
+        let broker = settings(&[VOTERS, NAMES, ("process.roles", "broker"), ("node.id", "4")]).unwrap();
+        assert!(!broker.is_controller());
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_said() {
+        let broker = ("process.roles", "broker");
+        assert!(refusal(&[("controller.quorum.voters", "1@x")]).contains("id@host:port"));
+        assert!(refusal(&[("controller.quorum.voters", "1@x:1,1@y:1")]).contains("names node 1 twice"));
+        assert!(refusal(&[("process.roles", "zookeeper")]).contains("process.roles"));
+        assert!(refusal(&[VOTERS, NAMES]).contains("No controller listener is defined"));
+        assert!(refusal(&[VOTERS, NAMES, broker]).contains("must not be included in the set of voters"));
+        assert!(refusal(&[broker, NAMES]).contains("controller.quorum.bootstrap.servers"));
+        assert!(refusal(&[VOTERS, broker, ("node.id", "4")]).contains("must contain at least one value"));
+        let listeners = ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093");
+        assert!(refusal(&[VOTERS, NAMES, ("process.roles", "controller"), listeners]).contains("must only contain"));
+    }
+}

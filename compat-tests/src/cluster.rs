@@ -1,0 +1,295 @@
+//! A cluster of several `ottla` processes on loopback: each node with chosen roles, its own data and log, to be killed,
+//! frozen and restarted one by one.
+//!
+//! ```no_run
+//! # use ottla_compat_tests::cluster::Cluster;
+//! let mut cluster = Cluster::combined(3, &["min.insync.replicas=2"]).unwrap();
+//! cluster.kill(2);
+//! cluster.restart(2).unwrap();
+//! println!("{}", cluster.bootstrap());
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::broker::{answers, free_port, tail};
+use crate::process::{self, Daemon, Output};
+use crate::{cache, ottla};
+
+const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
+/// How long a node may take until it serves clients, the forming of a quorum included.
+const READY_MAX: Duration = Duration::from_secs(60);
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roles {
+    Both,
+    Controller,
+    Broker,
+}
+
+impl Roles {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Both => "broker,controller",
+            Self::Controller => "controller",
+            Self::Broker => "broker",
+        }
+    }
+
+    const fn serves_clients(self) -> bool {
+        !matches!(self, Self::Controller)
+    }
+
+    const fn votes(self) -> bool {
+        !matches!(self, Self::Broker)
+    }
+}
+
+/// One process of the cluster.
+pub struct Node {
+    pub id: i32,
+    pub roles: Roles,
+    /// Of the client listener; 0 without one.
+    pub port: u16,
+    /// Of the controller listener; 0 without one.
+    pub controller_port: u16,
+    dir: PathBuf,
+    daemon: Option<Daemon>,
+}
+
+/// Several nodes, ended when dropped.
+pub struct Cluster {
+    dir: TempDir,
+    nodes: BTreeMap<i32, Node>,
+}
+
+impl Cluster {
+    /// `count` nodes in both roles, ids from 1, once all of them serve clients. `overrides` are `key=value`.
+    pub fn combined(count: i32, overrides: &[&str]) -> Result<Self, String> {
+        let nodes: Vec<(i32, Roles)> = (1..=count).map(|id| (id, Roles::Both)).collect();
+        Self::start(&nodes, overrides)
+    }
+
+    /// Controllers from 1 on, brokers from 101 on.
+    pub fn separate(controllers: i32, brokers: i32, overrides: &[&str]) -> Result<Self, String> {
+        let controllers = (1..=controllers).map(|id| (id, Roles::Controller));
+        let nodes: Vec<(i32, Roles)> = controllers.chain((101..101 + brokers).map(|id| (id, Roles::Broker))).collect();
+        Self::start(&nodes, overrides)
+    }
+
+    /// Any mixture.
+    pub fn start(nodes: &[(i32, Roles)], overrides: &[&str]) -> Result<Self, String> {
+        let mut cluster = Self::prepare(nodes, overrides)?;
+        for (id, _) in nodes {
+            cluster.spawn(*id)?;
+        }
+        cluster.wait_until_ready()?;
+        Ok(cluster)
+    }
+
+    /// Writes every node's configuration and starts none.
+    pub fn prepare(nodes: &[(i32, Roles)], overrides: &[&str]) -> Result<Self, String> {
+        let dir =
+            tempfile::Builder::new().prefix("cluster").tempdir_in(cache::dir("run")).map_err(|e| e.to_string())?;
+        let mut cluster = Self { dir, nodes: BTreeMap::new() };
+        for (id, roles) in nodes {
+            let dir = cluster.dir.path().join(format!("node-{id}"));
+            fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+            let port = if roles.serves_clients() { free_port() } else { 0 };
+            let controller_port = if roles.votes() { free_port() } else { 0 };
+            let node = Node { id: *id, roles: *roles, port, controller_port, dir, daemon: None };
+            cluster.nodes.insert(*id, node);
+        }
+        let voters = cluster.voters();
+        for node in cluster.nodes.values() {
+            let text = configuration(node, &voters, overrides);
+            fs::write(node.properties(), text).map_err(|e| e.to_string())?;
+        }
+        Ok(cluster)
+    }
+
+    /// `controller.quorum.voters`
+    pub fn voters(&self) -> String {
+        let voters = self.nodes.values().filter(|node| node.roles.votes());
+        voters.map(|node| format!("{}@127.0.0.1:{}", node.id, node.controller_port)).collect::<Vec<_>>().join(",")
+    }
+
+    /// `bootstrap.servers`: every client listener.
+    pub fn bootstrap(&self) -> String {
+        let brokers = self.nodes.values().filter(|node| node.roles.serves_clients());
+        brokers.map(|node| format!("127.0.0.1:{}", node.port)).collect::<Vec<_>>().join(",")
+    }
+
+    /// Every controller listener.
+    pub fn bootstrap_controllers(&self) -> String {
+        let voters = self.nodes.values().filter(|node| node.roles.votes());
+        voters.map(|node| format!("127.0.0.1:{}", node.controller_port)).collect::<Vec<_>>().join(",")
+    }
+
+    pub fn node(&self, id: i32) -> &Node {
+        &self.nodes[&id]
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// Starts the process of a node and does not wait.
+    pub fn spawn(&mut self, id: i32) -> Result<(), String> {
+        self.spawn_in(id, CLUSTER_ID)
+    }
+
+    /// As `spawn`, as a node of a cluster with this id.
+    pub fn spawn_in(&mut self, id: i32, cluster_id: &str) -> Result<(), String> {
+        let node = self.nodes.get_mut(&id).ok_or("no such node")?;
+        let mut command = ottla::server(&node.properties())?;
+        command.env("CLUSTER_ID", cluster_id);
+        let daemon = Daemon::spawn(&mut command, &node.log_path()).map_err(|e| e.to_string())?;
+        node.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// Starts a node again on its data, and waits until it serves clients.
+    pub fn restart(&mut self, id: i32) -> Result<(), String> {
+        self.spawn(id)?;
+        self.wait_until_ready()
+    }
+
+    /// Waits until every node that runs and is a broker answers a client.
+    pub fn wait_until_ready(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + READY_MAX;
+        for node in self.nodes.values_mut() {
+            let Some(daemon) = &mut node.daemon else { continue };
+            while node.roles.serves_clients() && !answers(([127, 0, 0, 1], node.port).into()) {
+                if !daemon.is_running() || Instant::now() > deadline {
+                    let log = fs::read_to_string(node.dir.join("broker.log")).unwrap_or_default();
+                    return Err(format!("node {} does not serve clients:\n{}", node.id, tail(&log, 40)));
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, id: i32) {
+        if let Some(mut daemon) = self.nodes.get_mut(&id).and_then(|node| node.daemon.take()) {
+            daemon.kill();
+        }
+    }
+
+    /// SIGTERM; the exit code, `None` when it did not end by itself within 30 s.
+    pub fn stop(&mut self, id: i32) -> Option<i32> {
+        let mut daemon = self.nodes.get_mut(&id)?.daemon.take()?;
+        daemon.terminate(Duration::from_secs(30))
+    }
+
+    /// SIGSTOP: the process keeps its connections and answers nothing.
+    pub fn freeze(&self, id: i32) {
+        self.signal(id, "-STOP");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self, id: i32) {
+        self.signal(id, "-CONT");
+    }
+
+    fn signal(&self, id: i32, signal: &str) {
+        if let Some(daemon) = self.nodes.get(&id).and_then(|node| node.daemon.as_ref()) {
+            Command::new("kill").args([signal, &daemon.pid().to_string()]).status().ok();
+        }
+    }
+
+    /// Forgets everything a node has on its disk; it must not run.
+    pub fn wipe(&self, id: i32) {
+        fs::remove_dir_all(self.nodes[&id].dir.join("data")).ok();
+    }
+
+    /// Everything a node has printed so far.
+    pub fn log(&self, id: i32) -> String {
+        fs::read_to_string(self.nodes[&id].log_path()).unwrap_or_default()
+    }
+
+    /// Runs one of our own tools (`kafka-topics`, ...) against the cluster: its arguments without the bootstrap.
+    pub fn tool(&self, name: &str, arguments: &[&str]) -> Output {
+        let binary = match ottla::binary() {
+            Ok(binary) => binary,
+            Err(error) => return Output { code: 127, stdout: String::new(), stderr: error },
+        };
+        let mut command = Command::new(binary);
+        command.arg(name).args(["--bootstrap-server", &self.bootstrap()]).args(arguments);
+        process::run(&mut command, b"", Duration::from_secs(60))
+    }
+
+    /// The node that leads the metadata quorum.
+    pub fn active_controller(&self) -> Option<i32> {
+        let output = self.tool("kafka-metadata-quorum", &["describe", "--status"]);
+        let line = output.stdout.lines().find(|line| line.starts_with("LeaderId:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+}
+
+impl Node {
+    fn properties(&self) -> PathBuf {
+        self.dir.join("server.properties")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.join("broker.log")
+    }
+
+    /// `log.dirs`
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// Process id; 0 while it does not run.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().map_or(0, Daemon::pid)
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        self.daemon.as_ref().map_or(0, Daemon::resident_bytes)
+    }
+}
+
+fn configuration(node: &Node, voters: &str, overrides: &[&str]) -> String {
+    let mut listeners = Vec::new();
+    if node.roles.serves_clients() {
+        listeners.push(format!("PLAINTEXT://127.0.0.1:{}", node.port));
+    }
+    if node.roles.votes() {
+        listeners.push(format!("CONTROLLER://127.0.0.1:{}", node.controller_port));
+    }
+    let mut text = format!(
+        "process.roles={}\n\
+         node.id={}\n\
+         controller.quorum.voters={voters}\n\
+         controller.listener.names=CONTROLLER\n\
+         listeners={}\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+         log.dirs={}\n\
+         offsets.topic.num.partitions=4\n\
+         transaction.state.log.num.partitions=4\n\
+         share.coordinator.state.topic.num.partitions=4\n\
+         group.initial.rebalance.delay.ms=0\n\
+         group.min.session.timeout.ms=1000\n\
+         log.retention.ms=-1\n",
+        node.roles.text(),
+        node.id,
+        listeners.join(","),
+        node.data_dir().display()
+    );
+    for line in overrides {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,389 @@
+//! A voter: raft, its log, and the driver that decides while this node leads.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::storage::RaftLogReader as _;
+use openraft::{EntryPayload, Instant as _, SnapshotPolicy};
+use ottla_decisions::{ControllerRequest, ControllerResponse, RequestOrigin};
+use ottla_metadata::MetadataImage;
+use ottla_protocol::{ErrorCode, Offset, Timestamp};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::controller::{Committed, StartError, broker_id, node_id, voter_info, voter_node, wall_clock};
+use crate::driver::{Driver, Submission};
+use crate::message::{self, Answer, Message, Pull, Pulled, PulledData, PulledEntry, Submitted, WireQuorum};
+use crate::options::ControllerOptions;
+use crate::quorum::{QuorumInfo, ReplicaState, VoterInfo};
+use crate::raft::log_store::LogStore;
+use crate::raft::network::{Network, Transport};
+use crate::raft::snapshot::{self, SnapshotDir};
+use crate::raft::state_machine::ImageMachine;
+use crate::raft::types::{Batch, Raft, Snapshot, SnapshotMeta, VoterNode};
+
+/// The folder of the metadata log.
+const METADATA_DIR: &str = "__cluster_metadata-0";
+/// A segment of the raft log is closed once it is this long.
+const SEGMENT_BYTES: u64 = 4 << 20;
+/// Requests that wait for the next round.
+const REQUEST_QUEUE_MAX: usize = 4096;
+/// How long a quorum of one may take to lead: only a failing disk takes longer.
+const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long another voter may take to take over; then it is left to an election.
+const RESIGN_TIMEOUT: Duration = Duration::from_millis(500);
+/// An observer that is further behind gets a snapshot: cheaper to send and to read.
+const PULL_BEHIND_MAX: u64 = 1_000;
+/// Entries in one answer to an observer.
+const PULL_ENTRIES_MAX: u64 = 256;
+/// An observer that has not asked for this long is no longer listed, as in Kafka.
+const OBSERVER_SILENT_MAX_MS: i64 = 300_000;
+/// Observers that are remembered; more are served and not listed.
+const OBSERVERS_MAX: usize = 10_000;
+
+/// One voter of the quorum.
+pub(crate) struct Member {
+    requests: mpsc::Sender<Submission>,
+    images: watch::Receiver<Arc<MetadataImage>>,
+    active: watch::Receiver<Option<u64>>,
+    raft: Raft,
+    log: LogStore,
+    observers: Mutex<BTreeMap<u64, ReplicaState>>,
+    driver: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Member {
+    pub(crate) async fn start(
+        options: &ControllerOptions,
+        transport: Arc<dyn Transport>,
+    ) -> Result<(Self, watch::Receiver<Arc<MetadataImage>>), StartError> {
+        let dir = options.log_dir.join(METADATA_DIR);
+        std::fs::create_dir_all(&dir)?;
+        crate::disk::sync_dir(&options.log_dir)?;
+        let (log, recovery) = LogStore::open(&dir, SEGMENT_BYTES)?;
+        if recovery.cut > 0 {
+            tracing::warn!(bytes = recovery.cut, "cut a torn tail off the metadata log");
+        }
+        let is_new = log.is_pristine();
+        if options.voters.len() == 1 && log.has_only_a_vote() {
+            // An empty quorum would have every partition's log moved aside.
+            return Err(
+                crate::disk::damaged(&dir, "the metadata log is lost: there is a quorum-state but no entry").into()
+            );
+        }
+        let (machine, images) = ImageMachine::open(SnapshotDir::new(&dir))?;
+        let bytes_since_snapshot = Arc::clone(&machine.bytes_since_snapshot);
+        let config = raft_config(options)?;
+        let id = node_id(options.node_id);
+        let raft =
+            Raft::new(id, config, Network { transport }, log.clone(), machine).await.map_err(StartError::raft)?;
+        let (requests, submissions) = mpsc::channel(REQUEST_QUEUE_MAX);
+        let (active_sender, active) = watch::channel(None);
+        let driver = Driver {
+            raft: raft.clone(),
+            images: images.clone(),
+            requests: submissions,
+            defaults: Arc::clone(&options.defaults),
+            bytes_since_snapshot,
+            snapshot_bytes: options.snapshot_bytes,
+            balance_interval: options.leader_balance_interval,
+            active: active_sender,
+        };
+        let driver = Mutex::new(Some(tokio::spawn(driver.run())));
+        let member = Self { requests, images: images.clone(), active, raft, log, observers: Mutex::default(), driver };
+        member.begin(options, is_new).await?;
+        Ok((member, images))
+    }
+
+    /// A new quorum is founded; a quorum of one need not wait to see whether somebody else leads.
+    async fn begin(&self, options: &ControllerOptions, is_new: bool) -> Result<(), StartError> {
+        if is_new && !options.voters.is_empty() {
+            let members: BTreeMap<u64, VoterNode> =
+                options.voters.iter().map(|voter| (node_id(voter.id), voter_node(voter))).collect();
+            // Every voter writes the same first entry; another may have been quicker and sent it already.
+            if let Err(error) = self.raft.initialize(members).await {
+                match error.api_error() {
+                    Some(already) => tracing::debug!(%already, "the quorum has been founded"),
+                    None => return Err(StartError::raft(error)),
+                }
+            }
+        }
+        // Asked of raft itself: its metrics are still empty at this moment.
+        let voters =
+            self.raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect::<Vec<_>>());
+        let voters = voters.await.map_err(StartError::raft)?;
+        if voters != [node_id(options.node_id)] {
+            return Ok(());
+        }
+        if !is_new {
+            self.raft.trigger().elect(false).await.map_err(StartError::raft)?;
+        }
+        let mut active = self.active.clone();
+        let activated = tokio::time::timeout(ACTIVATION_TIMEOUT, active.wait_for(Option::is_some)).await;
+        match activated {
+            Ok(Ok(_)) => {
+                // Nobody else can lead or wait for a heartbeat: without ticks an idle node sleeps.
+                self.raft.runtime_config().tick(false);
+                Ok(())
+            }
+            _ => Err(StartError::Raft("the only voter did not become the leader".to_owned())),
+        }
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.active.borrow().is_some()
+    }
+
+    /// Changes when this node becomes the active controller or no longer is.
+    pub(crate) fn active(&self) -> watch::Receiver<Option<u64>> {
+        self.active.clone()
+    }
+
+    /// Who leads, as far as this voter knows, and where it is.
+    pub(crate) fn leader(&self) -> Option<(u64, VoterNode)> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let leader = metrics.current_leader?;
+        Some((leader, metrics.membership_config.membership().get_node(&leader)?.clone()))
+    }
+
+    /// Returns when raft has news, of whatever kind.
+    pub(crate) async fn news(&self) {
+        let mut metrics = self.raft.server_metrics();
+        if metrics.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Has the driver decide; `NotController` when this node does not lead.
+    pub(crate) async fn submit(
+        &self,
+        origin: RequestOrigin,
+        request: ControllerRequest,
+    ) -> Result<Committed<ControllerResponse>, ErrorCode> {
+        let (answer, answered) = oneshot::channel();
+        let submission = Submission { origin, request, answer };
+        self.requests.send(submission).await.map_err(|_| ErrorCode::UnknownServerError)?;
+        answered.await.map_err(|_| ErrorCode::NotController)?
+    }
+
+    /// Handles a message of another node; the bytes are the answer to send back.
+    pub(crate) async fn receive(&self, bytes: &[u8]) -> io::Result<Bytes> {
+        let raft = &self.raft;
+        match message::read(bytes)? {
+            Message::Append(request) => message::write(&text(raft.append_entries(request).await)),
+            Message::Vote(request) => message::write(&text(raft.vote(request).await)),
+            Message::PreVote(request) => message::write(&text(raft.pre_vote(request).await)),
+            Message::Snapshot { vote, meta, data } => {
+                let snapshot = Snapshot { meta, snapshot: data.0 };
+                message::write(&text(raft.install_full_snapshot(vote, snapshot).await))
+            }
+            Message::TransferLeader(request) => message::write(&text(raft.handle_transfer_leader(request).await)),
+            Message::Submit(submit) => message::write(&text(self.forwarded(submit).await)),
+            Message::Pull(pull) => message::write(&text(self.pull(pull).await)),
+            Message::Quorum => message::write(&self.quorum_if_active()),
+        }
+    }
+
+    async fn forwarded(&self, submit: message::Submit) -> io::Result<Submitted> {
+        if !self.is_active() {
+            return Ok(Submitted::refused(ErrorCode::NotController));
+        }
+        let (origin, request) = submit.open()?;
+        let api_version = origin.api_version;
+        match self.submit(origin, request).await {
+            Ok(Committed { response, offset }) => Submitted::committed(&response, offset, api_version),
+            Err(code) => Ok(Submitted::refused(code)),
+        }
+    }
+
+    fn quorum_if_active(&self) -> Answer<WireQuorum> {
+        if !self.is_active() {
+            return Err("not the leader".to_owned());
+        }
+        Ok(WireQuorum::new(&self.quorum(), self.voters()))
+    }
+
+    fn voters(&self) -> Vec<(u64, VoterNode)> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        let ids = metrics.membership_config.voter_ids();
+        ids.filter_map(|id| Some((id, membership.get_node(&id)?.clone()))).collect()
+    }
+
+    /// What an observer does not have yet; waits for it if there is nothing.
+    async fn pull(&self, pull: Pull) -> io::Result<Pulled> {
+        let began = self.leader().map(|(id, _)| id);
+        self.note_observer(&pull);
+        let mut images = self.images.clone();
+        let committed = |image: &Arc<MetadataImage>| u64::try_from(image.offset.0 + 1).unwrap_or(0);
+        let news = async {
+            let _ = images.wait_for(|image| committed(image) > pull.next).await;
+        };
+        let other_leader = async {
+            while self.leader().map(|(id, _)| id) == began {
+                self.news().await;
+            }
+        };
+        tokio::select! {
+            () = news => {}
+            () = other_leader => {}
+            () = tokio::time::sleep(Duration::from_millis(pull.wait_ms.into())) => {}
+        }
+        let image = self.images.borrow().clone();
+        let high_watermark = committed(&image);
+        let data = self.read_from(&pull, &image, high_watermark).await?;
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        Ok(Pulled {
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            high_watermark,
+            voters: self.voters(),
+            data,
+        })
+    }
+
+    async fn read_from(&self, pull: &Pull, image: &Arc<MetadataImage>, end: u64) -> io::Result<PulledData> {
+        if pull.next >= end {
+            return Ok(PulledData::Entries(Vec::new()));
+        }
+        let until = end.min(pull.next.saturating_add(PULL_ENTRIES_MAX));
+        if end - pull.next <= PULL_BEHIND_MAX {
+            let mut log = self.log.clone();
+            let entries = log.try_get_log_entries(pull.next..until).await?;
+            if entries.first().is_some_and(|entry| entry.log_id.index == pull.next) {
+                let mut bytes = 0;
+                let few = entries.into_iter().map(|entry| {
+                    let batch = match entry.payload {
+                        EntryPayload::Normal(batch) => Some(batch),
+                        EntryPayload::Blank | EntryPayload::Membership(_) => None,
+                    };
+                    PulledEntry { term: entry.log_id.leader_id.term, index: entry.log_id.index, batch }
+                });
+                // At least one, however long it is.
+                let few = few.take_while(|entry| {
+                    let fits = bytes < pull.bytes_max as usize;
+                    bytes += entry.batch.as_ref().map_or(0, |batch| batch.0.len());
+                    fits
+                });
+                return Ok(PulledData::Entries(few.collect()));
+            }
+        }
+        Ok(PulledData::Snapshot(Batch(snapshot::encode(&SnapshotMeta::default(), image)?)))
+    }
+
+    fn note_observer(&self, pull: &Pull) {
+        let now = wall_clock();
+        let end = Offset(i64::try_from(pull.next).unwrap_or(i64::MAX));
+        let caught_up = end.0 > self.images.borrow().offset.0;
+        let mut observers = self.observers.lock();
+        observers.retain(|_, other| now.0 - other.last_fetch.0 < OBSERVER_SILENT_MAX_MS);
+        let before = observers.get(&pull.node_id).map(|before| before.last_caught_up);
+        if before.is_none() && observers.len() >= OBSERVERS_MAX {
+            return;
+        }
+        let state = ReplicaState {
+            id: broker_id(pull.node_id),
+            directory_id: pull.directory_id,
+            log_end_offset: end,
+            last_fetch: now,
+            last_caught_up: if caught_up { now } else { before.unwrap_or(Timestamp(-1)) },
+        };
+        observers.insert(pull.node_id, state);
+    }
+
+    /// The quorum as this node sees it.
+    pub(crate) fn quorum(&self) -> QuorumInfo {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let wall_clock = wall_clock();
+        let voters: Vec<VoterInfo> = self.voters().iter().map(|(id, node)| voter_info(*id, node)).collect();
+        let replicas = voters
+            .iter()
+            .map(|voter| {
+                let id = node_id(voter.id);
+                let is_self = id == metrics.id;
+                let matched = metrics.replication.as_ref().and_then(|all| all.get(&id)?.as_ref());
+                let last = if is_self { metrics.last_log_index } else { matched.map(|matched| matched.index) };
+                let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&id)?.as_ref());
+                let heard = heard.map(|at| Timestamp(wall_clock.0 - at.elapsed().as_millis() as i64));
+                let heard = if is_self { wall_clock } else { heard.unwrap_or(Timestamp(-1)) };
+                let caught_up = is_self || last == metrics.last_log_index;
+                ReplicaState {
+                    id: voter.id,
+                    directory_id: voter.directory_id,
+                    log_end_offset: Offset(last.map_or(0, |index| index as i64 + 1)),
+                    last_fetch: heard,
+                    last_caught_up: if caught_up { heard } else { Timestamp(-1) },
+                }
+            })
+            .collect();
+        let committed = metrics.local_committed.as_ref();
+        let voter_ids: Vec<u64> = voters.iter().map(|voter| node_id(voter.id)).collect();
+        let observers = self.observers.lock();
+        let observers = observers.iter().filter(|(id, _)| !voter_ids.contains(id)).map(|(_, state)| state.clone());
+        QuorumInfo {
+            leader: metrics.current_leader.map(broker_id),
+            leader_epoch: metrics.current_term as i32,
+            high_watermark: Offset(committed.map_or(0, |id| id.index as i64 + 1)),
+            voters,
+            replicas,
+            observers: observers.collect(),
+        }
+    }
+
+    /// Hands leadership to the voter that has the most of the log, and waits a moment for it.
+    pub(crate) async fn resign(&self) {
+        if !self.is_active() {
+            return;
+        }
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let voters: Vec<u64> = metrics.membership_config.voter_ids().filter(|id| *id != metrics.id).collect();
+        let matched = |id: &u64| metrics.replication.as_ref().and_then(|all| all.get(id)?.as_ref().map(|id| id.index));
+        let Some(next) = voters.into_iter().filter(|id| matched(id).is_some()).max_by_key(matched) else { return };
+        if let Err(error) = self.raft.trigger().transfer_leader(next).await {
+            tracing::warn!(%error, "leadership of the quorum could not be handed over");
+            return;
+        }
+        let mut active = self.active();
+        let _ = tokio::time::timeout(RESIGN_TIMEOUT, active.wait_for(Option::is_none)).await;
+    }
+
+    /// Stops deciding, then raft, and closes the log.
+    pub(crate) async fn shutdown(&self) {
+        let driver = self.driver.lock().take();
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not stop cleanly");
+        }
+        if let Some(driver) = driver {
+            driver.abort();
+            let _ = driver.await;
+        }
+    }
+}
+
+fn text<T, E: std::fmt::Display>(result: Result<T, E>) -> Answer<T> {
+    result.map_err(|error| error.to_string())
+}
+
+fn raft_config(options: &ControllerOptions) -> Result<Arc<openraft::Config>, StartError> {
+    let election = options.election_timeout.as_millis() as u64;
+    let config = openraft::Config {
+        cluster_name: options.defaults.cluster_id.to_string(),
+        election_timeout_min: election / 2,
+        election_timeout_max: election,
+        heartbeat_interval: (election / 7).max(1),
+        // The driver asks for snapshots by bytes; a follower that lags keeps this many entries to catch up from.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 1000,
+        enable_pre_vote: Some(true),
+        // A voter whose log went back has lost what it acknowledged: it must not be taken back silently.
+        allow_log_reversion: Some(false),
+        enable_leader_restore: Some(false),
+        ..openraft::Config::default()
+    };
+    Ok(Arc::new(config.validate().map_err(StartError::raft)?))
+}
