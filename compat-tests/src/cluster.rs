@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::broker::{answers, free_port, tail};
+use crate::broker::{free_port, tail};
 use crate::process::{self, Daemon, Output};
 use crate::{cache, ottla};
 
@@ -61,6 +61,8 @@ pub struct Node {
     pub controller_port: u16,
     dir: PathBuf,
     daemon: Option<Daemon>,
+    /// How often it was started.
+    starts: usize,
 }
 
 /// Several nodes, ended when dropped.
@@ -103,7 +105,7 @@ impl Cluster {
             fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
             let port = if roles.serves_clients() { free_port() } else { 0 };
             let controller_port = if roles.votes() { free_port() } else { 0 };
-            let node = Node { id: *id, roles: *roles, port, controller_port, dir, daemon: None };
+            let node = Node { id: *id, roles: *roles, port, controller_port, dir, daemon: None, starts: 0 };
             cluster.nodes.insert(*id, node);
         }
         let voters = cluster.voters();
@@ -152,6 +154,7 @@ impl Cluster {
         command.env("CLUSTER_ID", cluster_id);
         let daemon = Daemon::spawn(&mut command, &node.log_path()).map_err(|e| e.to_string())?;
         node.daemon = Some(daemon);
+        node.starts += 1;
         Ok(())
     }
 
@@ -161,15 +164,18 @@ impl Cluster {
         self.wait_until_ready()
     }
 
-    /// Waits until every node that runs and is a broker answers a client.
+    /// Waits until every node that runs has its place in the cluster and serves.
     pub fn wait_until_ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + READY_MAX;
         for node in self.nodes.values_mut() {
             let Some(daemon) = &mut node.daemon else { continue };
-            while node.roles.serves_clients() && !answers(([127, 0, 0, 1], node.port).into()) {
+            loop {
+                let log = fs::read_to_string(node.dir.join("broker.log")).unwrap_or_default();
+                if log.matches("Kafka Server started").count() >= node.starts {
+                    break;
+                }
                 if !daemon.is_running() || Instant::now() > deadline {
-                    let log = fs::read_to_string(node.dir.join("broker.log")).unwrap_or_default();
-                    return Err(format!("node {} does not serve clients:\n{}", node.id, tail(&log, 40)));
+                    return Err(format!("node {} does not serve:\n{}", node.id, tail(&log, 40)));
                 }
                 std::thread::sleep(Duration::from_millis(10));
             }
