@@ -28,6 +28,7 @@ const MAINS: &[(&str, &str)] = &[
     ("kafka-producer-perf-test", "org.apache.kafka.tools.ProducerPerformance"),
     ("kafka-reassign-partitions", "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"),
     ("kafka-replica-verification", "org.apache.kafka.tools.ReplicaVerificationTool"),
+    ("kafka-streams-application-reset", "org.apache.kafka.tools.StreamsResetter"),
     ("kafka-transactions", "org.apache.kafka.tools.TransactionsCommand"),
     ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
     ("kafka-verifiable-consumer", "org.apache.kafka.tools.VerifiableConsumer"),

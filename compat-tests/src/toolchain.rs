@@ -11,6 +11,7 @@ pub enum Need {
     Node,
     Go,
     Kcat,
+    Postgres,
 }
 
 impl Need {
@@ -22,11 +23,15 @@ impl Need {
             Need::Node => ("npm", &["--version"]),
             Need::Go => ("go", &["version"]),
             Need::Kcat => ("kcat", &["-V"]),
+            Need::Postgres => ("psql", &["--version"]),
         }
     }
 
     /// Whether the program is there and answers.
     pub fn is_met(self) -> bool {
+        if self == Need::Postgres && crate::postgres::bin().is_none() {
+            return false;
+        }
         let (program, arguments) = self.command();
         let silent = || Stdio::null();
         let status = Command::new(program).args(arguments).stdin(silent()).stdout(silent()).stderr(silent()).status();

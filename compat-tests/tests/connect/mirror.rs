@@ -1,0 +1,163 @@
+//! MirrorMaker 2, both ways at once: between two Ottla nodes, and between Apache Kafka and Ottla.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use ottla_compat_tests::broker::{Broker, Target};
+use ottla_compat_tests::process::{Daemon, Output};
+use ottla_compat_tests::results::{self, Outcome};
+use ottla_compat_tests::toolchain::{self, Need};
+use ottla_compat_tests::{cache, kafka, tool};
+
+const RECORDS: usize = 400;
+const CONSUMED: usize = 250;
+
+#[test]
+fn between_two_ottla_nodes() {
+    mirror(Target::Ottla, "both ways between two Ottla nodes, offsets translated");
+}
+
+#[test]
+fn between_apache_kafka_and_ottla() {
+    mirror(Target::Apache, "both ways between Apache Kafka and Ottla, offsets translated");
+}
+
+fn mirror(other: Target, story: &str) {
+    if let Some(reason) = toolchain::missing(&[Need::Maven, Need::Java]) {
+        println!("skipped: MirrorMaker 2: {reason}");
+        assert!(!toolchain::is_ci(), "skipped under CI: {reason}");
+        return;
+    }
+    results::record("MirrorMaker 2", story, Target::Ottla, Outcome::Failed);
+    let east = Broker::start(other, &[]).unwrap();
+    let west = Broker::start(Target::Ottla, &[]).unwrap();
+    let sides = [("east", &east), ("west", &west)];
+    for (name, broker) in sides {
+        let topic = format!("orders-{name}");
+        run(
+            broker,
+            "kafka-topics",
+            &format!("--create --topic {topic} --partitions 2 --config retention.ms=7777000"),
+            "",
+        );
+        let lines: String = (0..RECORDS).map(|n| format!("k{n}:{name} {n}\n")).collect();
+        let properties = "--property parse.key=true --property key.separator=:";
+        run(broker, "kafka-console-producer", &format!("--topic {topic} {properties}"), &lines);
+        let half = format!("--topic {topic} --from-beginning --group readers-{name} --max-messages {CONSUMED}");
+        run(broker, "kafka-console-consumer", &half, "");
+    }
+    let dir = tempfile::Builder::new().prefix("mirror").tempdir_in(cache::dir("run")).unwrap();
+    let properties = dir.path().join("mm2.properties");
+    fs::write(&properties, configuration(&east, &west)).unwrap();
+    let log = dir.path().join("mm2.log");
+    let mut command = kafka::java("512m").unwrap();
+    command.arg("org.apache.kafka.connect.mirror.MirrorMaker").arg(&properties);
+    let mut maker = Daemon::spawn(&mut command, &log).unwrap();
+    let show = || fs::read_to_string(&log).unwrap_or_default();
+    for ((name, from), (_, to)) in [(sides[0], sides[1]), (sides[1], sides[0])] {
+        let (topic, mirrored) = (format!("orders-{name}"), format!("{name}.orders-{name}"));
+        until(&format!("{RECORDS} records in {mirrored}"), &show, || ends(to, &mirrored) == Some(RECORDS as u64));
+        let read = |broker: &Broker, topic: &str| {
+            let command = format!("--topic {topic} --from-beginning --max-messages {RECORDS} --timeout-ms 20000");
+            let mut lines: Vec<String> =
+                run(broker, "kafka-console-consumer", &command, "").stdout.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(read(from, &topic), read(to, &mirrored), "{mirrored} holds what {topic} holds");
+        let group = format!("readers-{name}");
+        let committed = |broker: &Broker, topic: &str| -> Option<u64> { committed(broker, &group, topic) };
+        assert_eq!(committed(from, &topic), Some(CONSUMED as u64));
+        until(&format!("{group} on the other side"), &show, || {
+            committed(to, &mirrored).is_some_and(|offset| offset > 0)
+        });
+        // Whoever goes on at the other side misses nothing.
+        let rest = format!("--topic {mirrored} --group {group} --timeout-ms 6000");
+        let rest: BTreeSet<String> =
+            run(to, "kafka-console-consumer", &rest, "").stdout.lines().map(str::to_owned).collect();
+        let before = format!("--topic {topic} --from-beginning --group again-{name} --max-messages {CONSUMED}");
+        let _ = before;
+        assert!(rest.len() >= RECORDS - CONSUMED, "{} records after the translated offsets", rest.len());
+        assert!(rest.len() < RECORDS, "the translated offsets are those of the beginning");
+        let synced = run(to, "kafka-configs", &format!("--describe --entity-type topics --entity-name {mirrored}"), "");
+        assert!(synced.stdout.contains("retention.ms=7777000"), "configs are mirrored: {synced}");
+    }
+    // What is written later is mirrored, too.
+    run(&west, "kafka-console-producer", "--topic orders-west", "later\n");
+    until("a later record", &show, || ends(&east, "west.orders-west") == Some(RECORDS as u64 + 1));
+    assert!(maker.is_running(), "{}", show());
+    maker.terminate(Duration::from_secs(40));
+    results::record("MirrorMaker 2", story, Target::Ottla, Outcome::Passed);
+}
+
+fn configuration(east: &Broker, west: &Broker) -> String {
+    let mut text = format!(
+        "clusters=east,west\neast.bootstrap.servers={}\nwest.bootstrap.servers={}\neast->west.enabled=true\nwest->east.enabled=true\n",
+        east.bootstrap(),
+        west.bootstrap()
+    );
+    for line in [
+        "topics=orders.*",
+        "groups=readers.*",
+        "replication.factor=1",
+        "checkpoints.topic.replication.factor=1",
+        "heartbeats.topic.replication.factor=1",
+        "offset-syncs.topic.replication.factor=1",
+        "config.storage.replication.factor=1",
+        "offset.storage.replication.factor=1",
+        "status.storage.replication.factor=1",
+        "offset.storage.partitions=3",
+        "status.storage.partitions=2",
+        "sync.group.offsets.enabled=true",
+        "sync.group.offsets.interval.seconds=1",
+        "emit.checkpoints.interval.seconds=1",
+        "refresh.topics.interval.seconds=2",
+        "refresh.groups.interval.seconds=2",
+        "sync.topic.configs.interval.seconds=2",
+        "offset.lag.max=10",
+        "offset.flush.interval.ms=500",
+        "dedicated.mode.enable.internal.rest=false",
+    ] {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}
+
+/// The sum of a topic's end offsets; `None` while it is not there.
+fn ends(broker: &Broker, topic: &str) -> Option<u64> {
+    let output = call(broker, "kafka-get-offsets", &format!("--topic {topic}"), "");
+    let ends: Vec<u64> =
+        output.stdout.lines().filter_map(|line| line.rsplit(':').next()?.trim().parse().ok()).collect();
+    (!ends.is_empty()).then(|| ends.iter().sum())
+}
+
+/// The sum of a group's offsets in a topic.
+fn committed(broker: &Broker, group: &str, topic: &str) -> Option<u64> {
+    let output = call(broker, "kafka-consumer-groups", &format!("--describe --group {group}"), "");
+    let rows = output.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let offsets: Vec<u64> =
+        rows.filter(|row| row.get(1) == Some(&topic)).filter_map(|row| row.get(3)?.parse().ok()).collect();
+    (!offsets.is_empty()).then(|| offsets.iter().sum())
+}
+
+fn run(broker: &Broker, name: &str, arguments: &str, stdin: &str) -> Output {
+    let output = call(broker, name, arguments, stdin);
+    assert!(output.code == 0, "{name} {arguments}: {output}");
+    output
+}
+
+fn call(broker: &Broker, name: &str, arguments: &str, stdin: &str) -> Output {
+    let arguments = format!("--bootstrap-server {} {arguments}", broker.bootstrap());
+    let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+    tool::run(name, &arguments, stdin.as_bytes())
+}
+
+fn until(what: &str, log: &dyn Fn() -> String, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}\n{}", log());
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
