@@ -3,14 +3,18 @@
 use bytes::Bytes;
 use ottla_protocol::record_batch::{BatchBuilder, batches};
 use ottla_protocol::{LeaderEpoch, Offset, Timestamp, TopicPartition};
-use ottla_storage::{AppendContext, AppendOrigin, Log, LogOptions};
+use ottla_storage::{AppendContext, AppendOrigin, Log, LogOptions, Verification};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = std::env::args().nth(1).unwrap_or_else(|| "/tmp/orders-0".to_owned());
     let now = Timestamp(1_700_000_000_000);
     let (log, _) = Log::open(dir.into(), LogOptions::new(TopicPartition::new("orders", 0), now))?;
-    let cx =
-        AppendContext { leader_epoch: LeaderEpoch(0), origin: AppendOrigin::Client, now, verified_transaction: true };
+    let cx = AppendContext {
+        leader_epoch: LeaderEpoch(0),
+        origin: AppendOrigin::Client,
+        now,
+        verification: Verification::NotNeeded,
+    };
     for number in 0..1000 {
         let mut batch = BatchBuilder::new();
         batch.push(now, Some(b"key"), Some(format!("order {number}").as_bytes()), &[]);

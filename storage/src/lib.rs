@@ -24,5 +24,5 @@ pub use log::{
     TimestampOffset,
 };
 pub use log_dirs::{LogDirInfo, LogDirs, LogDirsOptions, OpenError};
-pub use producer_state::ProducerSnapshotEntry;
+pub use producer_state::{ProducerSnapshotEntry, Verification, VerificationGuard};
 pub use segment::{DirHealth, FileRecords, OpenFiles};

@@ -65,6 +65,34 @@ pub struct Marker {
     pub coordinator_epoch: i32,
 }
 
+/// Names one verification of a producer's transaction: only the answer to the very question that was begun with it lets a
+/// batch in. A yes that comes after the transaction's end is of no use to the next transaction (KIP-890).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerificationGuard(u64);
+
+/// What speaks for a transactional batch that is the first of its transaction here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verification {
+    /// The coordinator was not asked: only what continues an open transaction is taken.
+    Missing,
+    /// The coordinator has said that the transaction is open; it was asked with this guard.
+    Guard(VerificationGuard),
+    /// Whoever appends answers for it.
+    NotNeeded,
+}
+
+/// A transaction that the coordinator is being asked about. It ends with the first batch or with a marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unverified {
+    guard: VerificationGuard,
+    epoch: ProducerEpoch,
+    /// A higher sequence must not get in before it while it is tried again: every later try would be out of order.
+    lowest_sequence: i32,
+    /// Transaction version 2: markers have an epoch of their own.
+    adds_partitions: bool,
+    since: Timestamp,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Producer {
     epoch: ProducerEpoch,
@@ -101,6 +129,8 @@ pub struct ProducerState {
     open: BTreeMap<Offset, ProducerId>,
     /// First offset to marker offset of transactions whose marker the high watermark has not passed.
     uncommitted: BTreeMap<Offset, Offset>,
+    unverified: HashMap<ProducerId, Unverified>,
+    guards: u64,
 }
 
 impl ProducerState {
@@ -113,7 +143,7 @@ impl ProducerState {
         &self,
         header: &BatchHeader,
         origin: AppendOrigin,
-        verified_transaction: bool,
+        verification: Verification,
     ) -> Result<Option<BatchMetadata>, AppendError> {
         if !header.has_producer_id() || header.is_control() {
             return Ok(None);
@@ -134,23 +164,38 @@ impl ProducerState {
             {
                 return Ok(Some(duplicate));
             }
-            if origin == AppendOrigin::Client {
+        }
+        let is_open =
+            known.is_some_and(|known| known.txn_first_offset.is_some() && known.epoch == header.producer_epoch);
+        let unverified = self.unverified.get(&header.producer_id);
+        if origin == AppendOrigin::Client && header.is_transactional() && !is_open {
+            let verified = match verification {
+                Verification::NotNeeded => true,
+                Verification::Guard(guard) => unverified.is_some_and(|unverified| unverified.guard == guard),
+                Verification::Missing => false,
+            };
+            if !verified {
+                return Err(AppendError::invalid(
+                    ErrorCode::InvalidTxnState,
+                    format!("Record was not part of an ongoing transaction of producer {}", header.producer_id),
+                ));
+            }
+        }
+        if origin == AppendOrigin::Client {
+            if let Some(unverified) = unverified {
+                unverified.check_sequence(known, header)?;
+            }
+            if let Some(producer) = known {
                 check_sequence(producer, header)?;
             }
+        }
+        if let Some(producer) = known {
             if producer.txn_first_offset.is_some() && !header.is_transactional() {
                 return Err(AppendError::invalid(
                     ErrorCode::InvalidTxnState,
                     format!("Expected transactional write from producer {}", header.producer_id),
                 ));
             }
-        }
-        let is_open =
-            known.is_some_and(|known| known.txn_first_offset.is_some() && known.epoch == header.producer_epoch);
-        if origin == AppendOrigin::Client && header.is_transactional() && !is_open && !verified_transaction {
-            return Err(AppendError::invalid(
-                ErrorCode::InvalidTxnState,
-                format!("Record was not part of an ongoing transaction of producer {}", header.producer_id),
-            ));
         }
         Ok(None)
     }
@@ -198,6 +243,9 @@ impl ProducerState {
             });
         }
         producer.last_timestamp = header.max_timestamp;
+        if header.is_transactional() {
+            self.unverified.remove(&header.producer_id);
+        }
         if header.is_transactional() && producer.txn_first_offset.is_none() {
             producer.txn_first_offset = Some(header.base_offset);
             self.open.insert(header.base_offset, header.producer_id);
@@ -210,6 +258,12 @@ impl ProducerState {
         producer.enter_epoch(header.producer_epoch);
         producer.coordinator_epoch = marker.coordinator_epoch;
         producer.last_timestamp = header.max_timestamp;
+        // In version 2 a marker with the epoch of the question ends the transaction before: the question is of the next.
+        let is_of_next =
+            |unverified: &Unverified| unverified.adds_partitions && unverified.epoch == header.producer_epoch;
+        if !self.unverified.get(&header.producer_id).is_some_and(is_of_next) {
+            self.unverified.remove(&header.producer_id);
+        }
         let first_offset = producer.txn_first_offset.take()?;
         let last_offset = header.base_offset;
         self.open.remove(&first_offset);
@@ -252,8 +306,43 @@ impl ProducerState {
         self.producers.get(&id).is_some_and(|producer| producer.txn_first_offset.is_some() && producer.epoch == epoch)
     }
 
+    /// Before the coordinator is asked about a transaction that has written nothing here yet; `None` when it has, and
+    /// nobody needs to be asked. The same guard is given to all who ask before the first batch or a marker.
+    pub fn start_verification(
+        &mut self,
+        (id, epoch): (ProducerId, ProducerEpoch),
+        sequence: i32,
+        adds_partitions: bool,
+        now: Timestamp,
+    ) -> Option<VerificationGuard> {
+        if self.has_open_transaction(id, epoch) {
+            return None;
+        }
+        let guards = &mut self.guards;
+        let unverified = self.unverified.entry(id).or_insert_with(|| {
+            *guards += 1;
+            let guard = VerificationGuard(*guards);
+            Unverified { guard, epoch, lowest_sequence: sequence, adds_partitions, since: now }
+        });
+        if epoch == unverified.epoch {
+            unverified.lowest_sequence = unverified.lowest_sequence.min(sequence);
+        } else if epoch > unverified.epoch {
+            unverified.epoch = epoch;
+            unverified.lowest_sequence = sequence;
+        }
+        Some(unverified.guard)
+    }
+
+    /// Whether a transactional batch of the producer would be taken now, having been admitted with this guard (`None`:
+    /// because its transaction was open here).
+    pub fn is_verified(&self, id: ProducerId, epoch: ProducerEpoch, guard: Option<VerificationGuard>) -> bool {
+        let current = self.unverified.get(&id).map(|unverified| unverified.guard);
+        self.has_open_transaction(id, epoch) || (guard.is_some() && guard == current)
+    }
+
     /// Forgets producers that were silent for `expiration_ms` and have no open transaction.
     pub fn expire(&mut self, now: Timestamp, expiration_ms: i64) {
+        self.unverified.retain(|_, unverified| now.0.saturating_sub(unverified.since.0) < expiration_ms);
         self.producers.retain(|_, producer| {
             producer.txn_first_offset.is_some() || now.0.saturating_sub(producer.last_timestamp.0) < expiration_ms
         });
@@ -334,6 +423,25 @@ impl ProducerState {
         }
         state.expire(now, expiration_ms);
         state
+    }
+}
+
+impl Unverified {
+    fn check_sequence(&self, known: Option<&Producer>, header: &BatchHeader) -> Result<(), AppendError> {
+        let out_of_order = |expected: i32| {
+            AppendError::invalid(
+                ErrorCode::OutOfOrderSequenceNumber,
+                format!(
+                    "Out of order sequence number for producer {}: {} (incoming seq. number), {expected} (earliest seen sequence)",
+                    header.producer_id, header.base_sequence
+                ),
+            )
+        };
+        // A producer of version 2 begins to count with each transaction.
+        if self.adds_partitions && header.base_sequence != 0 && known.is_none_or(|known| known.batches.is_empty()) {
+            return Err(out_of_order(0));
+        }
+        if header.base_sequence > self.lowest_sequence { Err(out_of_order(self.lowest_sequence)) } else { Ok(()) }
     }
 }
 

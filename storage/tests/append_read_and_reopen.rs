@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_protocol::record_batch::{BatchBuilder, batches};
 use ottla_protocol::{LeaderEpoch, Offset, Timestamp, TopicPartition};
-use ottla_storage::{AppendContext, AppendOrigin, Log, LogConfig, LogOptions};
+use ottla_storage::{AppendContext, AppendOrigin, Log, LogConfig, LogOptions, Verification};
 
 fn batch(count: i64, size: usize) -> Bytes {
     let mut builder = BatchBuilder::new();
@@ -21,7 +21,7 @@ fn context() -> AppendContext {
         leader_epoch: LeaderEpoch(0),
         origin: AppendOrigin::Client,
         now: Timestamp(2000),
-        verified_transaction: true,
+        verification: Verification::NotNeeded,
     }
 }
 

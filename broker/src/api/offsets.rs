@@ -166,6 +166,7 @@ impl Offsets {
         let partition = self.coordinators.group_partition(&group);
         let who = producer(request.producer_id, request.producer_epoch);
         let add = cx.version >= 5;
+        let guard = self.coordinators.start_verification(&partition, who, add)?;
         let verified = self.coordinators.verify_or_add(&request.transactional_id, who, vec![partition], add).await;
         let error = match verified {
             Ok(partitions) => partitions.first().map_or(ErrorCode::None, |(_, error)| *error),
@@ -183,7 +184,7 @@ impl Offsets {
         }
         let index = self.coordinators.partition_for(Kind::Group, &group);
         let ask = GroupRequest::TxnOffsetCommit(client(cx), request);
-        let answer = self.coordinators.groups().call(index, ask).await;
+        let answer = self.coordinators.groups().call_in_transaction(index, ask, who, guard).await;
         expect_answer!(answer, GroupResponse::TxnOffsetCommit)
     }
 

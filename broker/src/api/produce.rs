@@ -16,7 +16,7 @@ use ottla_protocol::messages::produce_response::{
 use ottla_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use ottla_protocol::record_batch::BatchHeader;
 use ottla_protocol::{ErrorCode, Offset, Timestamp, TopicId};
-use ottla_storage::AppendOrigin;
+use ottla_storage::{AppendOrigin, Verification};
 use tokio::time::Instant;
 
 use super::transaction_gate::{Question, TransactionGate, adds_partitions, told, transactional};
@@ -44,7 +44,7 @@ pub struct Produce {
 }
 
 /// What the transaction coordinator said, by place of topic and partition in the request.
-type Admission = HashMap<(usize, usize), Result<(), ErrorCode>>;
+type Admission = HashMap<(usize, usize), Result<Verification, ErrorCode>>;
 
 /// What all partitions of a request share.
 struct Round<'a> {
@@ -167,19 +167,13 @@ impl Produce {
         if is_internal(topic) && &*cx.client_id != ADMIN_CLIENT {
             return Err(Refusal::code(ErrorCode::InvalidTopicException));
         }
-        let verified_transaction = match admission.get(&place) {
+        let verification = match admission.get(&place) {
             Some(Err(code)) => return Err(Refusal::code(*code)),
-            Some(Ok(())) => true,
-            None => false,
+            Some(Ok(verification)) => *verification,
+            None => Verification::Missing,
         };
         let partition = self.partitions.get(topic, index).map_err(Refusal::code)?;
-        let how = LeaderAppend {
-            required_acks: acks,
-            origin: AppendOrigin::Client,
-            now,
-            verified_transaction,
-            only_at: None,
-        };
+        let how = LeaderAppend { required_acks: acks, origin: AppendOrigin::Client, now, verification, only_at: None };
         let info = partition.append_as_leader(records, &how).map_err(|error| {
             let log_start = Some(partition.snapshot().log_start);
             Refusal { code: error.error_code(), log_start, error: Some(error) }
@@ -204,7 +198,7 @@ impl Produce {
         let id = request.transactional_id.as_ref().ok_or(ErrorCode::TransactionalIdAuthorizationFailed)?;
         let mut admission = Admission::new();
         let mut asked = Vec::new();
-        for &(topic_place, place) in &found.places {
+        for &((topic_place, place), sequence) in &found.places {
             let topic = &request.topic_data[topic_place];
             let index = topic.partition_data[place].index;
             let name = if cx.version >= TOPIC_ID_VERSION {
@@ -214,10 +208,12 @@ impl Produce {
             };
             // What cannot be written to is refused by the append itself.
             let Some(partition) = name.and_then(|name| self.partitions.get(name, index).ok()) else { continue };
-            if partition.log().has_ongoing_transaction(found.producer_id, found.producer_epoch) {
-                admission.insert((topic_place, place), Ok(()));
-            } else {
-                asked.push(((topic_place, place), partition.id().clone()));
+            // The guard is taken before the coordinator is asked: a marker that comes between makes its answer void.
+            let producer = (found.producer_id, found.producer_epoch);
+            let adds = adds_partitions(cx.version);
+            match partition.log().start_verification(producer, sequence, adds, clock::now()) {
+                None => drop(admission.insert((topic_place, place), Ok(Verification::Missing))),
+                Some(guard) => asked.push(((topic_place, place), partition.id().clone(), guard)),
             }
         }
         if asked.is_empty() {
@@ -229,15 +225,16 @@ impl Produce {
                     transactional_id: id.as_str().into(),
                     producer_id: found.producer_id,
                     producer_epoch: found.producer_epoch,
-                    partitions: asked.iter().map(|(_, partition)| partition.clone()).collect(),
+                    partitions: asked.iter().map(|(_, partition, _)| partition.clone()).collect(),
                     adds: adds_partitions(cx.version),
                 };
                 gate.admit(question).await
             }
-            None => asked.iter().map(|(_, partition)| (partition.clone(), ErrorCode::InvalidTxnState)).collect(),
+            None => asked.iter().map(|(_, partition, _)| (partition.clone(), ErrorCode::InvalidTxnState)).collect(),
         };
-        for (place, partition) in asked {
-            let admitted = refused.get(&partition).map_or(Ok(()), |&code| Err(told(cx.version, code)));
+        for (place, partition, guard) in asked {
+            let verified = Ok(Verification::Guard(guard));
+            let admitted = refused.get(&partition).map_or(verified, |&code| Err(told(cx.version, code)));
             admission.insert(place, admitted);
         }
         Ok(admission)

@@ -53,8 +53,8 @@ impl TransactionGate for Coordinators {
 pub(super) struct Transactional {
     pub(super) producer_id: ProducerId,
     pub(super) producer_epoch: ProducerEpoch,
-    /// Place of the topic and of the partition in the request.
-    pub(super) places: Vec<(usize, usize)>,
+    /// Place of the topic and of the partition in the request, and the sequence of the first record.
+    pub(super) places: Vec<((usize, usize), i32)>,
 }
 
 /// Finds the transactional records of a request; `None` when it has none.
@@ -75,7 +75,7 @@ pub(super) fn transactional(request: &ProduceRequest) -> Result<Option<Transacti
             if (of_producer.producer_id, of_producer.producer_epoch) != (id, epoch) {
                 return Err(ErrorCode::InvalidProducerIdMapping);
             }
-            of_producer.places.push((topic_place, place));
+            of_producer.places.push(((topic_place, place), header.base_sequence));
         }
     }
     Ok(found)

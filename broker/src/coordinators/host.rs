@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ottla_coordinator::shard::{Producer, Shard};
 use ottla_protocol::ErrorCode;
+use ottla_storage::VerificationGuard;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -143,8 +144,25 @@ impl<S: Shard> Host<S> {
     /// `NotCoordinator` or `CoordinatorLoadInProgress`.
     pub async fn submit(&self, partition: i32, request: S::Request) -> Result<Waiting<S>, ErrorCode> {
         let (reply, answer) = oneshot::channel();
-        self.send(partition, Call::Request { request, reply }).await?;
+        self.send(partition, Call::Request { request, verified: None, reply }).await?;
         Ok(Waiting(answer))
+    }
+
+    /// Submits and waits; refused when the transaction has ended since it was admitted with `guard` (`None`: since it was
+    /// found open).
+    ///
+    /// # Errors
+    /// `InvalidTxnState`, else as [`Host::submit`], or what the shard refused it with.
+    pub async fn call_in_transaction(
+        &self,
+        partition: i32,
+        request: S::Request,
+        producer: Producer,
+        guard: Option<VerificationGuard>,
+    ) -> Answer<S> {
+        let (reply, answer) = oneshot::channel();
+        self.send(partition, Call::Request { request, verified: Some((producer, guard)), reply }).await?;
+        Waiting::<S>(answer).answer().await
     }
 
     /// Submits and waits.

@@ -1,8 +1,10 @@
 //! What a coordinator needs of the partition under it.
 
 use bytes::Bytes;
+use ottla_coordinator::shard::Producer;
 use ottla_protocol::{ErrorCode, Offset, Timestamp};
 use ottla_replication::LogOffsetSnapshot;
+use ottla_storage::VerificationGuard;
 use tokio::sync::watch;
 
 /// A partition of an internal topic, led by this broker at one leader epoch.
@@ -13,6 +15,10 @@ pub trait PartitionLog: Send + Sync + 'static {
     /// # Errors
     /// Nothing of the batch was written: `NotLeaderOrFollower` when leadership is over, else why it was refused.
     fn append(&self, batch: Bytes, now: Timestamp) -> Result<Offset, ErrorCode>;
+
+    /// Whether records of a transaction that was admitted with this guard (`None`: as it was open here) may still be
+    /// appended: no marker has ended it since.
+    fn is_verified(&self, producer: Producer, guard: Option<VerificationGuard>) -> bool;
 
     /// Whole batches from the one that holds `from`, at least one; empty at the end of the log. Blocks on the disk.
     ///

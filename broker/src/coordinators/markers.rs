@@ -12,7 +12,7 @@ use ottla_coordinator::shard::Producer;
 use ottla_coordinator::transaction::{Markers, TransactionAction, TransactionRequest, TransactionShard};
 use ottla_protocol::control_record::end_txn_marker;
 use ottla_protocol::{BrokerId, ErrorCode, TopicPartition};
-use ottla_storage::AppendOrigin;
+use ottla_storage::{AppendOrigin, Verification};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -110,7 +110,7 @@ impl MarkerWriter {
             required_acks: -1,
             origin: AppendOrigin::Coordinator,
             now,
-            verified_transaction: true,
+            verification: Verification::NotNeeded,
             only_at: None,
         };
         let info = replica.append_as_leader(batch, &how).map_err(|error| error.error_code())?;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_coordinator::shard::Producer;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 use ottla_replication::LogOffsetSnapshot;
-use ottla_storage::AppendOrigin;
+use ottla_storage::{AppendOrigin, Verification, VerificationGuard};
 use tokio::sync::watch;
 
 use super::log::PartitionLog;
@@ -29,7 +30,7 @@ impl PartitionLog for LedPartition {
             required_acks: -1,
             origin: AppendOrigin::Coordinator,
             now,
-            verified_transaction: true,
+            verification: Verification::NotNeeded,
             only_at: Some(self.epoch),
         };
         let appended = self.partition.append_as_leader(batch, &how).map_err(|error| {
@@ -37,6 +38,10 @@ impl PartitionLog for LedPartition {
             error.error_code()
         })?;
         Ok(appended.last_offset.plus(1))
+    }
+
+    fn is_verified(&self, producer: Producer, guard: Option<VerificationGuard>) -> bool {
+        self.partition.log().is_verified(producer.id, producer.epoch, guard)
     }
 
     fn read(&self, from: Offset, max_bytes: usize) -> Result<Bytes, ErrorCode> {

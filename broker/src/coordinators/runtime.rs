@@ -17,6 +17,7 @@ use ottla_protocol::control_record::end_txn_marker;
 use ottla_protocol::{ErrorCode, Offset, ProducerId, Timestamp};
 use ottla_replication::LogOffsetSnapshot;
 use ottla_state_machine::{Purgatory, StateMachine};
+use ottla_storage::VerificationGuard;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -47,15 +48,12 @@ pub type ProducerIdSource = Arc<dyn Fn() -> Option<ProducerId> + Send + Sync>;
 pub(super) enum Call<S: Shard> {
     Request {
         request: S::Request,
+        /// The transaction it writes in, and what it was admitted with.
+        verified: Option<(Producer, Option<VerificationGuard>)>,
         reply: oneshot::Sender<Answer<S>>,
     },
     /// Ends a producer's transaction on this partition.
-    Marker {
-        producer: Producer,
-        coordinator_epoch: i32,
-        commit: bool,
-        reply: oneshot::Sender<Result<(), ErrorCode>>,
-    },
+    Marker { producer: Producer, coordinator_epoch: i32, commit: bool, reply: oneshot::Sender<Result<(), ErrorCode>> },
 }
 
 /// The metadata and the settings that decisions are made with.
@@ -290,7 +288,13 @@ impl<'a, S: Shard> Running<'a, S> {
         let token = Token(self.next_token);
         self.next_token += 1;
         match call {
-            Call::Request { request, reply } => {
+            Call::Request { verified: Some((producer, guard)), reply, .. }
+                if !self.seat.log.is_verified(producer, guard) =>
+            {
+                // A marker has come between: what is written now would hang without one.
+                let _ = reply.send(Err(ErrorCode::InvalidTxnState));
+            }
+            Call::Request { request, reply, .. } => {
                 self.waiting.insert(token, reply);
                 self.decide(|soft, hard, cx| soft.handle(hard, token, request, cx));
             }

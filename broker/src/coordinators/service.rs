@@ -11,6 +11,7 @@ use ottla_decisions::RequestOrigin;
 use ottla_metadata::MetadataImage;
 use ottla_protocol::messages::{self, AllocateProducerIdsRequest};
 use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, TopicPartition};
+use ottla_storage::VerificationGuard;
 
 use super::clock::Clock;
 use super::host::Host;
@@ -171,6 +172,24 @@ impl Coordinators {
     /// The partition of `__consumer_offsets` that holds a group.
     pub fn group_partition(&self, group: &str) -> TopicPartition {
         TopicPartition::new(GROUP_TOPIC, self.partition_for(Kind::Group, group))
+    }
+
+    /// Before the transaction coordinator is asked whether a transaction may commit offsets of a group: the guard for
+    /// [`Host::call_in_transaction`], `None` when the transaction is open on the group's partition.
+    ///
+    /// # Errors
+    /// `NotCoordinator` when the group is not held here.
+    pub fn start_verification(
+        &self,
+        group_partition: &TopicPartition,
+        producer: Producer,
+        adds_partitions: bool,
+    ) -> Result<Option<VerificationGuard>, ErrorCode> {
+        let replica = self.0.needs.partitions.get(&group_partition.topic, group_partition.partition);
+        let replica = replica.map_err(|_| ErrorCode::NotCoordinator)?;
+        // Coordinators' records have no sequence.
+        let now = self.0.groups.clock().now();
+        Ok(replica.log().start_verification((producer.id, producer.epoch), -1, adds_partitions, now))
     }
 
     /// Returns once the topic of these coordinators can be used here, having created it if need be.

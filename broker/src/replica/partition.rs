@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 use ottla_replication::{IsrProposal, Leader, LeaderStart, LogOffsetSnapshot};
 use ottla_state_machine::Purgatory;
-use ottla_storage::{AppendContext, AppendInfo, AppendOrigin, Log};
+use ottla_storage::{AppendContext, AppendInfo, AppendOrigin, Log, Verification};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -22,8 +22,8 @@ pub struct LeaderAppend {
     pub required_acks: i16,
     pub origin: AppendOrigin,
     pub now: Timestamp,
-    /// The transaction coordinator vouched for it that the partition belongs to the producer's open transaction.
-    pub verified_transaction: bool,
+    /// Whether the transaction coordinator vouched for it that the partition belongs to the producer's open transaction.
+    pub verification: Verification,
     /// Refuse unless the leadership is still this one.
     pub only_at: Option<LeaderEpoch>,
 }
@@ -218,12 +218,7 @@ impl Partition {
             }
             leader.epoch()
         };
-        let context = AppendContext {
-            leader_epoch,
-            origin: how.origin,
-            now: how.now,
-            verified_transaction: how.verified_transaction,
-        };
+        let context = AppendContext { leader_epoch, origin: how.origin, now: how.now, verification: how.verification };
         let info = self.log.append_as_leader(records, &context)?;
         if !info.duplicate {
             let mut state = self.state.lock();

@@ -1,7 +1,7 @@
 //! One instance of the Streams application (`StreamsApp.java`) in a process of its own, and calls of its model.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ottla_compat_tests::process::{Daemon, Output};
 use ottla_compat_tests::{cache, jvm, kafka};
@@ -15,6 +15,8 @@ pub struct Application {
     pub id: String,
     guarantee: String,
     bootstrap: String,
+    /// Event time begins here.
+    start_ms: u128,
     dir: TempDir,
     process: Option<Daemon>,
 }
@@ -22,7 +24,15 @@ pub struct Application {
 impl Application {
     pub fn new(id: &str, guarantee: &str, bootstrap: &str) -> Application {
         let dir = tempfile::Builder::new().prefix("streams").tempdir_in(cache::dir("run")).unwrap();
-        Application { id: id.into(), guarantee: guarantee.into(), bootstrap: bootstrap.into(), dir, process: None }
+        let start_ms = (SystemTime::now() - Duration::from_secs(3600)).duration_since(UNIX_EPOCH).unwrap().as_millis();
+        Application {
+            start_ms,
+            id: id.into(),
+            guarantee: guarantee.into(),
+            bootstrap: bootstrap.into(),
+            dir,
+            process: None,
+        }
     }
 
     pub fn start(&mut self) {
@@ -65,8 +75,16 @@ impl Application {
 
     /// Starts a verb of the model: `create`, `feed` or `verify`.
     pub fn model(&self, verb: &str, lines: u64, ms: u64, runs: u32) -> jvm::Running {
-        let words =
-            [verb, &self.bootstrap, &self.id, &self.guarantee, &lines.to_string(), &ms.to_string(), &runs.to_string()];
+        let words = [
+            verb,
+            &self.bootstrap,
+            &self.id,
+            &self.guarantee,
+            &lines.to_string(),
+            &ms.to_string(),
+            &runs.to_string(),
+            &self.start_ms.to_string(),
+        ];
         jvm::start("StreamsModel", &words.map(str::to_owned), b"").unwrap()
     }
 

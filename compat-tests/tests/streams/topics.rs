@@ -6,6 +6,8 @@ use ottla_compat_tests::toolchain::Need;
 use crate::application::{Application, EXACTLY_ONCE};
 
 const LINES: u64 = 120;
+const OFFSETS: &str = "kafka-consumer-groups --bootstrap-server @ --describe --group app --offsets";
+const RESET: &str = "kafka-streams-application-reset --bootstrap-server @ --application-id app --input-topics app-lines,app-left,app-right";
 
 #[test]
 fn internal_topics_and_application_reset() {
@@ -26,7 +28,8 @@ fn internal_topics_and_application_reset() {
             .collect();
         assert_eq!(internal.len(), 6, "{internal:?}");
         for topic in &internal {
-            s.tool(&format!("kafka-topics --bootstrap-server @ --describe --topic {topic}"));
+            let described = s.quiet(&format!("kafka-topics --bootstrap-server @ --describe --topic {topic}"));
+            s.note(&format!("describe {topic}"), &sorted(&described.stdout));
             s.tool_sorted(&format!(
                 "kafka-configs --bootstrap-server @ --describe --entity-type topics --entity-name {topic}"
             ));
@@ -38,16 +41,14 @@ fn internal_topics_and_application_reset() {
         s.until("kafka-consumer-groups --bootstrap-server @ --describe --state --group app", |text| {
             text.contains("Empty")
         });
-        s.tool_sorted("kafka-consumer-groups --bootstrap-server @ --describe --group app --offsets");
-        s.tool_sorted(
-            "kafka-streams-application-reset --bootstrap-server @ --application-id app --input-topics app-lines,app-left,app-right --dry-run",
-        );
-        s.tool_sorted(
-            "kafka-streams-application-reset --bootstrap-server @ --application-id app --input-topics app-lines,app-left,app-right",
-        );
+        s.note("offsets of the group", &lags(&s.quiet(OFFSETS).stdout));
+        let reset = s.quiet(&format!("{RESET} --dry-run")).ok();
+        s.note("reset, dry run", &sorted(&reset.stdout));
+        let reset = s.quiet(RESET).ok();
+        s.note("reset", &sorted(&reset.stdout));
         s.until("kafka-topics --bootstrap-server @ --list", |list| !list.contains("-changelog"));
         s.tool_lines("kafka-topics --bootstrap-server @ --list", |line| line.starts_with("app"));
-        s.tool_sorted("kafka-consumer-groups --bootstrap-server @ --describe --group app --offsets");
+        s.note("offsets of the group", &lags(&s.quiet(OFFSETS).stdout));
         application.lose_state();
         application.start();
         let verified = application.model_run("verify", LINES, 0, 2);
@@ -55,4 +56,29 @@ fn internal_topics_and_application_reset() {
         s.note("verified twice", &verified.stdout);
         application.stop();
     });
+}
+
+/// Lines, and what commas divide within them, in one order: both come from hash tables.
+fn sorted(text: &str) -> String {
+    let mut lines: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let mut parts: Vec<&str> = line.split([',', '\t', '[', ']']).map(str::trim).collect();
+            parts.sort_unstable();
+            parts.join(", ")
+        })
+        .collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+/// Topic, partition and lag of each row: offsets depend on how many transactions there were.
+fn lags(text: &str) -> String {
+    let columns = |line: &str| {
+        let row: Vec<&str> = line.split_whitespace().collect();
+        [1, 2, 5].map(|column| row.get(column).copied().unwrap_or_default()).join(" ")
+    };
+    let mut rows: Vec<String> = text.lines().map(columns).collect();
+    rows.sort_unstable();
+    rows.join("\n")
 }

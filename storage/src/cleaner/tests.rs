@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::Verification;
 use crate::config::LogConfig;
 use crate::disk::Disk;
 use crate::disk::faulty::FaultyDisk;
@@ -36,7 +37,7 @@ fn options(disk: &FaultyDisk) -> LogOptions {
 }
 
 fn cx(origin: AppendOrigin, now: i64) -> AppendContext {
-    AppendContext { leader_epoch: LeaderEpoch(0), origin, now: Timestamp(now), verified_transaction: true }
+    AppendContext { leader_epoch: LeaderEpoch(0), origin, now: Timestamp(now), verification: Verification::NotNeeded }
 }
 
 /// Offset, key, value.

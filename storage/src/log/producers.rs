@@ -3,7 +3,7 @@
 use ottla_protocol::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
 use super::{Log, Writer};
-use crate::producer_state::ProducerSnapshotEntry;
+use crate::producer_state::{ProducerSnapshotEntry, VerificationGuard};
 
 impl Log {
     /// All producers, by id.
@@ -11,9 +11,22 @@ impl Log {
         self.writer.lock().producers.entries()
     }
 
-    /// Whether the producer has an open transaction under this epoch.
-    pub fn has_ongoing_transaction(&self, id: ProducerId, epoch: ProducerEpoch) -> bool {
-        self.writer.lock().producers.has_open_transaction(id, epoch)
+    /// Before the coordinator is asked about a transaction that has written nothing here yet; `None` when it has, and
+    /// nobody needs to be asked.
+    pub fn start_verification(
+        &self,
+        producer: (ProducerId, ProducerEpoch),
+        sequence: i32,
+        adds_partitions: bool,
+        now: Timestamp,
+    ) -> Option<VerificationGuard> {
+        self.writer.lock().producers.start_verification(producer, sequence, adds_partitions, now)
+    }
+
+    /// Whether a transactional batch that was admitted with this guard (`None`: as its transaction was open) may still
+    /// be appended.
+    pub fn is_verified(&self, id: ProducerId, epoch: ProducerEpoch, guard: Option<VerificationGuard>) -> bool {
+        self.writer.lock().producers.is_verified(id, epoch, guard)
     }
 
     /// Forgets producers that have been silent for `producer.id.expiration.ms`.

@@ -2,6 +2,7 @@
 
 use ottla_protocol::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
+use crate::producer_state::Verification;
 use crate::segment::FileRecords;
 
 /// Who appends, and with it which rules hold.
@@ -22,8 +23,8 @@ pub struct AppendContext {
     pub leader_epoch: LeaderEpoch,
     pub origin: AppendOrigin,
     pub now: Timestamp,
-    /// The coordinator has said that the batch's transaction is open, or nobody has to ask it (KIP-890).
-    pub verified_transaction: bool,
+    /// Whether the coordinator has said that the batch's transaction is open (KIP-890).
+    pub verification: Verification,
 }
 
 /// Where records went.

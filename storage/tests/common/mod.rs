@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ottla_protocol::record_batch::{BatchBuilder, batches};
 use ottla_protocol::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicPartition};
 use ottla_storage::disk::Disk;
-use ottla_storage::{AppendContext, AppendInfo, AppendOrigin, Log, LogConfig, LogOptions};
+use ottla_storage::{AppendContext, AppendInfo, AppendOrigin, Log, LogConfig, LogOptions, Verification};
 
 pub fn dir() -> PathBuf {
     PathBuf::from("/data/t-0")
@@ -41,7 +41,7 @@ pub fn context() -> AppendContext {
         leader_epoch: LeaderEpoch(0),
         origin: AppendOrigin::Client,
         now: Timestamp(10_000),
-        verified_transaction: true,
+        verification: Verification::NotNeeded,
     }
 }
 

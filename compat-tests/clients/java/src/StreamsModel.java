@@ -24,12 +24,11 @@ import org.apache.kafka.common.serialization.StringSerializer;
 /**
  * The input of {@link StreamsApp} and what its output has to be.
  *
- * <p>Usage: create|feed|verify BOOTSTRAP APPLICATION GUARANTEE LINES MILLISECONDS RUNS. {@code feed} prints "loading" when records flow and
+ * <p>Usage: create|feed|verify BOOTSTRAP APPLICATION GUARANTEE LINES MILLISECONDS RUNS START. {@code feed} prints "loading" when records flow and
  * spreads them over the time; {@code verify} waits for the output and holds it against the model. RUNS says how often the input was processed from
- * the start (after an application reset).
+ * the start (after an application reset). START is the time of the first record: recent, or changelogs with a retention lose what is too old.
  */
 public final class StreamsModel {
-    private static final long START_MS = 1_700_000_000_000L;
     private static final int PARTITIONS = 2;
     private static final String[] WORDS = "the quick brown fox jumps over lazy dog and then sleeps until next morning comes".split(" ");
 
@@ -38,6 +37,7 @@ public final class StreamsModel {
     private final boolean exactly;
     private final int lines;
     private final long runs;
+    private final long start;
     private final Map<String, Long> counts = new TreeMap<>();
     private final Map<String, Long> windows = new TreeMap<>();
     private final Set<String> joined = new HashSet<>();
@@ -48,6 +48,7 @@ public final class StreamsModel {
         exactly = args[3].equals("exactly_once_v2");
         lines = Integer.parseInt(args[4]);
         runs = Long.parseLong(args[6]);
+        start = Long.parseLong(args[7]);
         for (int i = 0; i < lines; i++) {
             for (String word : line(i).split(" ")) {
                 counts.merge(word, 1L, Long::sum);
@@ -76,8 +77,8 @@ public final class StreamsModel {
         return WORDS[random.nextInt(WORDS.length)] + " " + WORDS[random.nextInt(WORDS.length)] + " " + WORDS[random.nextInt(WORDS.length)];
     }
 
-    private static long time(int i) {
-        return START_MS + i * 20L;
+    private long time(int i) {
+        return start + i * 20L;
     }
 
     private static String right(int i, int of) {
@@ -85,7 +86,7 @@ public final class StreamsModel {
     }
 
     /** At 0, 4, 8 and 12 minutes from the left one: the last is too far away. */
-    private static long rightTime(int i, int of) {
+    private long rightTime(int i, int of) {
         return time(i) + (i % 4 + of) * Duration.ofMinutes(4).toMillis();
     }
 
