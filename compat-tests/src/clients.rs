@@ -67,6 +67,24 @@ impl Client {
         process::run(command.args(arguments), b"", RUN_LIMIT)
     }
 
+    /// The client's program for the checker in [`crate::jepsen`]; there is one for Java, librdkafka and franz-go.
+    pub fn jepsen(self) -> Result<Command, String> {
+        Ok(match self {
+            Client::Java => {
+                let mut command = kafka::java("192m")?;
+                command.arg("JepsenClient");
+                command
+            }
+            Client::ConfluentPython => {
+                let mut command = Command::new(python()?);
+                command.arg(cache::package().join("clients/python/jepsen.py"));
+                command
+            }
+            Client::FranzGo => Command::new(go()?.join("jepsen")),
+            other => return Err(format!("{} has no such program", other.name())),
+        })
+    }
+
     fn program(self) -> Result<Command, String> {
         let script = |interpreter: PathBuf, path: &str| {
             let mut command = Command::new(interpreter);
@@ -113,9 +131,9 @@ pub fn npm_packages(name: &str) -> Result<PathBuf, String> {
 
 /// A folder with one binary per Go client.
 fn go() -> Result<PathBuf, String> {
-    let files = ["go.mod", "go.sum", "franz/main.go", "sarama/main.go", "segmentio/main.go"];
+    let files = ["go.mod", "go.sum", "franz/main.go", "jepsen/main.go", "sarama/main.go", "segmentio/main.go"];
     built_copy("go", &files, |place| {
-        for program in ["franz", "sarama", "segmentio"] {
+        for program in ["franz", "jepsen", "sarama", "segmentio"] {
             let output = place.join("bin").join(program);
             must(Command::new("go").args(["build", "-o"]).arg(&output).arg(format!("./{program}")).current_dir(place))?;
         }

@@ -5,7 +5,8 @@
 //! [`jvm`]; [`clients`] builds and runs the client programs below `clients/`; [`wire`] speaks raw frames.
 //! What a machine lacks ([`toolchain`]) skips a story with a line that says so, and fails it under `CI=true`.
 //!
-//! Environment: `OTTLA_COMPAT_TARGETS=apache|ottla|apache,ottla` restricts the targets.
+//! Environment: `OTTLA_COMPAT_TARGETS=apache|ottla|apache,ottla` restricts the targets; `OTTLA_BINARY` names
+//! the binary to test instead of the one that is built here.
 //!
 //! Invariant: everything fetched, built or written lies below `target/`; servers listen on loopback, on free ports.
 
@@ -16,6 +17,7 @@ pub mod cache;
 pub mod clients;
 pub mod cluster;
 pub mod connect;
+pub mod jepsen;
 pub mod jvm;
 pub mod kafka;
 pub mod normalize;

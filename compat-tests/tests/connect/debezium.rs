@@ -73,7 +73,13 @@ fn every_change_of_a_table_whoever_dies() {
         if found.contains_key(&999_999_999) {
             break found;
         }
-        assert!(Instant::now() < deadline, "{} rows so far\n{}", found.len(), connect.log());
+        assert!(
+            Instant::now() < deadline,
+            "{} rows so far\n{}\n--- broker\n{}",
+            found.len(),
+            connect.log(),
+            broker.log()
+        );
         thread::sleep(Duration::from_secs(1));
     };
     let mut total = 0;

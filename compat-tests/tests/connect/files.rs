@@ -37,11 +37,13 @@ fn from_file_to_file_whoever_dies() {
         "exactly.once.support": "required", "transaction.boundary": "poll",
         "topic.creation.default.replication.factor": "1", "topic.creation.default.partitions": "1",
     });
-    // Two partitions would be sunk in any order; one shows the order, too.
     let sink = json!({
         "connector.class": "FileStreamSink", "tasks.max": "1", "file": output, "topics": "file-lines",
         "consumer.override.isolation.level": "read_committed",
     });
+    // The sink's consumer would have the broker create it, with several partitions: one shows the order, too.
+    let create = format!("--bootstrap-server {} --create --topic file-lines --partitions 1", broker.bootstrap());
+    tool::run("kafka-topics", &create.split(' ').map(str::to_owned).collect::<Vec<_>>(), b"").ok();
     connect.configure("source", &source);
     connect.configure("sink", &sink);
     connect.wait_running("source", 1);
@@ -70,7 +72,13 @@ fn from_file_to_file_whoever_dies() {
         if text.lines().any(|line| line == last) {
             break text;
         }
-        assert!(Instant::now() < deadline, "the sink is at {:?} of {count}\n{}", text.lines().last(), connect.log());
+        let at = text.lines().last();
+        assert!(
+            Instant::now() < deadline,
+            "the sink is at {at:?} of {count}\n{}\n--- broker\n{}",
+            connect.log(),
+            broker.log()
+        );
         thread::sleep(Duration::from_millis(300));
     };
     let arguments = format!(
