@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ottla_metadata::MetadataImage;
 use ottla_protocol::messages as m;
 use ottla_protocol::{ErrorCode, Timestamp, TopicId, TopicPartition};
 
 use crate::group::classic::ClassicState;
-use crate::group::records::GroupRecord;
+use crate::group::records::{CommittedOffset, GroupRecord};
 use crate::group::request::GroupResponse;
 use crate::group::shard::{GroupShard, Out};
 use crate::group::state::{Group, GroupState};
@@ -100,19 +101,38 @@ impl GroupShard {
         topics: &[(TopicId, Arc<str>)],
         out: &mut Out,
     ) {
-        let of_topic = |partition: &TopicPartition, stored: TopicId| {
+        let of_topic = |partition: &TopicPartition, offset: &CommittedOffset| {
+            let stored = offset.topic_id;
             topics.iter().any(|(id, name)| *name == partition.topic && (stored.is_zero() || stored == *id))
         };
-        let mut gone: BTreeSet<(&Arc<str>, &TopicPartition)> = BTreeSet::new();
-        for group in hard.offsets().groups() {
-            let offsets = hard.offsets().of_group(group);
-            gone.extend(offsets.filter(|(p, offset)| of_topic(p, offset.topic_id)).map(|(p, _)| (group, p)));
-        }
-        let pending = hard.offsets().pending().filter(|(_, partition, offset)| of_topic(partition, offset.topic_id));
-        gone.extend(pending.map(|(group, partition, _)| (group, partition)));
+        let gone = offsets_where(hard, of_topic);
         out.records.extend(gone.into_iter().map(|(group, partition)| tombstone(group, partition.clone())));
         out.effects.push(Effect::Reply(token, GroupResponse::TopicsDeleted));
     }
+}
+
+/// Offsets of topics that are not there, or that were made anew under their name: they were deleted while nobody
+/// coordinated these groups.
+pub(super) fn orphaned<'a>(hard: &'a GroupState, image: &MetadataImage) -> BTreeSet<(&'a Arc<str>, &'a TopicPartition)> {
+    offsets_where(hard, |partition, offset| match image.topics.by_name(&partition.topic) {
+        Some(topic) => !offset.topic_id.is_zero() && offset.topic_id != topic.id,
+        None => true,
+    })
+}
+
+/// Groups and partitions of the offsets, committed or pending, that are such.
+fn offsets_where(
+    hard: &GroupState,
+    is_such: impl Fn(&TopicPartition, &CommittedOffset) -> bool,
+) -> BTreeSet<(&Arc<str>, &TopicPartition)> {
+    let mut found = BTreeSet::new();
+    for group in hard.offsets().groups() {
+        let offsets = hard.offsets().of_group(group);
+        found.extend(offsets.filter(|(partition, offset)| is_such(partition, offset)).map(|(p, _)| (group, p)));
+    }
+    let pending = hard.offsets().pending().filter(|(_, partition, offset)| is_such(partition, offset));
+    found.extend(pending.map(|(group, partition, _)| (group, partition)));
+    found
 }
 
 /// Tombstones for everything that a group has committed, or may yet by an open transaction.

@@ -4,11 +4,12 @@
 //! for groups without members of their own (simple consumers), and for consumer groups from each commit. Offsets that an
 //! open transaction is about to replace stay.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ottla_protocol::Timestamp;
+use ottla_protocol::{Timestamp, TopicPartition};
 
-use super::delete::tombstone;
+use super::delete::{orphaned, tombstone};
 use crate::group::classic::{ClassicState, LiveGroup};
 use crate::group::records::{CommittedOffset, GroupRecord};
 use crate::group::request::GroupAction;
@@ -58,12 +59,14 @@ impl GroupShard {
         self.timers.schedule(TimerKey::Expiry, at, TimerData::None);
     }
 
-    /// Looks through all groups.
+    /// Looks through all groups. Orphaned offsets go here, too, and not at once when a partition is loaded: a broker that
+    /// has just become the coordinator may be behind the metadata that offsets were committed under.
     pub(crate) fn expire(&mut self, hard: &GroupState, cx: &Cx<'_>, out: &mut Out) {
         self.schedule_expiry(cx);
+        let orphaned = orphaned(hard, cx.image);
         let groups: Vec<&Arc<str>> = hard.groups().map(|(id, _)| id).collect();
         for id in groups {
-            let all_gone = self.expire_offsets(hard, id, cx, out);
+            let all_gone = self.expire_offsets(hard, id, &orphaned, cx, out);
             if all_gone {
                 self.delete_if_empty(hard, id, cx.now, out);
             }
@@ -75,7 +78,14 @@ impl GroupShard {
     }
 
     /// True if the group has no offsets left, neither committed nor pending.
-    fn expire_offsets(&mut self, hard: &GroupState, id: &Arc<str>, cx: &Cx<'_>, out: &mut Out) -> bool {
+    fn expire_offsets(
+        &mut self,
+        hard: &GroupState,
+        id: &Arc<str>,
+        orphaned: &BTreeSet<(&Arc<str>, &TopicPartition)>,
+        cx: &Cx<'_>,
+        out: &mut Out,
+    ) -> bool {
         let pending = hard.offsets().has_pending(id);
         if !hard.offsets().has_offsets(id) {
             return !pending;
@@ -92,10 +102,11 @@ impl GroupShard {
                 (None, Some(group)) => group.is_subscribed_to(&partition.topic),
                 (None, None) => false,
             };
-            if !in_use
+            let is_orphaned = orphaned.contains(&(id, partition));
+            let is_old = !in_use
                 && age.is_expired(offset, cx.now, cx.config.offsets_retention_ms)
-                && !hard.offsets().is_pending(id, partition)
-            {
+                && !hard.offsets().is_pending(id, partition);
+            if is_orphaned || is_old {
                 out.records.push(tombstone(id, partition.clone()));
             } else {
                 all_gone = false;
