@@ -18,6 +18,7 @@ use ottla_protocol::messages::{
 use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::config_changes::{self, Changes};
+use super::explain::Explain;
 use super::topics::origin;
 use super::wire::text;
 use super::{ApiSpec, House, Reply, RequestContext, topic_names};
@@ -43,6 +44,7 @@ pub struct Configs {
     loggers: Loggers,
     controller: Controller,
     publisher: Publisher,
+    explain: Explain,
 }
 
 impl Configs {
@@ -55,10 +57,12 @@ impl Configs {
             loggers: house.loggers.clone(),
             controller: house.controller.clone(),
             publisher: house.publisher.clone(),
+            explain: Explain::new(house),
         }
     }
 
     pub async fn describe_configs(&self, cx: &RequestContext, request: DescribeConfigsRequest) -> Reply {
+        let explained = self.explain.asked_for(&request).await;
         let results = request.resources.iter().map(|resource| {
             let result = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
@@ -68,6 +72,7 @@ impl Configs {
                     described
                         .into_iter()
                         .filter(|described| is_asked(resource, &described.name))
+                        .chain(explained.of(resource))
                         .map(|described| entry(described, cx.version, &request))
                         .collect(),
                 ),

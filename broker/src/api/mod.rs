@@ -17,6 +17,7 @@ mod context;
 mod coordinated;
 mod credentials;
 mod delete_records;
+mod explain;
 mod features;
 mod fetch;
 mod fetch_session;

@@ -17,6 +17,7 @@ mod consumer_perf;
 mod delete_records;
 mod dump_log;
 mod e2e_latency;
+mod explain;
 mod failure;
 mod features;
 mod fetcher;
@@ -73,6 +74,7 @@ const TOOLS: &[Tool] = &[
     delete_records::TOOL,
     dump_log::TOOL,
     e2e_latency::TOOL,
+    explain::TOOL,
     features::TOOL,
     get_offsets::TOOL,
     groups::TOOL,
@@ -93,11 +95,15 @@ pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// The tools as a list for `ottla --help`.
 pub fn overview() -> String {
     let mut text = String::from("Kafka's tools (also when called by their own name, as a link to this program):\n");
-    for (name, about) in names() {
+    for (name, about) in names().filter(|(name, _)| *name != OWN) {
         let _ = writeln!(text, "  {:<28} {about}", format!("kafka-{name}"));
     }
+    let _ = writeln!(text, "Of our own:\n  {:<28} {}", format!("ottla {OWN}"), explain::TOOL.about);
     text
 }
+
+/// The tool that Kafka has not.
+const OWN: &str = "explain";
 
 /// Runs a tool when the program was called by a tool's name, or when its first word names one (`ottla topics ...`).
 pub fn run_if_named(own_name: &str, arguments: &[String]) -> Option<ExitCode> {

@@ -6,6 +6,7 @@ mod configs;
 mod console;
 mod consumer_groups;
 mod dump_log;
+mod explain;
 mod native_tools;
 mod offsets;
 mod perf;

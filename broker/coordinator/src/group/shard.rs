@@ -159,7 +159,7 @@ impl Shard for GroupShard {
                 o.records.push(GroupRecord::TransactionEnd { producer, coordinator_epoch, commit });
                 o.effects.push(Effect::Reply(token, GroupResponse::EndTransaction));
             }
-            GroupRequest::TopicsDeleted(topics) => self.topics_deleted(hard, token, &topics, o),
+            GroupRequest::TopicsDeleted(topics) => self.topics_deleted(hard, token, &topics, cx.now, o),
             GroupRequest::Explain(group) => {
                 let reasons = self.explain.reasons(&group);
                 o.effects.push(Effect::Reply(token, GroupResponse::Explain(reasons)));

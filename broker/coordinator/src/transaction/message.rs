@@ -73,6 +73,10 @@ pub enum TransactionRequest {
         transactional_id: Arc<str>,
     },
     List(TransactionFilter),
+    /// Why its producers were fenced of late.
+    Explain {
+        transactional_id: Arc<str>,
+    },
 }
 
 impl TransactionRequest {
@@ -84,7 +88,8 @@ impl TransactionRequest {
             | Self::VerifyPartitions { transactional_id, .. }
             | Self::EndTxn { transactional_id, .. }
             | Self::MarkersWritten { transactional_id, .. }
-            | Self::Describe { transactional_id } => Some(transactional_id),
+            | Self::Describe { transactional_id }
+            | Self::Explain { transactional_id } => Some(transactional_id),
             Self::List(_) => None,
         }
     }
@@ -130,6 +135,7 @@ pub enum TransactionResponse {
     Verified(Vec<(TopicPartition, ErrorCode)>),
     Described(Arc<Transaction>),
     Listed(Vec<Listing>),
+    Explained(Vec<super::Fence>),
 }
 
 /// Markers to be written, as decided.

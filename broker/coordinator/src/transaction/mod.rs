@@ -18,6 +18,7 @@
 
 mod add_partitions;
 mod end_txn;
+mod explain;
 mod init_producer_id;
 mod message;
 mod queries;
@@ -33,6 +34,7 @@ mod simulation;
 #[cfg(test)]
 mod test_world;
 
+pub use explain::Fence;
 pub use message::{
     Listing, Markers, TransactionAction, TransactionConfig, TransactionFilter, TransactionRequest, TransactionResponse,
 };

@@ -97,6 +97,10 @@ fn show_answer(answer: &Answer) -> String {
                 .join(", ")
         }
         Ok(TransactionResponse::Described(transaction)) => show_transaction(transaction),
+        Ok(TransactionResponse::Explained(fences)) => {
+            let show = |fence: &super::Fence| format!("{} {}", show_producer(fence.producer), fence.reason);
+            format!("explained\n  {}", fences.iter().map(show).collect::<Vec<_>>().join("\n  "))
+        }
         Ok(TransactionResponse::Listed(listed)) => {
             let show = |l: &super::Listing| format!("{} {} {}", l.transactional_id, l.producer_id, l.state.name());
             let listed: Vec<String> = listed.iter().map(show).collect();
@@ -163,6 +167,7 @@ fn run(world: &mut World, line: &str) -> String {
         "written" => world
             .ask(TransactionRequest::MarkersWritten { transactional_id: command.id(), producer: command.producer() }),
         "describe" => world.ask(TransactionRequest::Describe { transactional_id: command.id() }),
+        "explain" => world.ask(TransactionRequest::Explain { transactional_id: command.id() }),
         "list" => world.ask(TransactionRequest::List(TransactionFilter {
             by_state: command.values.contains_key("state"),
             states: command

@@ -7,6 +7,7 @@ use ottla_protocol::{ErrorCode, ProducerId, Timestamp};
 use ottla_state_machine::Outcome;
 
 use super::TRANSACTION_VERSION;
+use super::explain::{self, Explain};
 use super::message::{Markers, TransactionAction, TransactionConfig, TransactionRequest, TransactionResponse};
 use super::record::TransactionRecord;
 use super::state::{Transaction, TransactionState, Transactions};
@@ -15,9 +16,10 @@ use crate::shard::{BadRecord, Context, Decision, Effect, Shard, Stored, Token};
 /// The longest string that a record holds; newer requests can carry longer ones.
 const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
-/// The soft half: when time was last looked at.
+/// The soft half: when time was last looked at, and who was fenced.
 #[derive(Debug, Clone)]
 pub struct TransactionShard {
+    explain: Explain,
     pub(super) last_abort_sweep: Timestamp,
     pub(super) last_expiry_sweep: Timestamp,
 }
@@ -51,14 +53,21 @@ impl Shard for TransactionShard {
         for (id, transaction) in hard.iter().filter(|(_, transaction)| transaction.state.is_prepared()) {
             decision.effects.push(send_markers(id, transaction));
         }
-        (Self { last_abort_sweep: Timestamp(i64::MIN), last_expiry_sweep: cx.now }, decision)
+        let soft =
+            Self { explain: Explain::default(), last_abort_sweep: Timestamp(i64::MIN), last_expiry_sweep: cx.now };
+        (soft, decision)
     }
 
     fn handle(&mut self, hard: &Transactions, token: Token, request: TransactionRequest, cx: &mut Cx<'_>) -> Decided {
         if request.transactional_id().is_some_and(|id| id.len() > STRING_BYTES_MAX) {
             return Outcome::effect(Effect::Refuse(token, ErrorCode::InvalidRequest));
         }
+        let asker = explain::asker(&request);
         let ruling = match request {
+            TransactionRequest::Explain { transactional_id } => {
+                let fences = self.explain.of(&transactional_id);
+                Ok(Outcome::effect(reply(token, TransactionResponse::Explained(fences))))
+            }
             TransactionRequest::InitProducerId { .. } => hard.init_producer_id(token, request, cx),
             TransactionRequest::AddPartitions { transactional_id, producer, partitions, client_version } => {
                 hard.add_partitions(token, &transactional_id, producer, partitions, client_version, cx)
@@ -75,7 +84,18 @@ impl Shard for TransactionShard {
             TransactionRequest::Describe { transactional_id } => hard.describe(token, &transactional_id),
             TransactionRequest::List(filter) => Ok(hard.list(token, &filter, cx.now)),
         };
-        ruling.unwrap_or_else(|error| Outcome::effect(Effect::Refuse(token, error)))
+        match ruling {
+            Ok(decision) => {
+                self.explain.note_decision(&decision, cx.now);
+                decision
+            }
+            Err(error) => {
+                if let Some(asker) = asker {
+                    self.explain.note_refusal(hard, asker, error, cx.now);
+                }
+                Outcome::effect(Effect::Refuse(token, error))
+            }
+        }
     }
 
     fn next_deadline(&self, hard: &Transactions) -> Option<Timestamp> {
@@ -85,6 +105,7 @@ impl Shard for TransactionShard {
 
     fn on_deadline(&mut self, hard: &Transactions, cx: &mut Cx<'_>) -> Decided {
         let mut decision = self.abort_timed_out(hard, cx);
+        self.explain.note_decision(&decision, cx.now);
         decision.extend(self.expire_ids(hard, cx));
         decision
     }

@@ -75,7 +75,8 @@ func must(err error) {
 }
 
 func client(options ...kgo.Opt) (*kgo.Client, error) {
-	return kgo.NewClient(append(options, kgo.SeedBrokers(bootstrap...), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))...)
+	// Metadata that is asked for seldom would make each death cost seconds.
+	return kgo.NewClient(append(options, kgo.SeedBrokers(bootstrap...), kgo.MetadataMinAge(100*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))...)
 }
 
 func reader(level kgo.IsolationLevel, at kgo.Offset) (*kgo.Client, error) {

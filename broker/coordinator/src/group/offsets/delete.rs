@@ -1,6 +1,6 @@
 //! OffsetDelete: v0, and what goes with a deleted topic or group.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ottla_metadata::MetadataImage;
@@ -95,10 +95,11 @@ impl GroupShard {
 
     /// Offsets of topics that are gone, pending ones included. A topic made again under the name keeps its own.
     pub(crate) fn topics_deleted(
-        &self,
+        &mut self,
         hard: &GroupState,
         token: Token,
         topics: &[(TopicId, Arc<str>)],
+        now: Timestamp,
         out: &mut Out,
     ) {
         let of_topic = |partition: &TopicPartition, offset: &CommittedOffset| {
@@ -106,14 +107,24 @@ impl GroupShard {
             topics.iter().any(|(id, name)| *name == partition.topic && (stored.is_zero() || stored == *id))
         };
         let gone = offsets_where(hard, of_topic);
-        out.records.extend(gone.into_iter().map(|(group, partition)| tombstone(group, partition.clone())));
+        let mut by_group: BTreeMap<&Arc<str>, Vec<TopicPartition>> = BTreeMap::new();
+        for (group, partition) in gone {
+            by_group.entry(group).or_default().push(partition.clone());
+            out.records.push(tombstone(group, partition.clone()));
+        }
+        for (group, partitions) in by_group {
+            self.explain.note_lost_offsets(group, now, &partitions, "their topic was deleted");
+        }
         out.effects.push(Effect::Reply(token, GroupResponse::TopicsDeleted));
     }
 }
 
 /// Offsets of topics that are not there, or that were made anew under their name: they were deleted while nobody
 /// coordinated these groups.
-pub(super) fn orphaned<'a>(hard: &'a GroupState, image: &MetadataImage) -> BTreeSet<(&'a Arc<str>, &'a TopicPartition)> {
+pub(super) fn orphaned<'a>(
+    hard: &'a GroupState,
+    image: &MetadataImage,
+) -> BTreeSet<(&'a Arc<str>, &'a TopicPartition)> {
     offsets_where(hard, |partition, offset| match image.topics.by_name(&partition.topic) {
         Some(topic) => !offset.topic_id.is_zero() && offset.topic_id != topic.id,
         None => true,

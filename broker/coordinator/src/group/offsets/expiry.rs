@@ -96,6 +96,7 @@ impl GroupShard {
         };
         let age = classic.as_ref().map_or(AgeFrom::Commit, AgeFrom::of_classic);
         let mut all_gone = !pending;
+        let (mut without_topic, mut expired) = (Vec::new(), Vec::new());
         for (partition, offset) in hard.offsets().of_group(id) {
             let in_use = match (&classic, hard.consumer(id)) {
                 (Some(group), _) => group.is_subscribed_to(&partition.topic),
@@ -108,10 +109,13 @@ impl GroupShard {
                 && !hard.offsets().is_pending(id, partition);
             if is_orphaned || is_old {
                 out.records.push(tombstone(id, partition.clone()));
+                if is_orphaned { &mut without_topic } else { &mut expired }.push(partition.clone());
             } else {
                 all_gone = false;
             }
         }
+        self.explain.note_lost_offsets(id, cx.now, &without_topic, "their topic was deleted");
+        self.explain.note_lost_offsets(id, cx.now, &expired, "nobody used them for offsets.retention.minutes");
         if let Some(group) = classic {
             self.put_classic(group);
         }
