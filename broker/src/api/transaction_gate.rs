@@ -40,7 +40,13 @@ impl TransactionGate for Coordinators {
         Box::pin(async move {
             let producer = Producer { id: question.producer_id, epoch: question.producer_epoch };
             let partitions = question.partitions.clone();
-            match self.verify_or_add(&question.transactional_id, producer, partitions, question.adds).await {
+            let id = &question.transactional_id;
+            let answer = if question.adds {
+                self.add_when_complete(id, producer, partitions).await
+            } else {
+                self.verify_or_add(id, producer, partitions, false).await
+            };
+            match answer {
                 Ok(answers) => answers.into_iter().filter(|(_, code)| *code != ErrorCode::None).collect(),
                 Err(code) => question.partitions.into_iter().map(|partition| (partition, code)).collect(),
             }

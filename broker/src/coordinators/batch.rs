@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use ottla_coordinator::shard::{Effect, Producer, Shard, Stored};
+use ottla_protocol::compression::Codec;
 use ottla_protocol::record_batch::BatchBuilder;
 use ottla_protocol::{ProducerId, Timestamp};
 
@@ -81,7 +82,7 @@ impl<S: Shard> OpenBatch<S> {
     }
 
     /// The batch; `None` without records.
-    pub(super) fn build(&mut self) -> Option<Bytes> {
-        self.builder.take().map(BatchBuilder::build)
+    pub(super) fn build(&mut self, codec: Codec) -> Option<Bytes> {
+        self.builder.take().map(|builder| builder.compression(codec, None).build())
     }
 }

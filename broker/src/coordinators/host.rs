@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ottla_coordinator::shard::{Producer, Shard};
 use ottla_protocol::ErrorCode;
+use ottla_protocol::compression::Codec;
 use ottla_storage::VerificationGuard;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -24,6 +25,7 @@ pub struct Host<S: Shard> {
     clock: Clock,
     write_timeout: Duration,
     producer_ids: ProducerIdSource,
+    codec: Codec,
     world: watch::Sender<World<S>>,
     shards: Mutex<HashMap<i32, Hosted<S>>>,
     loads: Arc<Semaphore>,
@@ -47,7 +49,14 @@ impl<S: Shard> Host<S> {
     ) -> Self {
         let (world, _) = watch::channel(world);
         let loads = Arc::new(Semaphore::new(LOADS_MAX));
-        Self { topic, clock, write_timeout, producer_ids, world, shards: Mutex::default(), loads }
+        Self { topic, clock, write_timeout, producer_ids, codec: Codec::None, world, shards: Mutex::default(), loads }
+    }
+
+    /// Records are written in this codec; read they are in any.
+    #[must_use]
+    pub const fn compressed(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
     }
 
     pub const fn topic(&self) -> &'static str {
@@ -81,6 +90,7 @@ impl<S: Shard> Host<S> {
             cancel: cancel.clone(),
             loads: Arc::clone(&self.loads),
             write_timeout: self.write_timeout,
+            codec: self.codec,
         };
         tokio::spawn(seat.run());
         if let Some(former) = shards.insert(partition, Hosted { epoch, calls, status, settled, cancel }) {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use ottla_coordinator::shard::{Context, Decision, Effect, Ids, Producer, Shard, Stored, Token};
+use ottla_protocol::compression::Codec;
 use ottla_protocol::control_record::end_txn_marker;
 use ottla_protocol::{ErrorCode, Offset, ProducerId, Timestamp};
 use ottla_replication::LogOffsetSnapshot;
@@ -112,6 +113,8 @@ pub(super) struct Seat<S: Shard> {
     pub(super) loads: Arc<Semaphore>,
     /// How long a client waits for its records to be committed (`offsets.commit.timeout.ms` and its like).
     pub(super) write_timeout: Duration,
+    /// What its records are written in.
+    pub(super) codec: Codec,
 }
 
 enum End {
@@ -349,7 +352,7 @@ impl<'a, S: Shard> Running<'a, S> {
             return true;
         }
         let mut batch = self.batch.take();
-        let Some(bytes) = batch.build() else { return true };
+        let Some(bytes) = batch.build(self.seat.codec) else { return true };
         match self.seat.log.append(bytes, self.seat.clock.now()) {
             Ok(end) => {
                 self.end = end;

@@ -98,13 +98,14 @@ impl Coordinators {
         let image = needs.metadata.load();
         let producer_ids = ProducerIds::new(block_fetcher(&needs, local));
         let ids = producer_ids.clone();
-        let groups = Arc::new(Host::new(
+        let groups = Host::new(
             GROUP_TOPIC,
             clock,
             World { image: Arc::clone(&image), config: Arc::new(settings::group_config(&needs.effective, &image)) },
             WRITE_TIMEOUT,
             Arc::new(|| None),
-        ));
+        );
+        let groups = Arc::new(groups.compressed(settings::offsets_codec(&needs.effective, &image)));
         let transactions = Arc::new(Host::new(
             TRANSACTION_TOPIC,
             clock,
@@ -277,6 +278,32 @@ impl Coordinators {
         match self.transaction(transactional_id, request).await? {
             TransactionResponse::Verified(verified) => Ok(verified),
             _ => Ok(all),
+        }
+    }
+
+    /// As [`Coordinators::verify_or_add`] with `add`, asking again for a moment while the transaction before is being completed.
+    ///
+    /// # Errors
+    /// What to refuse all of them with.
+    pub async fn add_when_complete(
+        &self,
+        transactional_id: &str,
+        producer: Producer,
+        partitions: Vec<TopicPartition>,
+    ) -> Result<Vec<(TopicPartition, ErrorCode)>, ErrorCode> {
+        let image = self.0.needs.metadata.load();
+        let (pause, patience) = settings::add_partitions_retry(&self.0.needs.effective, &image);
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let answer = self.verify_or_add(transactional_id, producer, partitions.clone(), true).await;
+            let is_busy = match &answer {
+                Err(error) => *error == ErrorCode::ConcurrentTransactions,
+                Ok(partitions) => partitions.iter().any(|(_, error)| *error == ErrorCode::ConcurrentTransactions),
+            };
+            if !is_busy || tokio::time::Instant::now() + pause >= deadline {
+                return answer;
+            }
+            tokio::time::sleep(pause).await;
         }
     }
 

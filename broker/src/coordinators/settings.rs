@@ -1,10 +1,12 @@
 //! The settings that the coordinators' decisions are made with, from the broker's configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ottla_coordinator::group::{GroupConfig, MigrationPolicy};
 use ottla_coordinator::transaction::TransactionConfig;
 use ottla_metadata::MetadataImage;
+use ottla_protocol::compression::Codec;
 
 use crate::config::Effective;
 
@@ -70,6 +72,20 @@ pub fn group_config(effective: &Effective, image: &MetadataImage) -> GroupConfig
         consumer_regex_refresh_interval_ms: values.i64("group.consumer.regex.refresh.interval.ms"),
         ..defaults
     }
+}
+
+/// What records of groups are written in.
+pub fn offsets_codec(effective: &Effective, image: &MetadataImage) -> Codec {
+    let id = Values(effective.at(image)).i64("offsets.topic.compression.codec");
+    i16::try_from(id).ok().and_then(Codec::from_id).unwrap_or_default()
+}
+
+/// How often, and for how long, a transaction's coordinator is asked again while it still completes the transaction
+/// before: the client would have to ask again otherwise, after a longer pause.
+pub fn add_partitions_retry(effective: &Effective, image: &MetadataImage) -> (Duration, Duration) {
+    let values = Values(effective.at(image));
+    let millis = |key: &str| Duration::from_millis(values.i64(key).max(1).unsigned_abs());
+    (millis("add.partitions.to.txn.retry.backoff.ms"), millis("add.partitions.to.txn.retry.backoff.max.ms"))
 }
 
 /// Settings of the transaction coordinator.

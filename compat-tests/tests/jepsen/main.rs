@@ -66,7 +66,7 @@ fn no_anomaly_whatever_happens_to_the_node() {
         let bootstrap = broker.bootstrap();
         let mut blows = Vec::new();
         let history = run::run(&plan, &bootstrap, &dir, |_| {
-            pause(&mut random, 1500..4000);
+            pause(&mut random, 400..1500);
             let blow = blow(&mut random);
             blows.push(blow);
             run::strike(&mut broker, blow);
