@@ -137,6 +137,8 @@ impl ConnectCluster {
 impl Worker {
     pub fn start(&mut self) {
         let mut command = kafka::java("384m").expect("Kafka's jars");
+        let logging = cache::package().join("clients/java/log4j2-connect.xml");
+        command.arg(format!("-Dlog4j2.configurationFile={}", logging.display()));
         command.arg("org.apache.kafka.connect.cli.ConnectDistributed").arg(&self.properties);
         self.process = Some(Daemon::spawn(&mut command, &self.log).expect("start a worker"));
     }
