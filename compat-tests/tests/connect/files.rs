@@ -33,7 +33,7 @@ fn from_file_to_file_whoever_dies() {
     let (input, output) = (connect.dir().join("in.txt"), connect.dir().join("out.txt"));
     let mut lines = File::create(&input).unwrap();
     let source = json!({
-        "connector.class": "FileStreamSource", "tasks.max": "1", "file": input, "topic": "file-lines", "batch.size": "20",
+        "connector.class": "FileStreamSource", "tasks.max": "1", "file": input, "topic": "file-lines",
         "exactly.once.support": "required", "transaction.boundary": "poll",
         "topic.creation.default.replication.factor": "1", "topic.creation.default.partitions": "1",
     });

@@ -72,6 +72,34 @@ fn a_live_group() {
 }
 
 #[test]
+fn a_live_group_of_the_next_protocol() {
+    tool_story("kafka-consumer-groups", "members, refusals while active, group.protocol=consumer", |s| {
+        s.quiet("kafka-topics --bootstrap-server @ --create --topic cg-next --partitions 3").ok();
+        let consumer = s.start("kafka-console-consumer --bootstrap-server @ --topic cg-next --group cg-next-g --command-property client.id=next --command-property group.protocol=consumer");
+        s.until(&format!("{GROUPS} --describe --group cg-next-g --state"), |text| text.contains("Stable"));
+        s.tool_sorted(&format!("{GROUPS} --describe --group cg-next-g"));
+        s.tool_sorted(&format!("{GROUPS} --describe --group cg-next-g --verbose"));
+        s.tool(&format!("{GROUPS} --describe --group cg-next-g --members"));
+        s.tool(&format!("{GROUPS} --describe --group cg-next-g --members --verbose"));
+        s.tool(&format!("{GROUPS} --describe --group cg-next-g --state"));
+        s.tool(&format!("{GROUPS} --describe --group cg-next-g --state --verbose"));
+        s.tool_lines("kafka-groups --bootstrap-server @ --list", |line| line.starts_with("cg-next"));
+        s.tool_lines("kafka-groups --bootstrap-server @ --list --group-type consumer", |line| {
+            line.starts_with("cg-next")
+        });
+        s.tool_lines(&format!("{GROUPS} --list --type consumer"), |line| line.starts_with("cg-next"));
+        s.tool(&format!("{GROUPS} --reset-offsets --group cg-next-g --topic cg-next --to-earliest --execute"));
+        s.tool(&format!("{GROUPS} --delete --group cg-next-g"));
+        s.tool(&format!("{GROUPS} --delete-offsets --group cg-next-g --topic cg-next"));
+        consumer.stop();
+        consumer.wait(Duration::from_secs(20));
+        s.until(&format!("{GROUPS} --describe --group cg-next-g --state"), |text| text.contains("Empty"));
+        s.tool(&format!("{GROUPS} --reset-offsets --group cg-next-g --topic cg-next:0 --to-earliest --execute"));
+        s.tool(&format!("{GROUPS} --delete --group cg-next-g"));
+    });
+}
+
+#[test]
 fn reset_offsets() {
     tool_story("kafka-consumer-groups", "--reset-offsets in all modes", |s| {
         s.quiet("kafka-topics --bootstrap-server @ --create --topic cg-reset --partitions 2").ok();

@@ -11,6 +11,7 @@ mod native_tools;
 mod offsets;
 mod perf;
 mod topics;
+mod transactions;
 
 use ottla_compat_tests::story::{Session, story};
 use ottla_compat_tests::toolchain::Need;
