@@ -189,13 +189,11 @@ impl ProducerState {
                 check_sequence(producer, header)?;
             }
         }
-        if let Some(producer) = known {
-            if producer.txn_first_offset.is_some() && !header.is_transactional() {
-                return Err(AppendError::invalid(
-                    ErrorCode::InvalidTxnState,
-                    format!("Expected transactional write from producer {}", header.producer_id),
-                ));
-            }
+        if known.is_some_and(|known| known.txn_first_offset.is_some()) && !header.is_transactional() {
+            return Err(AppendError::invalid(
+                ErrorCode::InvalidTxnState,
+                format!("Expected transactional write from producer {}", header.producer_id),
+            ));
         }
         Ok(None)
     }

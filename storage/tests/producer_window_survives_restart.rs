@@ -69,8 +69,8 @@ fn transactions_and_their_aborts_survive() {
         let aborted = log.aborted_transactions(Offset(0), Offset(5)).unwrap();
         assert_eq!(aborted.iter().map(|txn| (txn.producer_id.0, txn.first_offset.0)).collect::<Vec<_>>(), [(1, 0)]);
         assert!(log.aborted_transactions(Offset(5), Offset(6)).unwrap().is_empty());
-        assert!(log.has_ongoing_transaction(ProducerId(2), ProducerEpoch(0)));
-        assert!(!log.has_ongoing_transaction(ProducerId(1), ProducerEpoch(0)));
+        assert!(log.is_verified(ProducerId(2), ProducerEpoch(0), None));
+        assert!(!log.is_verified(ProducerId(1), ProducerEpoch(0), None));
         let old = end_txn_marker(ProducerId(2), ProducerEpoch(0), 1, true, Timestamp(9_600));
         log.append_as_leader(old, &cx).unwrap();
         assert_eq!(log.last_stable_offset(), Offset(1), "the marker is not committed yet");
