@@ -8,7 +8,7 @@ use ottla_protocol::messages::AlterPartitionRequest;
 use ottla_protocol::messages::alter_partition_request::{BrokerState, PartitionData, TopicData};
 use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, Timestamp};
 use ottla_replication::{FollowerFetch, IsrProposal, Leader};
-use ottla_storage::{AppendContext, AppendOrigin, Log, LogRead};
+use ottla_storage::{AppendContext, AppendOrigin, Log, LogRead, Verification};
 
 use super::{Ask, Process, Role};
 use crate::context::Context;
@@ -108,7 +108,7 @@ impl Process {
             leader_epoch: leading.leader.epoch(),
             origin: if request.is_marker { AppendOrigin::Coordinator } else { AppendOrigin::Client },
             now: wall_clock,
-            verified_transaction: true,
+            verification: Verification::NotNeeded,
         };
         let info = log.append_as_leader(request.records, &context).map_err(|error| error.error_code())?;
         if !info.duplicate {
