@@ -65,6 +65,8 @@ fn a_follower_begins_at_a_log_start_within_a_batch() {
     let read = leader.read(Offset(16), 1 << 20, Offset(i64::MAX), true).unwrap();
     let bytes = read.records[0].read_all().unwrap();
     follower.append_as_follower(bytes.into(), Timestamp(1)).unwrap();
+    follower.set_high_watermark(Offset(30));
+    follower.increment_log_start_offset(Offset(16)).unwrap();
     let offsets = follower.offsets();
     assert_eq!((offsets.log_start, offsets.log_end), (Offset(16), Offset(30)));
     assert_eq!(contents(&follower, Offset(16))[0], (15, "value 15".to_owned()), "the whole batch, as Fetch gives it");

@@ -192,12 +192,14 @@ impl Leader {
 
     /// A follower fetched: its log ends where it asks to go on.
     pub fn on_follower_fetch(&mut self, fetch: FollowerFetch, now: Timestamp) -> Result<Progressed, RefusedFetch> {
-        let log_end = self.log_end;
+        // What a follower has the leader's log has, even if nobody reported it: an append may fail after it was written.
+        let log_end = self.log_end.max(fetch.fetch_offset);
         let progress = self.followers.get_mut(&fetch.replica).ok_or(RefusedFetch::NotAReplica)?;
         if fetch.broker_epoch != -1 && fetch.broker_epoch < progress.broker_epoch {
             return Err(RefusedFetch::StaleBrokerEpoch);
         }
         let moved = progress.log_end != Some(fetch.fetch_offset);
+        self.log_end = log_end;
         progress.on_fetch(fetch.fetch_offset, fetch.log_start, log_end, fetch.broker_epoch, now);
         let proposal = if self.may_join(fetch.replica, fetch.fetch_offset) {
             self.isr.propose_expand(fetch.replica, self.partition_epoch)
@@ -354,6 +356,14 @@ mod tests {
         // While the proposal is under way the newcomer already holds the mark.
         assert!(!leader.on_appended(Offset(110), Timestamp(50_003)));
         assert_eq!(leader.high_watermark(), Offset(100));
+    }
+
+    #[test]
+    fn what_a_follower_has_counts_though_nobody_reported_it() {
+        let mut leader = Leader::new(start(&[1, 2], &[1, 2], 2), Offset(0), Offset(0), Timestamp(0));
+        // The append was written and then refused, for lack of space to sync it.
+        leader.on_follower_fetch(fetch(2, 3), Timestamp(1)).unwrap();
+        assert_eq!(leader.high_watermark(), Offset(3));
     }
 
     #[test]

@@ -220,15 +220,15 @@ impl Partition {
         };
         let context = AppendContext { leader_epoch, origin: how.origin, now: how.now, verification: how.verification };
         let info = self.log.append_as_leader(records, &context)?;
-        if !info.duplicate {
-            let mut state = self.state.lock();
-            if let Role::Leader(leader) = &mut state.role
-                && leader.epoch() == leader_epoch
-            {
-                leader.on_appended(info.last_offset.plus(1), how.now);
-                self.publish(&mut state);
-            }
+        // Also for a retry: the first attempt may have failed after it was written.
+        let mut state = self.state.lock();
+        if let Role::Leader(leader) = &mut state.role
+            && leader.epoch() == leader_epoch
+        {
+            leader.on_appended(info.last_offset.plus(1), how.now);
+            self.publish(&mut state);
         }
+        drop(state);
         Ok(info)
     }
 

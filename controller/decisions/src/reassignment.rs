@@ -96,14 +96,14 @@ impl ControllerState {
         }
         let mut removing: Vec<BrokerId> = current.iter().copied().filter(|r| !wanted.contains(r)).collect();
         removing.sort_unstable();
-        let mut adding: Vec<BrokerId> = wanted.iter().copied().filter(|r| !current.contains(r)).collect();
+        // What an earlier wish is still adding counts as added only once it is in sync. What this wish does not name is
+        // removed, be it one that was being added: in both lists it could never be done with. (Kafka keeps the earlier
+        // lists where the new ones are empty, and such a partition moves for ever.)
+        let is_new = |r: &BrokerId| !current.contains(r) || partition.adding_replicas.contains(r);
+        let mut adding: Vec<BrokerId> = wanted.iter().copied().filter(is_new).collect();
         adding.sort_unstable();
         let mut replicas = wanted.to_vec();
         replicas.extend(&removing);
-        // A wish that adds (or removes) nothing new leaves what is under way: it completes with this one.
-        let keep_if_empty = |new: Vec<BrokerId>, old: &[BrokerId]| if new.is_empty() { old.to_vec() } else { new };
-        let adding = keep_if_empty(adding, &partition.adding_replicas);
-        let removing = keep_if_empty(removing, &partition.removing_replicas);
         Ok(self.built(topic, index, partition, |builder| builder.replicas(replicas).adding(adding).removing(removing)))
     }
 

@@ -63,14 +63,14 @@ impl Log {
         let mut writer = self.writer.lock();
         self.check_writable(&writer)?;
         // The leader's log start may lie within a batch, after DeleteRecords: the batch comes whole, so that an empty log
-        // must begin before its log start.
+        // must begin with it. The leader's log start is taken over once it is committed here.
         if let [first, ..] = &batches[..]
             && self.log_start() == self.log_end()
             && first.header.base_offset < self.log_end()
             && first.header.next_offset() > self.log_end()
         {
             drop(writer);
-            self.start_anew(first.header.base_offset, self.log_start())?;
+            self.truncate_fully_and_start_at(first.header.base_offset)?;
             writer = self.writer.lock();
             self.check_writable(&writer)?;
         }

@@ -147,9 +147,10 @@ impl Log {
         Offset(self.high_watermark.load(Ordering::Acquire))
     }
 
-    /// Told by the replica. Never ahead of the log end.
+    /// Told by the replica. Never ahead of the log end, nor before the log start: a new leader may know less of what is
+    /// committed than a follower whose records were deleted up to there.
     pub fn set_high_watermark(&self, offset: Offset) {
-        let offset = offset.clamp(Offset::ZERO, self.log_end());
+        let offset = offset.max(self.log_start()).min(self.log_end());
         self.high_watermark.store(offset.0, Ordering::Release);
         if self.has_uncommitted.load(Ordering::Acquire) {
             let mut writer = self.writer.lock();

@@ -39,6 +39,8 @@ impl Log {
         // A batch goes as a whole.
         let end = cut.map_or(offset, |batch| batch.header.base_offset.min(offset)).max(last.base);
         self.log_end.store(end.0, Ordering::Release);
+        // The batch that the log start lies in may have gone.
+        self.log_start.fetch_min(end.0, Ordering::AcqRel);
         self.high_watermark.fetch_min(end.0, Ordering::AcqRel);
         self.recovery_point.fetch_min(end.0, Ordering::AcqRel);
         self.segments.store(Arc::new(segments[..kept].to_vec()));
@@ -63,11 +65,6 @@ impl Log {
 
     /// Drops all records; the next one is written at `offset`.
     pub fn truncate_fully_and_start_at(&self, offset: Offset) -> io::Result<()> {
-        self.start_anew(offset, offset)
-    }
-
-    /// Drops all records; the next one is written at `offset`, and what lies before `log_start` is nobody's to read.
-    pub(super) fn start_anew(&self, offset: Offset, log_start: Offset) -> io::Result<()> {
         let _order = self.flushing.lock();
         let mut writer = self.writer.lock();
         self.home.guard(|| {
@@ -83,8 +80,7 @@ impl Log {
             writer.bytes_since_index = 0;
             writer.snapshot = None;
             self.publish_first_unstable(&writer.producers);
-            self.log_start.store(log_start.0, Ordering::Release);
-            for position in [&self.log_end, &self.high_watermark, &self.recovery_point] {
+            for position in [&self.log_start, &self.log_end, &self.high_watermark, &self.recovery_point] {
                 position.store(offset.0, Ordering::Release);
             }
             self.remove_snapshots(&writer, |_| true)?;

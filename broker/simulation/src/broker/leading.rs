@@ -111,9 +111,8 @@ impl Process {
             verification: Verification::NotNeeded,
         };
         let info = log.append_as_leader(request.records, &context).map_err(|error| error.error_code())?;
-        if !info.duplicate {
-            leading.leader.on_appended(info.last_offset.plus(1), Timestamp(cx.now));
-        }
+        // Also for a retry: the first attempt may have failed after it was written.
+        leading.leader.on_appended(info.last_offset.plus(1), Timestamp(cx.now));
         let until = info.last_offset.plus(1);
         let waits = request.acks == -1;
         if waits {
