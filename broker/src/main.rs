@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use ottla::cli::{Cli, Start};
-use ottla::config::{Settings, sources};
+use ottla::cli::{Action, COMMANDS, Cli, HealthArgs, Start};
+use ottla::config::{ConfigError, Settings};
 use ottla::server::Server;
+use ottla::startup;
 use ottla::telemetry::{Loggers, start_logging};
 use ottla_tools as tools;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,8 +26,17 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args();
     let own_name = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
+    if let Some(text) = startup::of_zookeeper(&own_name) {
+        eprintln!("{text}");
+        return ExitCode::SUCCESS;
+    }
+    let rest = if startup::is_in_image() { without_zookeeper(rest) } else { rest };
     if let Some(code) = tools::run_if_named(&own_name, &rest) {
         return code;
+    }
+    let words = startup::command_of_name(&own_name, &rest).unwrap_or(rest);
+    if let Some(word) = words.first().filter(|word| is_no_word_of_ours(word)) {
+        return refuse(word);
     }
     // Errors of the message decoder capture a backtrace where backtraces are on, which makes a malformed request cost
     // thousands of times more than a good one.
@@ -34,7 +44,11 @@ fn main() -> ExitCode {
     unsafe {
         std::env::set_var("RUST_LIB_BACKTRACE", "0");
     }
-    let start = Cli::parse().into_start();
+    let start = match Cli::parse_from(std::iter::once("ottla".to_owned()).chain(words)).into_action() {
+        Action::Start(start) => start,
+        Action::Health(health) => return probe(&health),
+        Action::Properties(start) => return print_properties(&start),
+    };
     let loggers = start_logging(start.log_format, std::env::var("RUST_LOG").ok().as_deref());
     match run(&start, loggers) {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,6 +58,107 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Neither a command nor an option nor a file: most likely a command with a letter wrong.
+fn is_no_word_of_ours(word: &str) -> bool {
+    !word.starts_with('-') && !COMMANDS.contains(&word) && !std::path::Path::new(word).exists()
+}
+
+fn refuse(word: &str) -> ExitCode {
+    let known: Vec<&'static str> = COMMANDS.iter().copied().chain(tools::names().map(|(name, _)| name)).collect();
+    let plain = word.strip_prefix("kafka-").unwrap_or(word);
+    let hint = startup::meant(plain, &known).map(|name| format!(" Did you mean 'ottla {name}'?")).unwrap_or_default();
+    eprintln!(
+        "ottla: '{word}' is neither a command nor a configuration file that exists.{hint} 'ottla --help' lists all commands."
+    );
+    ExitCode::from(2)
+}
+
+/// The configuration of the container that this runs in.
+fn of_container() -> Result<Settings, ConfigError> {
+    startup::configuration(&Start { in_container: true, ..Start::default() }).and_then(Settings::new)
+}
+
+/// Inside an image a line with `--zookeeper`, which no tool has any longer, is meant for the broker of the same container.
+fn without_zookeeper(arguments: Vec<String>) -> Vec<String> {
+    let local = || {
+        let listener = of_container().ok()?.listeners.into_iter().find(|listener| listener.is_advertised)?;
+        Some(listener.local_address())
+    };
+    match startup::without_zookeeper(&arguments, || local().unwrap_or_else(|| "localhost:9092".to_owned())) {
+        Some(rewritten) => {
+            eprintln!("--zookeeper was removed from Kafka's tools: the broker of this container is asked instead");
+            rewritten
+        }
+        None => arguments,
+    }
+}
+
+/// Asks the broker that this configuration would start.
+fn probe(health: &HealthArgs) -> ExitCode {
+    let settings = of_container();
+    let probe = match (settings, &health.bootstrap_server) {
+        (Ok(settings), bootstrap) => {
+            let listener = settings.listeners.iter().find(|listener| listener.is_advertised);
+            let Some(listener) = listener.or(settings.listeners.first()) else {
+                eprintln!("no listener to ask");
+                return ExitCode::FAILURE;
+            };
+            tools::health::Probe {
+                bootstrap: bootstrap.clone().unwrap_or_else(|| listener.local_address()),
+                is_controller: listener.is_controller,
+                node_id: bootstrap.is_none().then_some(settings.node_id.0),
+                topics: settings.declared_topics.iter().map(|topic| topic.name.clone()).collect(),
+                timeout: Duration::from_millis(health.timeout_ms),
+            }
+        }
+        (Err(_), Some(bootstrap)) => tools::health::Probe {
+            bootstrap: bootstrap.clone(),
+            timeout: Duration::from_millis(health.timeout_ms),
+            ..tools::health::Probe::default()
+        },
+        (Err(error), None) => {
+            eprintln!("ottla: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match tools::health::check(&probe) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_properties(start: &Start) -> ExitCode {
+    match startup::configuration(&Start { in_container: true, ..start.clone() }) {
+        Ok(given) => {
+            print!("{}", startup::as_properties(&given));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("ottla: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The first process of a container inherits what others leave behind, and nobody else can bury it.
+fn bury_orphans() {
+    if std::process::id() != 1 {
+        return;
+    }
+    tokio::spawn(async {
+        let Ok(mut died) = signal(SignalKind::child()) else { return };
+        while died.recv().await.is_some() {
+            while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+        }
+    });
 }
 
 /// The allocator asks for huge pages; a broker that touches little of each would hold three times the memory it uses.
@@ -57,22 +172,28 @@ fn run(start: &Start, loggers: Loggers) -> Result<(), Box<dyn std::error::Error>
         let text = panic.to_string();
         error!(?text, "a part of the broker panicked");
     }));
-    let folder = std::env::current_dir()?;
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let given = sources::gather(start.file.as_deref(), &folder, environment, &start.overrides)?;
-    let settings = Arc::new(Settings::new(given)?);
+    let settings = Arc::new(Settings::new(startup::configuration(start)?)?);
+    if start.in_container {
+        startup::run_init_scripts()?;
+    }
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("ottla").build()?;
-    let result = runtime.block_on(serve(settings, loggers));
+    let result = runtime.block_on(serve(Arc::clone(&settings), loggers));
     runtime.shutdown_timeout(Duration::from_millis(100));
-    result
+    result.map_err(|error| match startup::explain_denied(&error.to_string(), &settings.log_dirs) {
+        Some(explained) => explained.into(),
+        None => error,
+    })
 }
 
 async fn serve(settings: Arc<Settings>, loggers: Loggers) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     info!(version = env!("CARGO_PKG_VERSION"), configuration = settings.origin, "Ottla starts");
+    bury_orphans();
+    for text in &settings.warnings {
+        warn!("{text}");
+    }
     if !settings.unknown.is_empty() {
         warn!(keys = settings.unknown.join(", "), "keys that mean nothing to this broker are ignored");
     }

@@ -30,6 +30,9 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
 /// Longest wait for others to take over and to hear of it.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What nodes of a cluster agree on when they are started from Apache's image without a `CLUSTER_ID`.
+const CLUSTER_ID_OF_IMAGES: &str = "5L6g3nShT-eMCtK--X86sw";
+
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -296,27 +299,44 @@ fn cleaner_threads(settings: &Settings) -> usize {
     if settings.bool("log.cleaner.enable") { settings.usize("log.cleaner.threads") } else { 0 }
 }
 
-/// The id that was given, or that of the data, or a new one.
+/// The id that was given, or that of the data, or a new one. In a container that of the data comes first, as in Apache's
+/// image: its format step leaves a volume that has an id alone.
 fn cluster_id(settings: &Settings) -> Result<String, StartError> {
-    if let Some(id) = &settings.cluster_id {
-        return Ok(id.clone());
+    let given = settings.cluster_id.clone();
+    if !settings.in_container
+        && let Some(id) = given
+    {
+        return Ok(id);
     }
+    let of_data = cluster_id_of_data(settings)?;
+    if let (Some(given), Some(of_data)) = (&given, &of_data)
+        && given != of_data
+    {
+        tracing::warn!(given, of_data, "the data has a cluster id of its own, which is kept; CLUSTER_ID is ignored");
+    }
+    if let Some(id) = of_data.or(given) {
+        return Ok(id);
+    }
+    if settings.voters.len() > 1 || !settings.is_controller() {
+        return if settings.in_container { Ok(CLUSTER_ID_OF_IMAGES.to_owned()) } else { Err(StartError::NoClusterId) };
+    }
+    Ok(encode_uuid(Uuid::new_v4()))
+}
+
+fn cluster_id_of_data(settings: &Settings) -> Result<Option<String>, StartError> {
     for dir in &settings.log_dirs {
         let file = dir.join("meta.properties");
         match std::fs::read_to_string(&file) {
             Ok(text) => {
                 if let Some(id) = text.lines().find_map(|line| line.trim().strip_prefix("cluster.id=")) {
-                    return Ok(id.trim().to_owned());
+                    return Ok(Some(id.trim().to_owned()));
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(StartError::Io(file, error)),
         }
     }
-    if settings.voters.len() > 1 || !settings.is_controller() {
-        return Err(StartError::NoClusterId);
-    }
-    Ok(encode_uuid(Uuid::new_v4()))
+    Ok(None)
 }
 
 /// `log.dirs` may be given relative, while storage knows them absolute.

@@ -1,5 +1,6 @@
 //! Builds the house bottom-up and takes it down top-down.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,9 +13,11 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::api::{Api, ApiTable, Gate, House, ListenerInfo, QuorumMessages, Service};
+use crate::config::container::is_alone;
 use crate::config::{Effective, ListenerSettings, Settings};
 use crate::coordinators::{Coordinators, Needs};
-use crate::network::{self, Admission, BoundListener, Door, RequestMemory, limits};
+use crate::declared_topics;
+use crate::network::{self, Admission, BoundListener, Door, RequestMemory, dialled, limits, reachable};
 use crate::node::{self, Ground, Node};
 use crate::quotas::Quotas;
 use crate::telemetry::Loggers;
@@ -101,11 +104,18 @@ impl Server {
         let service = Arc::clone(&api) as Arc<dyn Service>;
         doors.open(of_clients, &service, &ApiTable::of_broker());
         node.open().await?;
+        let Doors { shutdown, tasks, .. } = doors;
+        reachable::check(&listeners, settings.in_container);
+        let server = Self { house, api, listeners, node, shutdown, tasks };
         if settings.is_broker() {
+            let declaring = declared_topics::create(server.house.clone());
+            if is_alone(&settings.explicit) {
+                declaring.await;
+            } else {
+                server.tasks.spawn(declaring);
+            }
             info!(broker = settings.node_id.0, "the broker is unfenced. Transitioning from RECOVERY to RUNNING");
         }
-        let Doors { shutdown, tasks, .. } = doors;
-        let server = Self { house, api, listeners, node, shutdown, tasks };
         server.greet();
         Ok(server)
     }
@@ -113,7 +123,7 @@ impl Server {
     /// Where clients reach this broker: `host:port` of each advertised listener.
     pub fn bootstrap_servers(&self) -> Vec<String> {
         let public = self.listeners.iter().filter(|listener| !listener.is_controller);
-        public.map(|listener| format!("{}:{}", listener.advertised_host, listener.advertised_port)).collect()
+        public.map(shown).collect()
     }
 
     fn greet(&self) {
@@ -128,6 +138,10 @@ impl Server {
             self.bootstrap_servers().join(","),
             folders.join(", ")
         );
+        if settings.is_of_zookeeper_age {
+            // What Kafka said when it had ZooKeeper, and what scripts of that age wait for.
+            info!("[KafkaServer id={}] started", settings.node_id);
+        }
     }
 
     /// Ends in the opposite order: leadership is handed over while the doors are open, then listeners and connections,
@@ -150,6 +164,8 @@ struct Doors {
     config: Effective,
     quotas: Quotas,
     admission: Admission,
+    /// Those of the container that this runs in, if it does.
+    gateways: Arc<[IpAddr]>,
     ids: Arc<AtomicU64>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -166,6 +182,7 @@ impl Doors {
             config: config.clone(),
             admission: Admission::new(config.clone(), quotas.clone()),
             quotas: quotas.clone(),
+            gateways: if settings.in_container { dialled::gateways().into() } else { Arc::default() },
             ids: Arc::new(AtomicU64::new(1)),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -175,12 +192,13 @@ impl Doors {
     fn open(&mut self, bound: Vec<(BoundListener, ListenerInfo)>, service: &Arc<dyn Service>, table: &ApiTable) {
         let table = Arc::new(table.clone());
         for (bound, info) in bound {
-            let advertised = format!("{}:{}", info.advertised_host, info.advertised_port);
+            let advertised = shown(&info);
             info!(listener = &*info.name, addresses = ?bound.addresses(), advertised, "listening");
             let door = Door {
                 service: Arc::clone(service),
                 table: Arc::clone(&table),
                 listener: Arc::new(info),
+                gateways: Arc::clone(&self.gateways),
                 memory: self.memory.clone(),
                 config: self.config.clone(),
                 quotas: self.quotas.clone(),
@@ -193,13 +211,20 @@ impl Doors {
 
 /// What clients are told of a listener.
 fn advertise(bound: &BoundListener) -> ListenerInfo {
-    let ListenerSettings { name, advertised_host, advertised_port, is_controller, .. } = &bound.settings;
+    let ListenerSettings { name, advertised_host, advertised_port, follows_client, is_controller, .. } =
+        &bound.settings;
     ListenerInfo {
         name: name.as_str().into(),
         advertised_host: if advertised_host.is_empty() { host_name() } else { advertised_host.as_str().into() },
         advertised_port: if *advertised_port == 0 { bound.port() } else { *advertised_port },
+        follows_client: *follows_client,
         is_controller: *is_controller,
     }
+}
+
+/// An address for people.
+fn shown(info: &ListenerInfo) -> String {
+    format!("{}:{}", info.advertised_host, info.advertised_port)
 }
 
 fn endpoint(info: &ListenerInfo) -> Endpoint {

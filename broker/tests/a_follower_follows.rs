@@ -55,7 +55,9 @@ impl Follower {
         let mut values: std::collections::BTreeMap<String, String> =
             values.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         values.insert("log.dirs".to_owned(), path.display().to_string());
-        let settings = Arc::new(Settings::new(Given { values, cluster_id: None, origin: "test".to_owned() }).unwrap());
+        let settings = Arc::new(
+            Settings::new(Given { values, cluster_id: None, origin: "test".to_owned(), ..Given::default() }).unwrap(),
+        );
         let metadata = MetadataCache::new(Arc::default());
         let partitions = Partitions::new(metadata.clone());
         let log_dirs = LogDirs::open(&[path.to_path_buf()], LogDirsOptions::new(LOCAL, &*house.cluster_id)).unwrap();

@@ -16,7 +16,7 @@ use ottla_protocol::{BrokerId, ErrorCode};
 use super::metadata::{PartitionView, id_or_nil};
 use super::operations::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS};
 use super::topic_names;
-use super::wire::{broker_ids, is_internal, text, topic_name};
+use super::wire::{address_of, broker_ids, is_internal, text, topic_name};
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::metadata_cache::MetadataCache;
 
@@ -57,12 +57,12 @@ impl Cluster {
         let listed = image.brokers.values().filter(|broker| request.include_fenced_brokers || !broker.fenced);
         let brokers: Vec<DescribeClusterBroker> = listed
             .filter_map(|broker| {
-                let endpoint = broker.listener(&cx.listener.name)?;
+                let (host, port) = address_of(cx, &image, broker)?;
                 Some(
                     DescribeClusterBroker::default()
                         .with_broker_id(broker.id.0.into())
-                        .with_host(text(&endpoint.host))
-                        .with_port(i32::from(endpoint.port))
+                        .with_host(text(host))
+                        .with_port(i32::from(port))
                         .with_rack(broker.rack.as_deref().map(text))
                         .with_is_fenced(broker.fenced),
                 )

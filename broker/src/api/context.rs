@@ -29,6 +29,8 @@ pub struct ListenerInfo {
     pub name: Arc<str>,
     pub advertised_host: Arc<str>,
     pub advertised_port: u16,
+    /// Nothing is advertised: in the context of a request host and port are those that its client came by.
+    pub follows_client: bool,
     /// True for a listener named in `controller.listener.names`.
     pub is_controller: bool,
 }

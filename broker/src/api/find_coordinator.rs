@@ -4,6 +4,7 @@ use ottla_protocol::messages::find_coordinator_response::Coordinator;
 use ottla_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use ottla_protocol::{ErrorCode, StrBytes};
 
+use super::wire::address_of;
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::coordinators::{Coordinators, Kind};
 use crate::metadata_cache::MetadataCache;
@@ -82,11 +83,7 @@ impl FindCoordinator {
         let broker = self.coordinators.find(kind, key).await?;
         let image = self.metadata.load();
         let registration = image.brokers.get(&broker).ok_or(ErrorCode::CoordinatorNotAvailable)?;
-        let endpoint = registration
-            .listeners
-            .iter()
-            .find(|endpoint| *endpoint.name == *cx.listener.name)
-            .ok_or(ErrorCode::CoordinatorNotAvailable)?;
-        Ok(Node { id: broker.0, host: endpoint.host.to_string(), port: endpoint.port })
+        let (host, port) = address_of(cx, &image, registration).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+        Ok(Node { id: broker.0, host: host.to_owned(), port })
     }
 }

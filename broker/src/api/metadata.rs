@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::auto_create::AutoCreate;
 use super::operations::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS};
 use super::topic_names;
-use super::wire::{broker_ids, is_internal, text, topic_name};
+use super::wire::{address_of, broker_ids, is_internal, text, topic_name};
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::metadata_cache::MetadataCache;
 
@@ -90,7 +90,7 @@ impl Metadata {
                 }
             }
         }
-        let brokers = brokers(&image, &cx.listener.name);
+        let brokers = brokers(cx, &image);
         let controller = controller_id(&brokers, self.node_id);
         cx.reply(
             &response
@@ -230,16 +230,16 @@ impl<'a> PartitionView<'a> {
     }
 }
 
-fn brokers(image: &MetadataImage, listener: &str) -> Vec<MetadataResponseBroker> {
+fn brokers(cx: &RequestContext, image: &MetadataImage) -> Vec<MetadataResponseBroker> {
     let alive = image.brokers.values().filter(|broker| !broker.fenced);
     alive
         .filter_map(|broker| {
-            let endpoint = broker.listener(listener)?;
+            let (host, port) = address_of(cx, image, broker)?;
             Some(
                 MetadataResponseBroker::default()
                     .with_node_id(broker.id.0.into())
-                    .with_host(text(&endpoint.host))
-                    .with_port(i32::from(endpoint.port))
+                    .with_host(text(host))
+                    .with_port(i32::from(port))
                     .with_rack(broker.rack.as_deref().map(text)),
             )
         })

@@ -6,6 +6,7 @@ use ottla_metadata::{BrokerRegistration, Endpoint, MetadataImage};
 use ottla_protocol::messages::TopicName;
 use ottla_protocol::{BrokerId, LeaderEpoch, StrBytes};
 
+use super::RequestContext;
 use crate::coordinators::internal_topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
 
 /// Topics that belong to the broker itself: clients may read them, nobody but coordinators writes them.
@@ -39,6 +40,20 @@ pub fn endpoint_of<'a>(
 ) -> Option<(&'a BrokerRegistration, &'a Endpoint)> {
     let registration = image.brokers.get(&broker).filter(|broker| !broker.fenced)?;
     Some((registration, registration.listener(listener)?))
+}
+
+/// Where clients of the request's listener reach a broker: host and port.
+pub fn address_of<'a>(
+    cx: &'a RequestContext,
+    image: &MetadataImage,
+    broker: &'a BrokerRegistration,
+) -> Option<(&'a str, u16)> {
+    let endpoint = broker.listener(&cx.listener.name)?;
+    // Of several brokers each knows only by which address a client came to itself, and their answers have to agree.
+    if cx.listener.follows_client && image.brokers.len() == 1 {
+        return Some((&cx.listener.advertised_host, cx.listener.advertised_port));
+    }
+    Some((&endpoint.host, endpoint.port))
 }
 
 /// Who leads a partition now, for clients that came to the wrong broker: id and epoch (-1 when unknown).

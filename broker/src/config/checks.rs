@@ -10,6 +10,26 @@ use super::settings::{ConfigError, Settings};
 /// Keys that Kafka's own plugins read without a definition.
 const UNDEFINED_BUT_KNOWN: &[&str] = &["super.users", "allow.everyone.if.no.acl.found"];
 
+/// Without ACLs everybody may do everything.
+const EVERYONE: &str = "allow.everyone.if.no.acl.found";
+
+/// Keys that Kafka 4 no longer has and that are in circulation still.
+const REMOVED: &[&str] = &[
+    "inter.broker.protocol.version",
+    "log.message.format.version",
+    "log.message.downconversion.enable",
+    "log.message.timestamp.difference.max.ms",
+    "broker.id.generation.enable",
+    "reserved.broker.max.id",
+    "control.plane.listener.name",
+    "delegation.token.master.key",
+    "controlled.shutdown.max.retries",
+    "controlled.shutdown.retry.backoff.ms",
+    "leader.imbalance.per.broker.percentage",
+    "password.encoder.secret",
+    "offsets.commit.required.acks",
+];
+
 /// A key of one of these families protects something.
 const SECURITY: &[&str] = &[
     "ssl.",
@@ -41,6 +61,32 @@ pub fn alias_broker_id(values: &mut BTreeMap<String, String>) -> Result<(), Conf
             Ok(())
         }
     }
+}
+
+/// Takes out the keys that Kafka had once; says of each what holds now.
+pub fn removed_keys(values: &mut BTreeMap<String, String>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let zookeeper: Vec<String> = values.keys().filter(|key| key.starts_with("zookeeper.")).cloned().collect();
+    if !zookeeper.is_empty() {
+        warnings.push(format!(
+            "there is no ZooKeeper any more, {} ignored: what it kept is kept by the controllers (process.roles, \
+             controller.quorum.voters); without voters this node is a cluster of its own",
+            if zookeeper.len() == 1 { format!("{} is", zookeeper[0]) } else { format!("{} are", zookeeper.join(", ")) }
+        ));
+    }
+    let removed = REMOVED.iter().filter(|key| values.contains_key(**key));
+    warnings.extend(removed.map(|key| format!("{key} was removed in Kafka 4.0 and is ignored")));
+    values.retain(|key, _| !key.starts_with("zookeeper.") && !REMOVED.contains(&key.as_str()));
+    warnings
+}
+
+/// An authorizer that lets everybody do everything while there are no ACLs is no door to close: none can be made here.
+pub fn open_doors(settings: &Settings) -> Option<String> {
+    let authorizer = settings.text("authorizer.class.name").filter(|name| !name.is_empty())?;
+    Some(format!(
+        "authorizer.class.name={authorizer} with {EVERYONE}=true: ACLs are not built yet, none can be made, and as asked for \
+         without ACLs everyone may do everything"
+    ))
 }
 
 /// Keys that are not Kafka's: to be warned of, except for a mistyped security key, which would leave a door open.
@@ -147,9 +193,12 @@ pub fn together(settings: &Settings) -> Result<(), ConfigError> {
     ] {
         require(settings.i64(low) <= settings.i64(high), &format!("{high} must be greater than or equal to {low}"))?;
     }
+    // While there are no ACLs, an authorizer with this key lets everybody in: then nothing is left open that was to be closed.
+    let lets_everybody_in = settings.given(EVERYONE).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"));
     require(
-        settings.text("authorizer.class.name").unwrap_or_default().is_empty(),
-        "authorizer.class.name: authorizers are not built yet, and a broker that ignores this key would be open",
+        settings.text("authorizer.class.name").unwrap_or_default().is_empty() || lets_everybody_in,
+        "authorizer.class.name: authorizers are not built yet, and a broker that ignores this key would be open (with \
+         allow.everyone.if.no.acl.found=true, which is open until there are ACLs, the broker starts)",
     )?;
     require(
         !settings.bool("remote.log.storage.system.enable"),
@@ -189,7 +238,9 @@ mod tests {
     #[test]
     fn unknown_keys_are_named_and_typos_of_locks_refused() {
         let known = settings(&[("zookeeper.connect", "z:1"), ("confluent.x", "1"), ("super.users", "User:a")]).unwrap();
-        assert_eq!(known.unknown, ["confluent.x", "zookeeper.connect"]);
+        assert_eq!(known.unknown, ["confluent.x"]);
+        assert!(known.warnings[0].contains("zookeeper.connect is ignored"));
+        assert!(known.given("zookeeper.connect").is_none());
         assert!(
             settings(&[("ssl.keystore.loction", "x")]).unwrap_err().0.contains("did you mean ssl.keystore.location")
         );
@@ -197,6 +248,32 @@ mod tests {
             settings(&[("autorizer.class.name", "x")]).unwrap_err().0.contains("did you mean authorizer.class.name")
         );
         assert!(settings(&[("security.protocol", "PLAINTEXT")]).is_ok());
+    }
+
+    #[test]
+    fn an_authorizer_that_lets_everybody_in_is_warned_of() {
+        let open = [("authorizer.class.name", "kafka.security.authorizer.AclAuthorizer"), (EVERYONE, "true")];
+        assert!(settings(&open).unwrap().warnings[0].contains("everyone may do everything"));
+        assert!(settings(&[open[0], (EVERYONE, "false")]).unwrap_err().0.contains("authorizer.class.name"));
+    }
+
+    #[test]
+    fn keys_that_kafka_had_once_are_named() {
+        let old = settings(&[
+            ("inter.broker.protocol.version", "2.8"),
+            ("zookeeper.connect", "z"),
+            ("zookeeper.set.acl", "x"),
+        ]);
+        let warnings = old.unwrap().warnings;
+        assert!(warnings[0].contains("zookeeper.connect, zookeeper.set.acl are ignored"), "{warnings:?}");
+        assert!(warnings[1].contains("inter.broker.protocol.version was removed"), "{warnings:?}");
+    }
+
+    #[test]
+    fn topics_may_be_declared() {
+        let declared = settings(&[("create.topics", "a:2:1,b")]).unwrap();
+        assert_eq!(declared.declared_topics.len(), 2);
+        assert!(declared.unknown.is_empty() && declared.given("create.topics").is_none());
     }
 
     #[test]

@@ -17,8 +17,23 @@ pub struct ListenerSettings {
     pub advertised_port: u16,
     /// False for a listener that clients are not told of.
     pub is_advertised: bool,
+    /// Nothing was said of where clients reach it: they are told the address that they came by.
+    pub follows_client: bool,
     /// Named in `controller.listener.names`.
     pub is_controller: bool,
+}
+
+impl ListenerSettings {
+    /// Where a program on this machine reaches it.
+    pub fn local_address(&self) -> String {
+        let host = match self.bind_host.as_str() {
+            "" | "0.0.0.0" => "127.0.0.1",
+            "::" => "::1",
+            host => host,
+        };
+        let port = self.bind_port;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
 }
 
 struct Endpoint {
@@ -112,9 +127,12 @@ pub fn read_listeners(settings: &Settings) -> Result<Vec<ListenerSettings>, Conf
             }
             None => Some(&endpoint),
         };
+        let is_everywhere = matches!(endpoint.host.as_str(), "" | "0.0.0.0" | "::");
+        let follows_client = advertised.is_none() && is_everywhere && !is_controller;
         if let Some(public) = public
             && matches!(public.host.as_str(), "0.0.0.0" | "::")
             && !is_controller
+            && !follows_client
         {
             return Err(ConfigError::new(format!(
                 "advertised.listeners cannot use the nonroutable meta-address {}. Use a routable IP address.",
@@ -122,9 +140,13 @@ pub fn read_listeners(settings: &Settings) -> Result<Vec<ListenerSettings>, Conf
             )));
         }
         listeners.push(ListenerSettings {
-            advertised_host: public.map(|public| public.host.clone()).unwrap_or_default(),
+            advertised_host: match public {
+                Some(public) if !follows_client => public.host.clone(),
+                _ => String::new(),
+            },
             advertised_port: public.map_or(0, |public| public.port),
             is_advertised: public.is_some() && !is_controller,
+            follows_client,
             name: endpoint.name,
             bind_host: endpoint.host,
             bind_port: endpoint.port,
@@ -234,7 +256,8 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        assert!(refusal(&[("listeners", "PLAINTEXT://0.0.0.0:9092")]).contains("nonroutable meta-address"));
+        let nowhere = [("listeners", "PLAINTEXT://:9092"), ("advertised.listeners", "PLAINTEXT://0.0.0.0:9092")];
+        assert!(refusal(&nowhere).contains("nonroutable meta-address"));
         assert!(
             refusal(&[("advertised.listeners", "OTHER://x:1")])
                 .contains("must be equal to or a subset of the ones defined in listeners. Found OTHER")
@@ -255,6 +278,15 @@ mod tests {
         assert!(
             refusal(&[("inter.broker.listener.name", "X")]).contains("must be a listener name defined in advertised")
         );
+    }
+
+    #[test]
+    fn where_nothing_is_advertised_clients_are_told_the_address_they_came_by() {
+        let follows = |pairs: &[(&str, &str)]| settings(pairs).unwrap().listeners[0].follows_client;
+        assert!(follows(&[("listeners", "PLAINTEXT://:9092")]));
+        assert!(follows(&[("listeners", "PLAINTEXT://0.0.0.0:9092")]));
+        assert!(!follows(&[("listeners", "PLAINTEXT://localhost:9092")]));
+        assert!(!follows(&[("listeners", "PLAINTEXT://:9092"), ("advertised.listeners", "PLAINTEXT://:9092")]));
     }
 
     #[test]

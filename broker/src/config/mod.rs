@@ -4,8 +4,12 @@
 //!   defaults < file (server.properties or ottla.toml) < KAFKA_* < --override   =  Settings   (fixed at start)
 //!   Settings < cluster-wide dynamic < per-broker dynamic (< topic, group)      =  Effective  (read from the image)
 //! ```
+//!
+//! In a container (`container`) the variables of other images are understood too, and every key keeps its default.
 
 mod checks;
+pub mod container;
+pub mod declared_topics;
 pub mod effective;
 mod listeners;
 mod log_config;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ottla_metadata::config_def::{self, Value, split_list};
 use ottla_protocol::BrokerId;
 
+use super::declared_topics::{self, DeclaredTopic};
 use super::listeners::{ListenerSettings, read_listeners};
 use super::quorum::{self, Voter};
 use super::{checks, sources};
@@ -37,6 +38,14 @@ pub struct Settings {
     pub explicit: BTreeMap<String, String>,
     /// Given keys that are no configuration of Kafka's; one warning names them all.
     pub unknown: Vec<String>,
+    /// What is accepted and means something else than it did: a warning each.
+    pub warnings: Vec<String>,
+    /// Started as the images start it.
+    pub in_container: bool,
+    /// ZooKeeper is named.
+    pub is_of_zookeeper_age: bool,
+    /// `create.topics`
+    pub declared_topics: Vec<DeclaredTopic>,
     /// Where the values came from, in words, for the log.
     pub origin: String,
 }
@@ -47,20 +56,26 @@ impl Settings {
     /// # Errors
     /// When a value does not fit its key, keys contradict each other, or something is asked for that is not built.
     pub fn new(given: sources::Given) -> Result<Self, ConfigError> {
-        let sources::Given { mut values, cluster_id, origin } = given;
+        let sources::Given { mut values, cluster_id, origin, in_container } = given;
         checks::alias_broker_id(&mut values)?;
+        let declared_topics = declared_topics::read(&values.remove(declared_topics::KEY).unwrap_or_default())?;
+        let is_of_zookeeper_age = values.contains_key("zookeeper.connect");
+        let warnings = checks::removed_keys(&mut values);
         let unknown = checks::unknown_keys(&values)?;
         for (key, value) in &values {
             if let Some(definition) = config_def::broker(config_def::listener_key(key).unwrap_or(key)) {
                 definition.check(Some(value)).map_err(|error| ConfigError::new(error.0))?;
             }
         }
-        let mut settings = Self { cluster_id, explicit: values, unknown, origin, ..Self::default() };
+        let mut settings = Self { cluster_id, explicit: values, unknown, warnings, declared_topics, ..Self::default() };
+        (settings.origin, settings.in_container) = (origin, in_container);
+        settings.is_of_zookeeper_age = is_of_zookeeper_age;
         settings.node_id = BrokerId(settings.i32("node.id"));
         settings.log_dirs = checks::log_dirs(&settings)?;
         settings.listeners = read_listeners(&settings)?;
         settings.voters = quorum::read_voters(&settings)?;
         checks::together(&settings)?;
+        settings.warnings.extend(checks::open_doors(&settings));
         Ok(settings)
     }
 

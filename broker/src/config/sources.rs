@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::container;
 use super::settings::ConfigError;
 
 /// What was given, before anything is judged.
@@ -12,13 +13,15 @@ pub struct Given {
     pub cluster_id: Option<String>,
     /// In words: "ottla.toml, environment".
     pub origin: String,
+    /// Started as the images start it.
+    pub in_container: bool,
 }
 
-/// What a node runs with when no file is given: one broker for this machine.
-const WITHOUT_A_FILE: &[(&str, &str)] = &[
-    ("node.id", "1"),
-    ("process.roles", "broker,controller"),
-    ("listeners", "PLAINTEXT://localhost:9092"),
+/// What a node runs with when no file is given.
+const WITHOUT_A_FILE: &[(&str, &str)] = &[("node.id", "1"), ("process.roles", "broker,controller")];
+
+/// What holds besides where a node is its whole cluster: there is nobody to hold a second replica.
+const ALONE: &[(&str, &str)] = &[
     ("offsets.topic.replication.factor", "1"),
     ("transaction.state.log.replication.factor", "1"),
     ("transaction.state.log.min.isr", "1"),
@@ -32,49 +35,35 @@ pub const DATA_FOLDER: &str = "ottla-data";
 /// The file that is read from the current folder when none is named.
 pub const DEFAULT_FILE: &str = "ottla.toml";
 
-/// Variables of Kafka's start scripts and images that are no configuration of the broker (without `KAFKA_`).
-const NOT_CONFIGURATION: &[&str] = &[
-    "VERSION",
-    "HEAP_OPTS",
-    "LOG4J_OPTS",
-    "OPTS",
-    "JMX_OPTS",
-    "JMX_HOSTNAME",
-    "JMX_PORT",
-    "JVM_PERFORMANCE_OPTS",
-    "GC_LOG_OPTS",
-    "LOG4J_ROOT_LOGLEVEL",
-    "LOG4J_LOGGERS",
-    "TOOLS_LOG4J_LOGLEVEL",
-    "LOG4J_DIR",
-    "HOME",
-    "BASE_DIR",
-    "DEBUG",
-    "LIBS",
-    "RUN",
-    "CLUSTER_ID",
-    "KRAFT_CLUSTER_ID",
-    "ENABLE_KRAFT",
-    "USER",
-    "GROUP",
-];
+/// Where a broker starts: what it serves and where its data goes when nobody says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// On somebody's machine: on localhost, data in this folder.
+    Machine(&'a Path),
+    /// In a container: on every address, data in this folder of a volume, and the variables of other images understood.
+    Container(&'a Path),
+}
 
-/// Gathers everything. `file` is the one named on the command line; `folder` is the current folder.
+/// Gathers everything. `file` is the one named on the command line.
 ///
 /// # Errors
 /// When a file cannot be read, or an override is not `key=value`.
 pub fn gather(
     file: Option<&Path>,
-    folder: &Path,
+    place: Place<'_>,
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &[String],
 ) -> Result<Given, ConfigError> {
     let mut origin = Vec::new();
-    let default_file = folder.join(DEFAULT_FILE);
+    let default_file = match place {
+        Place::Machine(folder) => folder.join(DEFAULT_FILE),
+        Place::Container(_) => container::MOUNTED_FILE.into(),
+    };
     let file = match file {
         Some(file) => Some(file.to_path_buf()),
         None => default_file.is_file().then_some(default_file),
     };
+    let in_container = matches!(place, Place::Container(_));
     let from_file = file.as_deref().map(read_file).transpose()?;
     // A server.properties was written for Kafka and means what it means there; Ottla's own file only adds to what holds
     // without one, or a first key in it would move the data elsewhere and ask for replicas that one node has not.
@@ -82,7 +71,10 @@ pub fn gather(
     if let Some(file) = &file {
         origin.push(file.display().to_string());
     }
-    let environment: Vec<(String, String)> = environment.into_iter().collect();
+    let mut environment: Vec<(String, String)> = environment.into_iter().collect();
+    if in_container {
+        container::translate(&mut environment)?;
+    }
     let cluster_id = ["CLUSTER_ID", "KAFKA_KRAFT_CLUSTER_ID", "KAFKA_CLUSTER_ID"].iter().find_map(|name| {
         environment.iter().find(|(variable, value)| variable == name && !value.is_empty()).map(|(_, id)| id.clone())
     });
@@ -98,30 +90,45 @@ pub fn gather(
     let mut given = from_file.unwrap_or_default();
     given.extend(from_environment);
     given.extend(from_overrides);
-    let mut values = if is_kafkas { BTreeMap::new() } else { of_one_node(folder, &given) };
+    // In a container every key keeps its default when another is set, whichever way it is set.
+    let adds = in_container || !is_kafkas;
+    let mut values = if adds { without_a_file(place, &given) } else { BTreeMap::new() };
     values.extend(given);
-    if !is_kafkas {
+    if adds {
         listen_where_advertised(&mut values);
     }
     let cluster_id = cluster_id.or_else(|| values.remove("cluster.id"));
     if origin.is_empty() {
         origin.push("defaults".to_owned());
     }
-    Ok(Given { values, cluster_id, origin: origin.join(", ") })
+    Ok(Given { values, cluster_id, origin: origin.join(", "), in_container })
 }
 
 /// What holds where no server.properties is read, as far as nothing `given` speaks against it.
-fn of_one_node(folder: &Path, given: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut values: BTreeMap<String, String> =
-        WITHOUT_A_FILE.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+fn without_a_file(place: Place<'_>, given: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let (listeners, data) = match place {
+        Place::Machine(folder) => ("PLAINTEXT://localhost:9092", folder.join(DATA_FOLDER)),
+        Place::Container(folder) => ("PLAINTEXT://:9092", folder.to_path_buf()),
+    };
+    let own = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let mut values: BTreeMap<String, String> = own(WITHOUT_A_FILE).into_iter().collect();
+    if container::is_alone(given) {
+        values.extend(own(ALONE));
+        if matches!(place, Place::Container(_)) {
+            // Who starts one broker in a container waits for its first group; three seconds of that are Kafka's delay.
+            values.insert("group.initial.rebalance.delay.ms".to_owned(), "0".to_owned());
+        }
+    }
     if given.contains_key("broker.id") {
         values.remove("node.id");
     }
     if !given.contains_key("log.dir") {
-        values.insert("log.dirs".to_owned(), folder.join(DATA_FOLDER).display().to_string());
+        values.insert("log.dirs".to_owned(), data.display().to_string());
     }
-    if given.contains_key("advertised.listeners") {
-        values.remove("listeners");
+    if !given.contains_key("advertised.listeners") {
+        values.insert("listeners".to_owned(), listeners.to_owned());
     }
     values
 }
@@ -207,7 +214,7 @@ fn read_environment(environment: Vec<(String, String)>) -> BTreeMap<String, Stri
         if let Some(name) = variable.strip_prefix("KAFKA_CFG_") {
             values.insert(name.to_lowercase().replace('_', "."), value);
         } else if let Some(name) = variable.strip_prefix("KAFKA_")
-            && !NOT_CONFIGURATION.contains(&name)
+            && !container::is_silent(name)
         {
             values.insert(key_of_variable(name), value);
         }
@@ -260,7 +267,7 @@ mod tests {
         let file = folder.path().join("server.properties");
         std::fs::write(&file, "# comment\nnum.partitions=2\nlog.dirs = /a,/b\nnode.id: 7\n").unwrap();
         let environment = pairs(&[("KAFKA_NUM_PARTITIONS", "3"), ("KAFKA_NODE_ID", "8"), ("CLUSTER_ID", "abc")]);
-        let given = gather(Some(&file), folder.path(), environment, &["node.id=9".to_owned()]).unwrap();
+        let given = gather(Some(&file), Place::Machine(folder.path()), environment, &["node.id=9".to_owned()]).unwrap();
         assert_eq!(given.values["log.dirs"], "/a,/b");
         assert_eq!(given.values["num.partitions"], "3");
         assert_eq!(given.values["node.id"], "9");
@@ -283,11 +290,11 @@ mod tests {
     #[test]
     fn without_a_file_a_node_serves_this_machine() {
         let folder = tempfile::tempdir().unwrap();
-        let given = gather(None, folder.path(), Vec::new(), &[]).unwrap();
+        let given = gather(None, Place::Machine(folder.path()), Vec::new(), &[]).unwrap();
         assert_eq!(given.values["listeners"], "PLAINTEXT://localhost:9092");
         assert!(given.values["log.dirs"].ends_with(DATA_FOLDER));
         let environment = pairs(&[("KAFKA_ADVERTISED_LISTENERS", "PLAINTEXT://me:1,OTHER://you:2")]);
-        let given = gather(None, folder.path(), environment, &[]).unwrap();
+        let given = gather(None, Place::Machine(folder.path()), environment, &[]).unwrap();
         assert_eq!(given.values["listeners"], "PLAINTEXT://0.0.0.0:1,OTHER://0.0.0.0:2");
     }
 
@@ -295,22 +302,39 @@ mod tests {
     fn a_file_in_the_current_folder_is_read() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(DEFAULT_FILE), "num.partitions = 5").unwrap();
-        assert_eq!(gather(None, folder.path(), Vec::new(), &[]).unwrap().values["num.partitions"], "5");
+        assert_eq!(gather(None, Place::Machine(folder.path()), Vec::new(), &[]).unwrap().values["num.partitions"], "5");
     }
 
     #[test]
     fn an_own_file_only_adds_and_a_server_properties_means_what_it_says() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(DEFAULT_FILE), "num.partitions = 5\nbroker.id = 4").unwrap();
-        let own = gather(None, folder.path(), Vec::new(), &[]).unwrap().values;
+        let own = gather(None, Place::Machine(folder.path()), Vec::new(), &[]).unwrap().values;
         assert!(own["log.dirs"].ends_with(DATA_FOLDER));
         assert_eq!(own["offsets.topic.replication.factor"], "1");
         assert!(!own.contains_key("node.id"), "broker.id stands for it");
         std::fs::write(folder.path().join(DEFAULT_FILE), "log.dir = \"x\"").unwrap();
-        assert!(!gather(None, folder.path(), Vec::new(), &[]).unwrap().values.contains_key("log.dirs"));
+        assert!(!gather(None, Place::Machine(folder.path()), Vec::new(), &[]).unwrap().values.contains_key("log.dirs"));
         let kafkas = folder.path().join("server.properties");
         std::fs::write(&kafkas, "num.partitions=5").unwrap();
-        let kafkas = gather(Some(&kafkas), folder.path(), Vec::new(), &[]).unwrap().values;
+        let kafkas = gather(Some(&kafkas), Place::Machine(folder.path()), Vec::new(), &[]).unwrap().values;
         assert_eq!(kafkas.keys().collect::<Vec<_>>(), ["num.partitions"]);
+    }
+
+    #[test]
+    fn in_a_container_every_key_keeps_its_default() {
+        let gather = |environment: &[(&str, &str)]| {
+            gather(None, Place::Container(Path::new("/data")), pairs(environment), &[]).unwrap().values
+        };
+        let values = gather(&[("KAFKA_NUM_PARTITIONS", "3")]);
+        assert_eq!(values["listeners"], "PLAINTEXT://:9092");
+        assert_eq!(values["log.dirs"], "/data");
+        assert_eq!(values["offsets.topic.replication.factor"], "1");
+        let voters = "1@a:9093,2@b:9093,3@c:9093";
+        let values = gather(&[("KAFKA_NODE_ID", "2"), ("KAFKA_CONTROLLER_QUORUM_VOTERS", voters)]);
+        assert!(!values.contains_key("offsets.topic.replication.factor"), "a cluster has Kafka's default");
+        let old = gather(&[("KAFKA_BROKER_ID", "4"), ("KAFKA_ZOOKEEPER_CONNECT", "zoo:2181")]);
+        assert!(!old.contains_key("node.id"));
+        assert_eq!(old["transaction.state.log.min.isr"], "1");
     }
 }

@@ -31,6 +31,8 @@ pub struct Door {
     /// What is served here.
     pub table: Arc<ApiTable>,
     pub listener: Arc<ListenerInfo>,
+    /// Those of the container that this runs in, if it does.
+    pub gateways: Arc<[std::net::IpAddr]>,
     pub memory: RequestMemory,
     pub config: Effective,
     pub quotas: Quotas,
@@ -367,8 +369,10 @@ mod tests {
                 name: "PLAINTEXT".into(),
                 advertised_host: "x".into(),
                 advertised_port: 1,
+                follows_client: false,
                 is_controller: false,
             }),
+            gateways: Arc::default(),
             memory: RequestMemory::new(1 << 20),
             quotas: Quotas::new(&settings, metadata.clone()),
             config: Effective::new(settings, metadata),

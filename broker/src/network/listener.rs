@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::admission::Admission;
 use super::connection::{Connection, Door};
+use super::dialled::as_seen_by;
 use super::limits::BACKLOG;
 use crate::api::ConnectionId;
 use crate::config::{ListenerSettings, Settings};
@@ -131,7 +132,13 @@ async fn accept(socket: TcpListener, door: Door, admission: Admission, ids: Arc<
             debug!(%peer, %error, "socket options");
         }
         let id = ConnectionId(ids.fetch_add(1, Ordering::Relaxed));
-        let connection = Connection::new(stream, id, peer, door.clone());
+        let mut door = door.clone();
+        if door.listener.follows_client
+            && let Ok(local) = stream.local_addr()
+        {
+            door.listener = Arc::new(as_seen_by(&door.listener, local, peer, &door.gateways));
+        }
+        let connection = Connection::new(stream, id, peer, door);
         tasks.spawn(async move {
             connection.run().await;
             drop(ticket);

@@ -10,11 +10,13 @@
 
 mod admission;
 mod connection;
+pub mod dialled;
 mod inbox;
 pub mod limits;
 mod listener;
 mod memory;
 mod pipeline;
+pub mod reachable;
 mod records;
 
 pub use admission::Admission;

@@ -163,7 +163,7 @@ fn settings(dir: &Path, overrides: &[(&str, &str)]) -> Arc<Settings> {
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .collect();
     values.insert("log.dirs".to_owned(), dir.join("data").display().to_string());
-    let given = Given { values, cluster_id: None, origin: "test".to_owned() };
+    let given = Given { values, cluster_id: None, origin: "test".to_owned(), ..Given::default() };
     Arc::new(Settings::new(given).unwrap())
 }
 

@@ -338,7 +338,7 @@ fn target(client: &Client, kind: &str, name: &str) -> Target {
     }
 }
 
-fn alter(client: &mut Client, kind: &str, name: &str, changes: &Changes) -> Result<(), Failure> {
+pub(super) fn alter(client: &mut Client, kind: &str, name: &str, changes: &Changes) -> Result<(), Failure> {
     const SET: i8 = 0;
     const DELETE: i8 = 1;
     if kind == "broker-loggers" {
@@ -365,7 +365,7 @@ fn alter(client: &mut Client, kind: &str, name: &str, changes: &Changes) -> Resu
     refusals.iter().try_for_each(|answer| Failure::check(answer.error_code, message(answer.error_message.as_ref())))
 }
 
-fn entries(
+pub(super) fn entries(
     client: &mut Client,
     kind: &str,
     name: &str,
@@ -385,7 +385,7 @@ fn entries(
     Ok(found)
 }
 
-fn config_resources(client: &mut Client, kind: &str) -> Result<Vec<String>, Failure> {
+pub(super) fn config_resources(client: &mut Client, kind: &str) -> Result<Vec<String>, Failure> {
     let wanted = resource(kind, "x").0;
     let request = ListConfigResourcesRequest::default();
     let response = client.send_with(&Target::Any, |version| {

@@ -292,7 +292,7 @@ fn start(offset: Option<&str>, from_beginning: bool) -> Result<Start, Failure> {
 }
 
 /// SIGINT and SIGTERM end the loop, so that offsets are committed and the group is left.
-fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let is_stopping = Arc::new(AtomicBool::new(false));

@@ -86,6 +86,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             key: Some(letters(size("record-key-size"))).filter(|key| !key.is_empty()),
             value: Some(letters(size("record-size"))),
             headers: headers(options),
+            timestamp: None,
         };
         let begun = Instant::now();
         producer.push(record.clone())?;

@@ -99,6 +99,11 @@ impl Fetcher {
         Ok(self.ready.pop_front())
     }
 
+    /// Whether records are at hand that need no asking.
+    pub fn has_buffered(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     fn fetch(&mut self, client: &mut Client) -> Result<(), Failure> {
         let mut by_leader: BTreeMap<i32, BTreeMap<&str, Vec<FetchPartition>>> = BTreeMap::new();
         for ((topic, partition), offset) in &self.positions {

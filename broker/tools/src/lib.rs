@@ -1,9 +1,12 @@
 //! Kafka's command-line tools in the same binary, without a JVM: called as `kafka-topics`, `kafka-topics.sh` (a link to the
 //! binary) or `ottla topics`. The same flags, output and exit codes as Apache's; they speak to any Kafka cluster.
 
+mod acl_names;
+mod acls;
 mod admin;
 mod broker_api_versions;
 mod client;
+mod client_metrics;
 mod cluster;
 mod configs;
 mod configs_quotas;
@@ -26,6 +29,7 @@ mod get_offsets;
 mod group_admin;
 mod group_member;
 mod groups;
+pub mod health;
 mod json;
 mod leader_election;
 mod line_reader;
@@ -36,12 +40,17 @@ mod perf_stats;
 mod producer;
 mod producer_perf;
 mod properties;
+mod ready;
+mod reassign_partitions;
+mod reassignment_plan;
 mod storage;
 mod table;
 mod time;
 mod topics;
 mod transactions;
 mod transactions_hanging;
+mod verifiable_consumer;
+mod verifiable_producer;
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -64,7 +73,9 @@ struct Tool {
 }
 
 const TOOLS: &[Tool] = &[
+    acls::TOOL,
     broker_api_versions::TOOL,
+    client_metrics::TOOL,
     cluster::TOOL,
     configs::TOOL,
     console_consumer::TOOL,
@@ -82,9 +93,12 @@ const TOOLS: &[Tool] = &[
     log_dirs::TOOL,
     metadata_quorum::TOOL,
     producer_perf::TOOL,
+    reassign_partitions::TOOL,
     storage::TOOL,
     topics::TOOL,
     transactions::TOOL,
+    verifiable_consumer::TOOL,
+    verifiable_producer::TOOL,
 ];
 
 /// The names of the tools that are built, as `ottla NAME`.
@@ -114,14 +128,25 @@ pub fn run_if_named(own_name: &str, arguments: &[String]) -> Option<ExitCode> {
 pub fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
     let name = name.rsplit('/').next().unwrap_or(name);
     let name = name.strip_suffix(".sh").unwrap_or(name);
+    if matches!(name, "cub" | "ub") {
+        return Some(ready::run(arguments));
+    }
     let name = name.strip_prefix("kafka-").unwrap_or(name);
     let tool = TOOLS.iter().find(|tool| tool.name == name)?;
     Some(run_tool(tool, arguments))
 }
 
 /// The tools whose Java twins read their lines with argparse4j, which has words of its own for wrong ones.
-const ARGPARSE_TOOLS: [&str; 6] =
-    ["cluster", "features", "metadata-quorum", "producer-perf-test", "storage", "transactions"];
+const ARGPARSE_TOOLS: [&str; 8] = [
+    "cluster",
+    "features",
+    "metadata-quorum",
+    "producer-perf-test",
+    "storage",
+    "transactions",
+    "verifiable-consumer",
+    "verifiable-producer",
+];
 
 fn run_tool(tool: &Tool, arguments: &[String]) -> ExitCode {
     let is_argparse = ARGPARSE_TOOLS.contains(&tool.name);

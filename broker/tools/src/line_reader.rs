@@ -66,7 +66,7 @@ impl LineReader {
             Some(headers) => self.headers(headers)?,
             None => Vec::new(),
         };
-        Ok(Record { key: key.and_then(bytes), value: bytes(value), headers })
+        Ok(Record { key: key.and_then(bytes), value: bytes(value), headers, timestamp: None })
     }
 
     fn part<'l>(

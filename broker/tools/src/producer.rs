@@ -24,6 +24,8 @@ pub struct Record {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Headers,
+    /// `None`: when it is sent.
+    pub timestamp: Option<Timestamp>,
 }
 
 impl Record {
@@ -58,6 +60,7 @@ pub struct Producer<'a> {
     pending: BTreeMap<i32, Pending>,
     /// Records without a key go to one partition until its batch is full.
     sticky: usize,
+    delivered: (i32, i64),
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +82,7 @@ impl<'a> Producer<'a> {
             epoch: ProducerEpoch(-1),
             pending: BTreeMap::new(),
             sticky: 0,
+            delivered: (-1, -1),
         };
         producer.find_leaders()?;
         if producer.settings.acks == -1 {
@@ -107,7 +111,7 @@ impl<'a> Producer<'a> {
         let partition = self.partition_of(&record);
         let pending = self.pending.entry(partition).or_default();
         pending.bytes += record.size();
-        pending.records.push((now(), record));
+        pending.records.push((record.timestamp.unwrap_or_else(now), record));
         if pending.bytes >= self.settings.batch_bytes {
             self.sticky += 1;
             self.send(partition)?;
@@ -118,6 +122,11 @@ impl<'a> Producer<'a> {
     /// Whether records wait for their batch.
     pub fn is_empty(&self) -> bool {
         self.pending.values().all(|pending| pending.records.is_empty())
+    }
+
+    /// Partition and first offset of the last batch that was acknowledged; offset -1 without acks.
+    pub const fn last_delivered(&self) -> (i32, i64) {
+        self.delivered
     }
 
     /// Sends everything and waits for the answers.
@@ -182,11 +191,13 @@ impl<'a> Producer<'a> {
         };
         let target = Target::Node(leader);
         if acks == 0 {
+            self.delivered = (partition, -1);
             return self.client.send_without_answer::<ProduceRequest>(&target, body);
         }
         let response = self.client.send_with(&target, body)?;
         for topic in response.responses {
             for answer in topic.partition_responses {
+                self.delivered = (partition, answer.base_offset);
                 let message = answer.error_message.map(|message| message.to_string());
                 // A retry of a batch that was written after all.
                 if answer.error_code != ErrorCode::DuplicateSequenceNumber.code() {

@@ -49,7 +49,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
 }
 
 /// An id that no command line takes for an option: Kafka's never begin with a dash.
-fn random_id() -> String {
+pub(super) fn random_id() -> String {
     loop {
         let id = ids::encode_uuid(uuid::Uuid::new_v4());
         if !id.starts_with('-') {
