@@ -87,3 +87,23 @@ fn the_end_of_a_closed_segment_is_missed() {
     append(&log, 3).unwrap();
     assert_eq!(contents(&log, Offset(0)), expected(kept + 3));
 }
+
+#[test]
+fn the_high_watermark_stays_at_or_behind_the_log_start() {
+    let disk = disk();
+    let (log, _) = Log::open(dir(), options(&disk)).unwrap();
+    for _ in 0..5 {
+        append(&log, 4).unwrap();
+    }
+    log.set_high_watermark(Offset(18));
+    log.increment_log_start_offset(Offset(18)).unwrap();
+    // A new leader knows less of what is committed than this replica does.
+    log.set_high_watermark(Offset(3));
+    assert_eq!(log.high_watermark(), Offset(18));
+    // The batch that the log start lies in goes as a whole.
+    log.truncate_to(Offset(19)).unwrap();
+    let offsets = log.offsets();
+    assert_eq!((offsets.log_start, log.high_watermark(), offsets.log_end), (Offset(16), Offset(16), Offset(16)));
+    append(&log, 4).unwrap();
+    assert_eq!(contents(&log, Offset(16)), expected(20)[16..]);
+}
