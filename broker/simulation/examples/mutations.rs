@@ -194,7 +194,7 @@ fn build(tree: &Path) -> Vec<(String, String)> {
     let mut tests = Vec::new();
     for package in &CRATES[1..] {
         let output = Command::new(env!("CARGO"))
-            .args(["test", "--no-run", "--manifest-path"])
+            .args(["test", "--no-run", "--lib", "--tests", "--manifest-path"])
             .arg(tree.join(package).join("Cargo.toml"))
             .env("CARGO_TARGET_DIR", tree.with_file_name("target"))
             // The build is paid once, the runs a hundred times.
