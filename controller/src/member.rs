@@ -37,6 +37,8 @@ const REQUEST_QUEUE_MAX: usize = 4096;
 const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long another voter may take to take over; then it is left to an election.
 const RESIGN_TIMEOUT: Duration = Duration::from_millis(500);
+/// News may come between a look and the wait for it.
+const NEWS_MAX: Duration = Duration::from_millis(100);
 /// An observer that is further behind gets a snapshot: cheaper to send and to read.
 const PULL_BEHIND_MAX: u64 = 1_000;
 /// Entries in one answer to an observer.
@@ -151,12 +153,12 @@ impl Member {
         Some((leader, metrics.membership_config.membership().get_node(&leader)?.clone()))
     }
 
-    /// Returns when raft has news, of whatever kind.
+    /// Returns when raft has news of its leader or term, and now and then without: who waits looks again.
     pub(crate) async fn news(&self) {
         let mut metrics = self.raft.server_metrics();
-        if metrics.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        // What is known already is no news: a clone of the receiver has seen nothing yet.
+        metrics.borrow_and_update();
+        let _ = tokio::time::timeout(NEWS_MAX, metrics.changed()).await;
     }
 
     /// Has the driver decide; `NotController` when this node does not lead.
