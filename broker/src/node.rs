@@ -22,7 +22,7 @@ use crate::peer::Limits;
 use crate::peer::quorum::{QuorumPeers, QuorumTransport};
 use crate::publisher::Publisher;
 use crate::registration::{Identity, Registered, Registration, RegistrationError};
-use crate::replica::{Assignment, FetchOptions, Fetchers, Partitions, PeerLeaders, isr_proposals};
+use crate::replica::{Assignment, FetchOptions, Fetchers, Partitions, PeerLeaders, Throttle, isr_proposals};
 use crate::upkeep::Upkeep;
 
 /// Longest wait for a controlled shutdown where there is nobody to hand leadership to.
@@ -115,7 +115,11 @@ impl Node {
         let effective = Effective::new(Arc::clone(&settings), metadata.clone());
         let lag_max_ms = settings.i64("replica.lag.time.max.ms");
         let leaders = Arc::new(PeerLeaders::new(&settings, metadata.clone()));
-        let fetchers = Fetchers::new(leaders, FetchOptions::new(&settings));
+        let throttle = Throttle::new(
+            Effective::new(Arc::clone(&settings), metadata.clone()),
+            "follower.replication.throttled.rate",
+        );
+        let fetchers = Fetchers::new(leaders, FetchOptions::new(&settings), throttle);
         let assignment = Assignment::new(
             settings.node_id,
             partitions.clone(),

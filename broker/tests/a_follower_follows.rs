@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Broker, batch, produce_request, topic};
-use ottla::config::Settings;
 use ottla::config::sources::Given;
+use ottla::config::{Effective, Settings};
 use ottla::metadata_cache::MetadataCache;
 use ottla::publisher::Publisher;
 use ottla::registration::{Identity, Registered, Registration};
-use ottla::replica::{Assignment, FetchOptions, Fetchers, Partition, Partitions, PeerLeaders};
+use ottla::replica::{Assignment, FetchOptions, Fetchers, Partition, Partitions, PeerLeaders, Throttle};
 use ottla_metadata::Endpoint;
 use ottla_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
@@ -62,7 +62,14 @@ impl Follower {
         let partitions = Partitions::new(metadata.clone());
         let log_dirs = LogDirs::open(&[path.to_path_buf()], LogDirsOptions::new(LOCAL, &*house.cluster_id)).unwrap();
         let leaders = Arc::new(PeerLeaders::new(&settings, metadata.clone()));
-        let fetchers = Fetchers::new(leaders, FetchOptions::new(&settings));
+        let fetchers = Fetchers::new(
+            leaders,
+            FetchOptions::new(&settings),
+            Throttle::new(
+                Effective::new(Arc::clone(&settings), metadata.clone()),
+                "follower.replication.throttled.rate",
+            ),
+        );
         let (proposals, _) = mpsc::unbounded_channel();
         let config = Arc::new(LogConfig { segment_bytes: 1 << 14, ..LogConfig::default() });
         let configs = Arc::new(move |_: &_, _: &str| Arc::clone(&config));

@@ -23,7 +23,7 @@ use crate::clock;
 use crate::metadata_cache::MetadataCache;
 use crate::quotas::{self, Quotas};
 use crate::replica::{
-    Epochs, FetchWait, FollowerRead, Isolation, LogOffsetSnapshot, Partition, Partitions, ReadAnswer, ReadAt,
+    Epochs, FetchWait, FollowerRead, Isolation, LogOffsetSnapshot, Partition, Partitions, ReadAnswer, ReadAt, Throttle,
 };
 
 const SESSIONS_VERSION: i16 = 7;
@@ -44,6 +44,8 @@ pub struct Fetch {
     sessions: FetchSessions,
     /// `fetch.max.bytes`
     max_bytes: i32,
+    /// `leader.replication.throttled.rate`
+    throttle: Arc<Throttle>,
     /// `replica.selector.class` is the one that goes by racks.
     selects_by_rack: bool,
     quotas: Quotas,
@@ -76,6 +78,8 @@ struct Round {
     /// Partitions that may have more later.
     waits_at: Vec<Arc<Partition>>,
     size: usize,
+    /// Bytes of partitions whose replication is throttled.
+    throttled_size: usize,
     /// An error, a diverging epoch, or offsets that a follower must learn: nobody waits for more then.
     is_remarkable: bool,
 }
@@ -90,6 +94,7 @@ impl Fetch {
             metadata: house.metadata.clone(),
             sessions: FetchSessions::new(usize::try_from(slots).unwrap_or(0)),
             max_bytes: house.settings.i32("fetch.max.bytes"),
+            throttle: Arc::new(Throttle::new(house.effective.clone(), "leader.replication.throttled.rate")),
             selects_by_rack: house.settings.text("replica.selector.class") == Some(RACK_AWARE_SELECTOR),
             quotas: house.quotas.clone(),
         }
@@ -202,7 +207,7 @@ impl Fetch {
                 continue;
             }
             let left = fetcher.max_bytes.saturating_sub(round.size);
-            let at = ReadAt {
+            let mut at = ReadAt {
                 offset: one.fetch_offset,
                 max_bytes: left.min(usize::try_from(one.max_bytes).unwrap_or(0)),
                 at_least_one: round.size == 0,
@@ -218,7 +223,16 @@ impl Fetch {
                 }),
             };
             let partition = fetcher.refusal.map_or_else(|| self.find(one, name), Err);
-            match partition.and_then(|partition| Ok((partition.read(&at).map_err(|e| e.0)?, partition))) {
+            let read = partition.and_then(|partition| {
+                let is_held_back = at.follower.is_some()
+                    && partition.throttles_as_leader(fetcher.replica)
+                    && self.throttle.is_exceeded(now);
+                if is_held_back {
+                    (at.max_bytes, at.at_least_one) = (0, false);
+                }
+                Ok((partition.read(&at).map_err(|e| e.0)?, partition))
+            });
+            match read {
                 Ok((mut read, partition)) => {
                     let preferred = fetcher.rack.as_ref().and_then(|rack| {
                         partition.preferred_replica(one.fetch_offset, rack, |broker| {
@@ -232,6 +246,9 @@ impl Fetch {
                         round.is_remarkable = true;
                     }
                     round.size += read.size;
+                    if at.follower.is_some() && read.size > 0 && partition.counts_as_leader() {
+                        round.throttled_size += read.size;
+                    }
                     round.is_remarkable |=
                         read.diverging.is_some() || (at.follower.is_some() && has_news(one, &read.offsets));
                     round.waits_at.push(partition);
@@ -266,6 +283,9 @@ impl Fetch {
         context: FetchContext,
         mut round: Round,
     ) -> Response {
+        if round.throttled_size > 0 {
+            self.throttle.record(round.throttled_size, clock::now());
+        }
         let throttle_ms = self.throttle_ms(cx, fetcher, &round);
         if throttle_ms > 0 {
             // The client is told to wait and gets nothing yet (KIP-219).

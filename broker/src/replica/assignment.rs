@@ -10,6 +10,7 @@ use ottla_storage::{LogConfig, LogDirs};
 use super::fetcher::Fetchers;
 use super::partition::{Assumed, IsrProposals, Partition, PartitionState};
 use super::registry::{Partitions, Replica};
+use super::throttle::Throttled;
 
 /// Finds the configuration of a topic's logs in an image.
 pub type TopicConfigs = Arc<dyn Fn(&MetadataImage, &str) -> Arc<LogConfig> + Send + Sync>;
@@ -187,6 +188,7 @@ impl Assignment {
             eligible: view.eligible.clone(),
             min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
             lag_max_ms: self.lag_max_ms,
+            throttled: Throttled::of(view.image, &topic.name, index, self.local),
         };
         let assumed = match partition.assume(state, view.now) {
             Ok(assumed) => assumed,

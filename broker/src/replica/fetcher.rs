@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::partition::Partition;
+use super::throttle::Throttle;
 use crate::config::Settings;
 
 /// A partition as fetchers know it.
@@ -96,6 +97,7 @@ pub struct Fetchers(Arc<Inner>);
 struct Inner {
     leaders: Arc<dyn Leaders>,
     options: FetchOptions,
+    throttle: Arc<Throttle>,
     state: Mutex<State>,
     cancel: CancellationToken,
 }
@@ -108,8 +110,10 @@ struct State {
 }
 
 impl Fetchers {
-    pub fn new(leaders: Arc<dyn Leaders>, options: FetchOptions) -> Self {
-        Self(Arc::new(Inner { leaders, options, state: Mutex::default(), cancel: CancellationToken::new() }))
+    /// `throttle` is the rate at which replicas that are being moved may fetch.
+    pub fn new(leaders: Arc<dyn Leaders>, options: FetchOptions, throttle: Throttle) -> Self {
+        let throttle = Arc::new(throttle);
+        Self(Arc::new(Inner { leaders, options, throttle, state: Mutex::default(), cancel: CancellationToken::new() }))
     }
 
     /// From now on `partition` follows `leader` under `epoch`. Needs tokio's runtime.
@@ -144,7 +148,7 @@ impl Fetchers {
 
     fn spawn(&self, (source, shard): (BrokerId, usize)) -> mpsc::UnboundedSender<Command> {
         let (commands, queue) = mpsc::unbounded_channel();
-        let fetcher = task::Fetcher::new(source, shard, Arc::clone(&self.0.leaders), self.0.options.clone(), queue);
+        let fetcher = task::Fetcher::new((source, shard), &self.0, queue);
         let cancel = self.0.cancel.clone();
         tokio::spawn(async move { cancel.run_until_cancelled(fetcher.run()).await });
         commands

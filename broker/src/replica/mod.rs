@@ -8,6 +8,7 @@
 //!   fetcher     one task per source broker: asks the leaders there
 //!   read        reading from it: fetches, offsets by timestamp, ends of epochs
 //!   isr_proposals  asks the controller for changes of in-sync sets
+//!   throttle    the rate of replicas that are being moved
 //!   waiters     fetches that wait for more
 //! ```
 //!
@@ -22,6 +23,7 @@ mod leaders;
 mod partition;
 mod read;
 mod registry;
+mod throttle;
 mod waiters;
 
 pub use assignment::{Assignment, Changes, TopicConfigs};
@@ -33,4 +35,5 @@ pub use ottla_replication::LogOffsetSnapshot;
 pub use partition::{IsrChange, IsrProposals, LeaderAppend, Partition, PartitionState};
 pub use read::{Epochs, FollowerRead, Isolation, OffsetFound, OffsetQuery, ReadAnswer, ReadAt};
 pub use registry::Partitions;
+pub use throttle::{Throttle, Throttled};
 pub use waiters::FetchWait;

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::errors::AppendError;
+use super::throttle::Throttled;
 use super::waiters::Waiters;
 
 /// How a leader is asked to append.
@@ -41,6 +42,7 @@ pub struct PartitionState {
     pub min_insync_replicas: usize,
     /// `replica.lag.time.max.ms`
     pub lag_max_ms: i64,
+    pub throttled: Throttled,
 }
 
 /// A replica of a partition, led or followed from here.
@@ -89,6 +91,9 @@ pub(super) enum Assumed {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) role: Role,
+    pub(super) throttled: Throttled,
+    /// Whether the metadata counts this replica as in sync.
+    pub(super) is_in_sync: bool,
     /// Produce requests that wait for the high watermark.
     parked: Purgatory<oneshot::Sender<Result<(), ErrorCode>>>,
 }
@@ -133,7 +138,12 @@ impl Partition {
     ) -> Self {
         let role = Role::Follower { epoch: LeaderEpoch::UNKNOWN, leader: None };
         let (snapshot, _) = watch::channel(LogOffsetSnapshot { leader_epoch: LeaderEpoch::UNKNOWN, ..offsets(&log) });
-        let state = Mutex::new(State { role, parked: Purgatory::default() });
+        let state = Mutex::new(State {
+            role,
+            throttled: Throttled::default(),
+            is_in_sync: false,
+            parked: Purgatory::default(),
+        });
         Self {
             id,
             topic_id,
@@ -160,6 +170,23 @@ impl Partition {
     /// The log below.
     pub const fn log(&self) -> &Arc<Log> {
         &self.log
+    }
+
+    /// True when fetches of `replica` are to be held back to the leader's rate: it is being moved, and not in sync.
+    pub fn throttles_as_leader(&self, replica: BrokerId) -> bool {
+        let state = self.state.lock();
+        state.throttled.as_leader && state.leader().is_some_and(|leader| !leader.isr().committed().contains(&replica))
+    }
+
+    /// True when what is sent of this partition counts against the leader's rate.
+    pub fn counts_as_leader(&self) -> bool {
+        self.state.lock().throttled.as_leader
+    }
+
+    /// As a follower: whether what it fetches counts, and whether it has to wait when there was too much.
+    pub(super) fn throttles_as_follower(&self) -> (bool, bool) {
+        let state = self.state.lock();
+        (state.throttled.as_follower, state.throttled.as_follower && !state.is_in_sync)
     }
 
     pub(super) const fn local(&self) -> BrokerId {
@@ -384,6 +411,8 @@ impl Partition {
             return Ok(Assumed::Unchanged);
         }
         let mut assumed = Assumed::Unchanged;
+        state.throttled = assigned.throttled;
+        state.is_in_sync = assigned.isr.contains(&self.local);
         if assigned.leader == Some(self.local) {
             let epoch = assigned.leader_epoch;
             let start = LeaderStart {

@@ -14,13 +14,17 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::session::{Next, Session};
-use super::{Command, FetchOptions, Key, Leaders};
+use super::{Command, FetchOptions, Inner, Key, Leaders};
 use crate::clock;
 use crate::replica::follower::{Fetched, FollowError};
 use crate::replica::partition::Partition;
+use crate::replica::throttle::Throttle;
 
 /// The pause after the first failure; it doubles up to `replica.fetch.backoff.ms`.
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
+
+/// How long a partition that is fetched too fast is left alone.
+const THROTTLED_FOR: Duration = Duration::from_millis(100);
 
 /// Fetches from one broker.
 pub(super) struct Fetcher {
@@ -28,6 +32,7 @@ pub(super) struct Fetcher {
     shard: usize,
     leaders: Arc<dyn Leaders>,
     options: FetchOptions,
+    throttle: Arc<Throttle>,
     commands: mpsc::UnboundedReceiver<Command>,
     followed: HashMap<Key, Followed>,
     session: Session,
@@ -71,17 +76,16 @@ enum Event {
 
 impl Fetcher {
     pub(super) fn new(
-        source: BrokerId,
-        shard: usize,
-        leaders: Arc<dyn Leaders>,
-        options: FetchOptions,
+        (source, shard): (BrokerId, usize),
+        of: &Inner,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         Self {
             source,
             shard,
-            leaders,
-            options,
+            leaders: Arc::clone(&of.leaders),
+            options: of.options.clone(),
+            throttle: Arc::clone(&of.throttle),
             commands,
             followed: HashMap::new(),
             session: Session::default(),
@@ -194,6 +198,11 @@ impl Fetcher {
                 self.session.forget(key);
                 continue;
             };
+            if self.is_held_back(key) {
+                self.session.forget(key);
+                self.delayed.entry(Instant::now() + THROTTLED_FOR).or_default().push(key);
+                continue;
+            }
             asked.push((key, epoch, position.offset));
             let partition = FetchPartition::default()
                 .with_partition(key.1)
@@ -227,6 +236,13 @@ impl Fetcher {
             .with_topics(topics)
             .with_forgotten_topics_data(forgotten);
         (request, asked)
+    }
+
+    /// The partition is being moved, and more was fetched lately than such partitions may.
+    fn is_held_back(&self, key: Key) -> bool {
+        let followed = self.followed.get(&key);
+        followed.is_some_and(|followed| followed.partition.throttles_as_follower().1)
+            && self.throttle.is_exceeded(clock::now())
     }
 
     async fn on_answer(&mut self, request: &InFlight, response: FetchResponse) {
@@ -271,6 +287,10 @@ impl Fetcher {
             }
             ErrorCode::None => {
                 let before = partition.log().offsets().log_start;
+                let bytes = data.records.as_ref().map_or(0, bytes::Bytes::len);
+                if bytes > 0 && partition.throttles_as_follower().0 {
+                    self.throttle.record(bytes, clock::now());
+                }
                 let fetched = Fetched {
                     offset: asked,
                     records: data.records.unwrap_or_default(),

@@ -24,7 +24,7 @@ import org.apache.kafka.common.serialization.StringSerializer;
 /**
  * An idempotent acks=all load that outlives the broker's death, and the check of what it was promised.
  *
- * <p>Usage: BOOTSTRAP TOPIC MILLISECONDS. Prints "loading" once records are acknowledged. Meanwhile it creates topics and commits
+ * <p>Usage: BOOTSTRAP TOPIC MILLISECONDS [REPLICATION]. Prints "loading" once records are acknowledged. Meanwhile it creates topics and commits
  * growing offsets. When the time is over it flushes and verifies: every acknowledged record once, in order of sending; no
  * acknowledged offset moved; every created topic there; every committed offset at least what was acknowledged.
  */
@@ -34,15 +34,16 @@ public final class KillLoad {
     public static void main(String[] args) throws Exception {
         String bootstrap = args[0];
         String topic = args[1];
+        short replication = args.length > 3 ? Short.parseShort(args[3]) : 1;
         try (Admin admin = Admin.create(config(bootstrap))) {
-            admin.createTopics(List.of(new NewTopic(topic, PARTITIONS, (short) 1))).all().get();
+            admin.createTopics(List.of(new NewTopic(topic, PARTITIONS, replication))).all().get();
         }
         long end = System.currentTimeMillis() + Long.parseLong(args[2]);
         Map<Long, String> acknowledged = new ConcurrentHashMap<>();
         AtomicLong refused = new AtomicLong();
         List<String> created = new ArrayList<>();
         AtomicLong committed = new AtomicLong(-1);
-        Thread side = new Thread(() -> side(bootstrap, topic, end, created, committed));
+        Thread side = new Thread(() -> side(bootstrap, topic, replication, end, created, committed));
         side.start();
         long sent = 0;
         try (KafkaProducer<Long, String> producer = producer(bootstrap)) {
@@ -83,7 +84,7 @@ public final class KillLoad {
         System.out.println("verified " + sent + " records, " + created.size() + " topics, committed offset " + committed);
     }
 
-    private static void side(String bootstrap, String topic, long end, List<String> created, AtomicLong committed) {
+    private static void side(String bootstrap, String topic, short replication, long end, List<String> created, AtomicLong committed) {
         Map<String, Object> config = config(bootstrap);
         config.put("group.id", topic + "-group");
         config.put("default.api.timeout.ms", "30000");
@@ -101,7 +102,7 @@ public final class KillLoad {
                 if (i % 10 == 0) {
                     String name = topic + "-side-" + i;
                     try {
-                        admin.createTopics(List.of(new NewTopic(name, 2, (short) 1))).all().get();
+                        admin.createTopics(List.of(new NewTopic(name, 2, replication))).all().get();
                         created.add(name);
                     } catch (Exception error) {
                         if (error.getCause() instanceof TopicExistsException) {
