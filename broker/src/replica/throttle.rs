@@ -22,7 +22,7 @@ impl Throttled {
     /// What the topic's configuration says of one of its partitions here.
     pub fn of(image: &MetadataImage, topic: &str, partition: i32, local: BrokerId) -> Self {
         let resource = ConfigResource::topic(topic);
-        let named = |key| image.configs.value(&resource, key).is_some_and(|list| names(&list, partition, local));
+        let named = |key| image.configs.value(&resource, key).is_some_and(|list| names(list, partition, local));
         Self {
             as_leader: named("leader.replication.throttled.replicas"),
             as_follower: named("follower.replication.throttled.replicas"),
