@@ -23,6 +23,8 @@ use crate::replica::throttle::Throttle;
 /// The pause after the first failure; it doubles up to `replica.fetch.backoff.ms`.
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 
+/// Until this broker's registration is looked for again.
+const UNREGISTERED_FOR: Duration = Duration::from_millis(20);
 /// How long a partition that is fetched too fast is left alone.
 const THROTTLED_FOR: Duration = Duration::from_millis(100);
 
@@ -175,7 +177,11 @@ impl Fetcher {
     }
 
     fn send(&mut self) {
-        let Some(broker_epoch) = self.leaders.own_epoch() else { return self.pause() };
+        let Some(broker_epoch) = self.leaders.own_epoch() else {
+            // Not registered yet, which is soon over.
+            self.paused_until = Some(Instant::now() + UNREGISTERED_FOR);
+            return;
+        };
         self.is_urgent = false;
         let next = self.session.next();
         let is_full = next.is_full();

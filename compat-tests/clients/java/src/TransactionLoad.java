@@ -7,7 +7,6 @@ import java.util.Map;
 import java.util.Set;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
-import org.apache.kafka.clients.consumer.ConsumerGroupMetadata;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -57,7 +56,7 @@ public final class TransactionLoad {
             while (number < 300 || System.currentTimeMillis() < end) {
                 producer.send(new ProducerRecord<>(in, (int) (number % PARTITIONS), number, number));
                 number++;
-                if (number % 20 == 0) {
+                if (number % 10 == 0) {
                     Thread.sleep(10);
                 }
             }
@@ -107,7 +106,7 @@ public final class TransactionLoad {
                         }
                         Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
                         after.forEach((partition, offset) -> offsets.put(partition, new OffsetAndMetadata(offset)));
-                        producer.sendOffsetsToTransaction(offsets, new ConsumerGroupMetadata(name + "-group"));
+                        producer.sendOffsetsToTransaction(offsets, consumer.groupMetadata());
                         if (doomed) {
                             producer.abortTransaction();
                         } else {
@@ -153,7 +152,6 @@ public final class TransactionLoad {
             Map<TopicPartition, Long> ends = consumer.endOffsets(all);
             while (all.stream().anyMatch(partition -> consumer.position(partition) < ends.get(partition)) || found.size() < numbers) {
                 check(System.currentTimeMillis() < deadline, "found " + found.size() + " of " + numbers);
-                ends.putAll(consumer.endOffsets(all));
                 for (ConsumerRecord<Long, Long> record : consumer.poll(Duration.ofMillis(200))) {
                     check(record.value().equals(record.key()), "an aborted record: " + record);
                     check(found.add(record.key()), "number " + record.key() + " twice");
@@ -192,7 +190,7 @@ public final class TransactionLoad {
         config.put("isolation.level", "read_committed");
         config.put("enable.auto.commit", "false");
         config.put("auto.offset.reset", "none");
-        config.put("max.poll.records", "100");
+        config.put("max.poll.records", "500");
         return new KafkaConsumer<>(config, new LongDeserializer(), new LongDeserializer());
     }
 
