@@ -13,6 +13,18 @@ pub enum CompressionType {
     Codec { codec: Codec, level: Option<i32> },
 }
 
+/// `log.durability`: when a record counts as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Once it is on the disk: nothing that was acknowledged or read is lost to a power cut.
+    #[default]
+    Strict,
+    /// Once it is with the operating system, as in Kafka: a power cut of all replicas at once may take it.
+    Replicated,
+    /// As `Replicated`, and nothing of the log is ever synced.
+    Ephemeral,
+}
+
 /// A topic's configuration as far as a log heeds it. Names are Kafka's with `_` for `.`; `Default` is Kafka's default.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
@@ -22,8 +34,10 @@ pub struct LogConfig {
     pub delete: bool,
     pub compression_type: CompressionType,
     pub delete_retention_ms: i64,
+    pub durability: Durability,
     pub file_delete_delay_ms: i64,
     pub flush_messages: i64,
+    pub flush_ms: i64,
     pub index_interval_bytes: i32,
     pub max_compaction_lag_ms: i64,
     pub max_message_bytes: i32,
@@ -52,8 +66,10 @@ impl Default for LogConfig {
             delete: true,
             compression_type: CompressionType::Producer,
             delete_retention_ms: 86_400_000,
+            durability: Durability::Strict,
             file_delete_delay_ms: 60_000,
             flush_messages: i64::MAX,
+            flush_ms: i64::MAX,
             index_interval_bytes: 4096,
             max_compaction_lag_ms: i64::MAX,
             max_message_bytes: 1_048_588,

@@ -6,7 +6,9 @@ mod checkpoint;
 mod cleaner;
 pub mod config;
 pub mod disk;
+mod durable;
 mod errors;
+mod journal;
 mod leader_epoch;
 mod log;
 mod log_dirs;
@@ -17,12 +19,14 @@ mod retention;
 mod segment;
 mod validate;
 
-pub use config::{CompressionType, LogConfig};
+pub use config::{CompressionType, Durability, LogConfig};
+pub use durable::DurabilityListener;
 pub use errors::{AppendError, ReadError, RecordError};
 pub use log::{
     AbortedTxn, AppendContext, AppendInfo, AppendOrigin, Cut, Log, LogOffsets, LogOptions, LogRead, RecoveryReport,
     TimestampOffset,
 };
+pub use journal::JournalOptions;
 pub use log_dirs::{LogDirInfo, LogDirs, LogDirsOptions, OpenError};
 pub use producer_state::{ProducerSnapshotEntry, Verification, VerificationGuard};
 pub use segment::{DirHealth, FileRecords, OpenFiles};

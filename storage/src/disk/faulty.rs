@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-use super::{DirEntry, DirLock, Disk, DiskFile, OpenMode, Space};
+use super::{DirEntry, DirLock, Disk, DiskFile, FileSystem, OpenMode, Space};
 
 /// The unit that a power cut does not tear.
 const SECTOR: usize = 512;
@@ -26,6 +26,8 @@ pub enum Operation {
     SetLen,
     SyncData,
     SyncDir,
+    /// The whole file system.
+    SyncAll,
     Rename,
     Remove,
 }
@@ -67,6 +69,15 @@ struct FileNode {
     synced: Vec<u8>,
     /// Since the last sync.
     pending: Vec<Change>,
+}
+
+impl FileNode {
+    /// Only what changed is copied: a log that is synced often would be copied whole each time.
+    fn sync(&mut self) {
+        for change in std::mem::take(&mut self.pending) {
+            change.apply(&mut self.synced, usize::MAX);
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -369,6 +380,24 @@ impl Disk for FaultyDisk {
         let state = self.state.lock();
         Ok(Space { total: state.capacity, usable: state.capacity.saturating_sub(state.used()) })
     }
+
+    fn file_system(&self, _dir: &Path) -> io::Result<Option<Arc<dyn FileSystem>>> {
+        Ok(Some(Arc::new(self.clone())))
+    }
+}
+
+impl FileSystem for FaultyDisk {
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.change(Operation::SyncAll, Path::new("/"))?;
+        for node in state.nodes.values_mut() {
+            match node {
+                Node::Dir { names, durable } => durable.clone_from(names),
+                Node::File(file) => file.sync(),
+            }
+        }
+        Ok(())
+    }
 }
 
 struct FaultyFile {
@@ -414,11 +443,7 @@ impl DiskFile for FaultyFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state.lock();
         state.change(Operation::SyncData, &self.path)?;
-        let file = state.file(self.inode)?;
-        // Only what changed is copied: a log that is synced often would be copied whole each time.
-        for change in std::mem::take(&mut file.pending) {
-            change.apply(&mut file.synced, usize::MAX);
-        }
+        state.file(self.inode)?.sync();
         Ok(())
     }
 

@@ -77,6 +77,24 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Takes a file's exclusive lock; `None` if another process has it.
     fn lock(&self, path: &Path) -> io::Result<Option<DirLock>>;
     fn space(&self, path: &Path) -> io::Result<Space>;
+    /// Opens a file whose reads and writes go past the page cache where the system can do that. Then positions, lengths and
+    /// addresses are multiples of [`BLOCK`].
+    fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path, OpenMode::ReadWrite)
+    }
+    /// The file system that holds `dir`, if all of it can be made durable at once.
+    fn file_system(&self, _dir: &Path) -> io::Result<Option<Arc<dyn FileSystem>>> {
+        Ok(None)
+    }
+}
+
+/// The unit of writes past the page cache.
+pub const BLOCK: usize = 4096;
+
+/// A whole file system.
+pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
+    /// Makes all contents and all names durable. Fails if anything could not be written since this value was made.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// An open file. Several threads may read while one writes.

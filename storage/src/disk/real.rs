@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{DirEntry, DirLock, Disk, DiskFile, OpenMode, Space};
+use super::{DirEntry, DirLock, Disk, DiskFile, FileSystem, OpenMode, Space};
 
 /// Plain positional reads and writes through the page cache.
 #[derive(Debug, Clone, Copy, Default)]
@@ -80,6 +80,37 @@ impl Disk for RealDisk {
     fn space(&self, path: &Path) -> io::Result<Space> {
         let space = rustix::fs::statvfs(path)?;
         Ok(Space { total: space.f_blocks * space.f_frsize, usable: space.f_bavail * space.f_frsize })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flag = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+        match OpenOptions::new().read(true).write(true).custom_flags(flag).open(path) {
+            Ok(file) => Ok(Arc::new(RealFile(file))),
+            // Not every file system can.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+                self.open(path, OpenMode::ReadWrite)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn file_system(&self, dir: &Path) -> io::Result<Option<Arc<dyn FileSystem>>> {
+        Ok(Some(Arc::new(WholeFileSystem(File::open(dir)?))))
+    }
+}
+
+/// A directory that stays open: the kernel tells each descriptor once of an error since it was opened.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct WholeFileSystem(File);
+
+#[cfg(target_os = "linux")]
+impl FileSystem for WholeFileSystem {
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.0)?)
     }
 }
 

@@ -10,7 +10,7 @@ use ottla_protocol::record_batch::{BatchView, TimestampType, stamp};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 
 use super::{AppendContext, AppendInfo, AppendOrigin, Log, Writer};
-use crate::config::LogConfig;
+use crate::config::{Durability, LogConfig};
 use crate::errors::{AppendError, is_shortage};
 use crate::producer_state::{BatchMetadata, Marker};
 use crate::segment::{IndexEntry, OffsetEntry, Segment, TimeEntry};
@@ -180,8 +180,16 @@ impl Log {
             }
         }
         self.publish_first_unstable(&writer.producers);
+        let before = self.log_end();
         self.log_end.store(last.header.next_offset().0, Ordering::Release);
         segment.publish(size as u64);
+        self.unflushed.fetch_add(size as u64, Ordering::Relaxed);
+        if config.durability == Durability::Strict
+            && let Some(journal) = self.journal.get()
+        {
+            let parts = prefixes.iter().zip(batches).map(|(prefix, batch)| (*prefix, batch.bytes.slice(STAMPED..)));
+            journal.append(&self.durable, before, last.header.next_offset(), parts.collect());
+        }
         Ok(AppendInfo {
             first_offset: first.header.base_offset,
             last_offset: last.header.last_offset(),

@@ -7,11 +7,14 @@ use std::sync::atomic::Ordering;
 use ottla_protocol::{Offset, Timestamp};
 
 use super::{EPOCHS_FILE, Log, Writer};
-use crate::config::LogConfig;
+use crate::config::{Durability, LogConfig};
 use crate::disk::{OpenMode, remove_if_present, rewrite_atomic};
 use crate::producer_snapshot;
 use crate::retention::{self, SegmentAge};
 use crate::segment::{FileKind, Segment};
+
+/// Bytes of a `strict` log that recovery may have to check.
+const UNFLUSHED_MAX: u64 = 32 << 20;
 
 impl Log {
     /// Makes all that was appended before the call durable and moves the recovery point there. A failure takes the log
@@ -28,6 +31,8 @@ impl Log {
     fn flush_to(&self, end: Option<Offset>) -> io::Result<()> {
         let _order = self.flushing.lock();
         self.home.health.check()?;
+        let cuts = self.durable.cuts();
+        let unflushed = self.unflushed.load(Ordering::Relaxed);
         let (target, snapshot) = {
             let mut writer = self.writer.lock();
             let target = end.unwrap_or_else(|| self.log_end());
@@ -44,10 +49,62 @@ impl Log {
         {
             return Ok(());
         }
+        if self.config.load().durability == Durability::Ephemeral {
+            return Ok(());
+        }
         // A failed sync is never tried again: the kernel may have dropped the pages, and a second one would succeed.
         self.sync_files(synced, target, snapshot)
             .inspect_err(|error| self.home.health.fail(&self.home.path(), error))?;
         self.recovery_point.fetch_max(target.0, Ordering::AcqRel);
+        self.durable.raise(target, cuts);
+        self.unflushed.fetch_sub(unflushed, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes the records durable that the log has now, and leaves indexes, snapshots and the recovery point as they are.
+    pub(crate) fn sync_data(&self) -> io::Result<()> {
+        self.home.health.check()?;
+        let cuts = self.durable.cuts();
+        let (from, end) = (self.durable.end(), self.log_end());
+        let segments = self.segments.load_full();
+        let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
+        for segment in &segments[first..] {
+            match segment.log_file().existing().and_then(|file| file.sync_data()) {
+                // Deleted meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => done?,
+            }
+        }
+        self.sync_names()?;
+        self.durable.raise(end, cuts);
+        Ok(())
+    }
+
+    /// Makes the names of the files and of the directory durable.
+    pub(super) fn sync_names(&self) -> io::Result<()> {
+        let _one = self.naming.lock();
+        if self.names_changed.swap(false, Ordering::AcqRel) {
+            let dir = self.home.path();
+            self.home.disk.sync_dir(&dir)?;
+            if let Some(parent) = dir.parent() {
+                self.home.disk.sync_dir(parent)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `flush.ms`, and a bound on what recovery has to read: flushes what has waited for long or has become much.
+    pub(crate) fn flush_if_old(&self, now: Timestamp) -> io::Result<()> {
+        let config = self.config.load();
+        let unflushed = self.unflushed.load(Ordering::Relaxed);
+        if unflushed == 0 || config.durability == Durability::Ephemeral {
+            return Ok(());
+        }
+        let age = now.0 - self.flushed_at.load(Ordering::Relaxed);
+        if age >= config.flush_ms || (config.durability == Durability::Strict && unflushed >= UNFLUSHED_MAX) {
+            self.flushed_at.store(now.0, Ordering::Relaxed);
+            return self.flush();
+        }
         Ok(())
     }
 
@@ -65,14 +122,7 @@ impl Log {
             }
         }
         self.write_epochs()?;
-        if self.names_changed.swap(false, Ordering::AcqRel) {
-            let dir = self.home.path();
-            self.home.disk.sync_dir(&dir)?;
-            if let Some(parent) = dir.parent() {
-                self.home.disk.sync_dir(parent)?;
-            }
-        }
-        Ok(())
+        self.sync_names()
     }
 
     pub(super) fn write_epochs(&self) -> io::Result<()> {
@@ -83,8 +133,11 @@ impl Log {
         Ok(())
     }
 
-    /// `flush.messages`
+    /// `flush.messages`. A `strict` log is on the disk before it is acknowledged anyway.
     pub(super) fn flush_if_due(&self, config: &LogConfig) -> io::Result<()> {
+        if config.durability != Durability::Replicated {
+            return Ok(());
+        }
         let unflushed = self.log_end().0 - self.recovery_point.load(Ordering::Acquire);
         if unflushed >= config.flush_messages { self.flush() } else { Ok(()) }
     }
@@ -122,6 +175,11 @@ impl Log {
                 self.home.guard(|| active.seal())?;
             }
             self.flush()?;
+            if self.config.load().durability == Durability::Ephemeral {
+                // For a quick start; that it may not be true after a power cut is what was chosen.
+                self.write_epochs()?;
+                self.recovery_point.store(self.log_end().0, Ordering::Release);
+            }
         }
         for segment in self.segments.load().iter() {
             segment.close_files();
@@ -164,6 +222,8 @@ impl Log {
         self.home.guard(|| {
             if doomed.len() == current.len() {
                 self.roll(&mut writer, self.log_end(), now)?;
+                // Where the log goes on has to be known before what was there goes.
+                self.sync_names()?;
             }
             let current = self.segments.load_full();
             let rest = current[doomed.len()..].to_vec();

@@ -20,14 +20,16 @@ mod types;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 use ottla_protocol::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
-use crate::config::LogConfig;
+use crate::config::{Durability, LogConfig};
+use crate::durable::{DurabilityListener, Durable};
+use crate::journal::Journal;
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::ProducerState;
 use crate::segment::{Home, Segment};
@@ -43,7 +45,10 @@ pub(crate) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 #[derive(Debug)]
 pub struct Log {
     id: TopicPartition,
-    topic_id: Mutex<TopicId>,
+    /// What is on the disk, shared with those who bring it there.
+    durable: Arc<Durable>,
+    /// Where `strict` appends go besides the segment; none for a log that stands alone.
+    journal: OnceLock<Arc<Journal>>,
     home: Arc<Home>,
     config: ArcSwap<LogConfig>,
     /// In order, never empty; the last one is the active one.
@@ -55,6 +60,12 @@ pub struct Log {
     epochs_changed: AtomicBool,
     /// Files were created or renamed since the directory was synced.
     names_changed: AtomicBool,
+    /// Held while the directory is synced: who finds that the names did not change may trust that they are on the disk.
+    naming: Mutex<()>,
+    /// Bytes appended since the recovery point moved.
+    unflushed: AtomicU64,
+    /// When the log was last flushed, in milliseconds.
+    flushed_at: AtomicI64,
     log_start: AtomicI64,
     log_end: AtomicI64,
     recovery_point: AtomicI64,
@@ -92,7 +103,7 @@ impl Log {
 
     /// Zero if the directory does not say.
     pub fn topic_id(&self) -> TopicId {
-        *self.topic_id.lock()
+        self.durable.topic_id()
     }
 
     /// The partition's directory.
@@ -117,6 +128,43 @@ impl Log {
     /// From the next append on.
     pub fn update_config(&self, config: Arc<LogConfig>) {
         self.config.store(config);
+        // What was appended under another promise is brought under this one.
+        if self.is_strict()
+            && self.durable.end() < self.log_end()
+            && let Some(journal) = self.journal.get()
+        {
+            journal.sync_soon(&self.durable);
+        }
+    }
+
+    /// Everything before it is on the disk.
+    pub fn durable_end(&self) -> Offset {
+        self.durable.end().min(self.log_end())
+    }
+
+    /// How far this replica has come, as far as acknowledgements and the high watermark are concerned: to the end of what is
+    /// on the disk where `log.durability` is `strict`, else to the log end.
+    pub fn replicated_end(&self) -> Offset {
+        if self.is_strict() { self.durable_end() } else { self.log_end() }
+    }
+
+    fn is_strict(&self) -> bool {
+        self.config.load().durability == Durability::Strict
+    }
+
+    /// Who is told when [`Self::durable_end`] moves.
+    pub fn set_durability_listener(&self, listener: Weak<dyn DurabilityListener>) {
+        self.durable.set_listener(listener);
+    }
+
+    pub(crate) const fn durable(&self) -> &Arc<Durable> {
+        &self.durable
+    }
+
+    /// From now on `strict` appends go to `journal` as well.
+    pub(crate) fn set_journal(self: &Arc<Self>, journal: &Arc<Journal>) {
+        self.durable.set_log(Arc::downgrade(self));
+        let _ = self.journal.set(Arc::clone(journal));
     }
 
     /// Where the offsets are.

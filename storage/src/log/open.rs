@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
@@ -14,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use super::recover::{self, RecoveryReport};
 use super::{EPOCHS_FILE, Log, Writer};
 use crate::config::LogConfig;
+use crate::durable::Durable;
 use crate::disk::{DirEntry, Disk, RealDisk, read_file, remove_if_present};
 use crate::leader_epoch::LeaderEpochs;
 use crate::partition_metadata;
@@ -33,6 +34,8 @@ pub struct LogOptions {
     pub high_watermark: Offset,
     /// The log was closed before: all of it is sound.
     pub clean_shutdown: bool,
+    /// More records will be appended from the journal: the log may end before its start until then.
+    pub tail_follows: bool,
     pub now: Timestamp,
     pub disk: Arc<dyn Disk>,
     pub health: Arc<DirHealth>,
@@ -50,6 +53,7 @@ impl LogOptions {
             log_start: Offset::ZERO,
             high_watermark: Offset::ZERO,
             clean_shutdown: false,
+            tail_follows: false,
             now,
             disk: Arc::new(RealDisk),
             health: Arc::default(),
@@ -61,7 +65,8 @@ impl LogOptions {
 impl Log {
     /// Opens the log in `dir`, or begins one there. Says what recovery did.
     pub fn open(dir: PathBuf, options: LogOptions) -> io::Result<(Self, RecoveryReport)> {
-        let LogOptions { id, config, now, disk, health, open_files, .. } = options;
+        let LogOptions { config, now, disk, health, open_files, .. } = options;
+        let id = options.id.clone();
         disk.create_dir_all(&dir)?;
         let home = Arc::new(Home::new(disk, dir, health, open_files));
         let topic_id = settle_topic_id(&home, options.topic_id)?;
@@ -69,7 +74,7 @@ impl Log {
         let stored = read_file(&*home.disk, &home.file(EPOCHS_FILE))?
             .and_then(|bytes| LeaderEpochs::from_text(&String::from_utf8_lossy(&bytes)));
 
-        let log_start = options.log_start.max(segments[0].base);
+        let mut log_start = options.log_start.max(segments[0].base);
         let trusted_to = match (options.clean_shutdown, found_none) {
             (true, _) | (_, true) => Offset(i64::MAX),
             // Without the epochs' file the batches are the only witnesses.
@@ -79,6 +84,9 @@ impl Log {
         let mut log_end = recovered.log_end;
         let mut report = recovered.report;
         let mut state = (recovered.epochs, recovered.producers, recovered.snapshot);
+        if log_end < log_start && options.tail_follows {
+            log_start = log_end;
+        }
         if log_end < log_start {
             // Records before the log start are of no use to anybody, and the next one must not be among them.
             report.lost_below = Some(log_start);
@@ -101,7 +109,16 @@ impl Log {
         producers.on_high_watermark(high_watermark);
         let log = Self {
             id,
-            topic_id: Mutex::new(topic_id),
+            durable: Arc::new(Durable::new(
+                options.id,
+                topic_id,
+                if options.clean_shutdown || found_none {
+                    log_end
+                } else {
+                    options.recovery_point.clamp(log_start, log_end)
+                },
+            )),
+            journal: OnceLock::new(),
             home,
             config: ArcSwap::new(config),
             segments: ArcSwap::from_pointee(segments),
@@ -112,6 +129,9 @@ impl Log {
             epochs: RwLock::new(epochs),
             epochs_changed: AtomicBool::new(!options.clean_shutdown || found_none),
             names_changed: AtomicBool::new(!options.clean_shutdown || found_none),
+            naming: Mutex::new(()),
+            unflushed: AtomicU64::new(0),
+            flushed_at: AtomicI64::new(now.0),
             log_start: AtomicI64::new(log_start.0),
             log_end: AtomicI64::new(log_end.0),
             recovery_point: AtomicI64::new(options.recovery_point.clamp(log_start, log_end).0),
@@ -124,7 +144,7 @@ impl Log {
 
     /// Names the topic that the log belongs to, where the directory does not.
     pub(crate) fn set_topic_id(&self, topic_id: TopicId) -> io::Result<()> {
-        *self.topic_id.lock() = settle_topic_id(&self.home, topic_id)?;
+        self.durable.set_topic_id(settle_topic_id(&self.home, topic_id)?);
         Ok(())
     }
 }

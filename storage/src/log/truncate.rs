@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use ottla_protocol::{Offset, Timestamp};
 
 use super::{Log, Writer};
+use crate::config::Durability;
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::ProducerState;
 use crate::segment::{FileKind, Segment};
@@ -38,6 +39,10 @@ impl Log {
         let cut = last.find(offset)?;
         // A batch goes as a whole.
         let end = cut.map_or(offset, |batch| batch.header.base_offset.min(offset)).max(last.base);
+        if let Some(journal) = self.journal.get() {
+            journal.cut(&self.durable, end)?;
+        }
+        self.durable.cut(end);
         self.log_end.store(end.0, Ordering::Release);
         // The batch that the log start lies in may have gone.
         self.log_start.fetch_min(end.0, Ordering::AcqRel);
@@ -57,9 +62,12 @@ impl Log {
         writer.producers.on_high_watermark(self.high_watermark());
         self.publish_first_unstable(&writer.producers);
         tracing::info!(partition = %self.id, log_end = %end, "log truncated");
-        // What was cut off must not come back behind what is written next.
-        last.sync()?;
-        self.home.disk.sync_dir(&self.home.path())?;
+        if self.config.load().durability != Durability::Ephemeral {
+            // What was cut off must not come back behind what is written next.
+            last.sync()?;
+            self.names_changed.store(true, Ordering::Release);
+            self.sync_names()?;
+        }
         self.write_epochs()
     }
 
@@ -68,6 +76,9 @@ impl Log {
         let _order = self.flushing.lock();
         let mut writer = self.writer.lock();
         self.home.guard(|| {
+            if let Some(journal) = self.journal.get() {
+                journal.reset(&self.durable)?;
+            }
             let old = self.segments.load_full();
             // Renamed first: one of them may have the name of the new segment.
             self.unlink(old.to_vec())?;
@@ -83,9 +94,10 @@ impl Log {
             for position in [&self.log_start, &self.log_end, &self.high_watermark, &self.recovery_point] {
                 position.store(offset.0, Ordering::Release);
             }
+            self.durable.restart(offset);
             self.remove_snapshots(&writer, |_| true)?;
-            self.home.disk.sync_dir(&self.home.path())?;
             self.names_changed.store(true, Ordering::Release);
+            self.sync_names()?;
             self.write_epochs()
         })?;
         drop(writer);
@@ -111,6 +123,17 @@ impl Log {
         }
         // What was deleted stays deleted whatever happens to this process.
         self.checkpoint()
+    }
+
+    /// The log start that was noted before a crash, once recovery has brought the log's end. A log that ends before it is
+    /// begun anew there; true if that happened.
+    pub(crate) fn settle_log_start(&self, start: Offset) -> io::Result<bool> {
+        if self.log_end() < start {
+            self.truncate_fully_and_start_at(start)?;
+            return Ok(true);
+        }
+        self.move_log_start(&mut self.writer.lock(), start);
+        Ok(false)
     }
 
     pub(crate) fn checkpoint(&self) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ottla_protocol::Offset;
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use super::{LogDirInfo, LogDirsOptions, OpenError};
 use crate::checkpoint::{self, CheckpointFile, Offsets};
 use crate::disk::{DirLock, Disk, read_file, remove_if_present, rewrite_atomic};
 use crate::errors::is_shortage;
+use crate::journal::Journal;
 use crate::log::Log;
 use crate::segment::DirHealth;
 
@@ -31,6 +32,8 @@ pub struct Directory {
     high_watermarks: CheckpointFile,
     log_starts: CheckpointFile,
     pub cleaner: CheckpointFile,
+    /// Missing in a directory that is offline from the start.
+    pub journal: OnceLock<Arc<Journal>>,
     writing: Mutex<()>,
 }
 
@@ -87,6 +90,7 @@ impl Directory {
             high_watermarks: CheckpointFile::new(path, checkpoint::HIGH_WATERMARKS),
             log_starts: CheckpointFile::new(path, checkpoint::LOG_STARTS),
             cleaner: CheckpointFile::new(path, checkpoint::CLEANER),
+            journal: OnceLock::new(),
             writing: Mutex::new(()),
         }
     }
@@ -156,6 +160,11 @@ impl Directory {
     /// After every log was closed: the checkpoints, then the marker that vouches for them.
     pub fn close(&self, disk: &dyn Disk, logs: &[Arc<Log>], broker_epoch: i64) -> io::Result<()> {
         self.checkpoint(disk, logs)?;
+        if let Some(journal) = self.journal.get() {
+            journal.stop();
+            self.health.check()?;
+            journal.remove()?;
+        }
         let marker = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
         rewrite_atomic(disk, &self.path.join(CLEAN_SHUTDOWN), marker.as_bytes())
     }

@@ -27,6 +27,7 @@ use crate::config::LogConfig;
 use crate::disk::Disk;
 use crate::errors::offline;
 use crate::log::{Log, LogHost, LogOptions};
+use crate::journal::JournalOptions;
 use crate::segment::OpenFiles;
 use cleaning::Cleaning;
 use directory::Directory;
@@ -52,6 +53,7 @@ pub struct LogDirsOptions {
     pub cleaner_backoff_ms: u64,
     /// Files that may be open at a time besides those being read.
     pub open_files_max: usize,
+    pub journal: JournalOptions,
     pub disk: Arc<dyn Disk>,
 }
 
@@ -68,6 +70,7 @@ impl LogDirsOptions {
             cleaner_io_bytes_per_second_max: f64::INFINITY,
             cleaner_backoff_ms: 15_000,
             open_files_max: 4096,
+            journal: JournalOptions::default(),
             disk: Arc::new(crate::disk::RealDisk),
         }
     }
@@ -169,6 +172,17 @@ impl LogDirs {
         let _changing = self.changing.lock();
         if let Some(log) = self.get(id) {
             if log.topic_id().is_zero() && !topic_id.is_zero() {
+                if log.size() > 0 {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!(
+                            "{} holds {} bytes of records but no partition.metadata says of which topic id; nothing is written \
+                             there until the file is put back (topic_id: {topic_id}) or the directory is moved away",
+                            log.dir().display(),
+                            log.size()
+                        ),
+                    ));
+                }
                 log.set_topic_id(topic_id)?;
             }
             if log.topic_id() != topic_id {
@@ -199,6 +213,9 @@ impl LogDirs {
     fn adopt(self: &Arc<Self>, log: &Arc<Log>, dir: Arc<Directory>) {
         let host: Weak<dyn LogHost> = Arc::<Self>::downgrade(self);
         log.set_host(host);
+        if let Some(journal) = dir.journal.get() {
+            log.set_journal(journal);
+        }
         self.logs.write().insert(log.topic_partition().clone(), Hosted { log: Arc::clone(log), dir });
     }
 
@@ -272,6 +289,25 @@ impl LogDirs {
             }
             log.expire_producers(now);
         }
+    }
+
+    /// Flushes what is due by `flush.ms`, and bounds what recovery has to read. Called every few seconds; blocks.
+    pub fn flush_due(&self, now: Timestamp) {
+        for log in self.logs().into_iter().filter(|log| log.is_online()) {
+            if let Err(error) = log.flush_if_old(now) {
+                tracing::error!(partition = %log.topic_partition(), %error, "log could not be flushed");
+            }
+        }
+    }
+
+    /// Makes durable what `strict` logs wait for, where [`JournalOptions::threads`] is off. False if there was nothing.
+    pub fn commit(&self) -> bool {
+        self.dirs.iter().filter_map(|dir| dir.journal.get()).fold(false, |did, journal| journal.commit() || did)
+    }
+
+    /// Brings to the logs' own files what the journals hold, where [`JournalOptions::threads`] is off.
+    pub fn trim(&self) {
+        self.dirs.iter().filter_map(|dir| dir.journal.get()).for_each(|journal| journal.trim());
     }
 
     /// Closes every log and leaves what the next start trusts: checkpoints, snapshots and the clean-shutdown marker.

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ottla_protocol::{Offset, TopicPartition};
+use ottla_protocol::{Offset, TopicId, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
 use super::cleaning::Cleaning;
 use super::directory::{Directory, Left};
 use super::worker::Worker;
 use super::{LogDirs, LogDirsOptions, OpenError, now};
+use crate::journal::{Journal, recover, recover::Replayed};
 use crate::log::{Log, LogOptions};
 use crate::segment::OpenFiles;
 
@@ -64,7 +65,7 @@ pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, 
         options,
     });
     for (dir, left) in dirs.iter().filter(|(dir, _)| dir.health.is_online()) {
-        if let Err(error) = open_logs(&log_dirs, dir, left) {
+        if let Err(error) = open_dir(&log_dirs, dir, left) {
             dir.report(&error);
         }
         log_dirs.cleaning.learn(left.cleaned.clone());
@@ -73,7 +74,62 @@ pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, 
     Ok(log_dirs)
 }
 
-fn open_logs(log_dirs: &Arc<LogDirs>, dir: &Arc<Directory>, left: &Left) -> io::Result<()> {
+/// Recovers the logs of a directory, then what its journal has besides, and begins to write.
+fn open_dir(log_dirs: &Arc<LogDirs>, dir: &Arc<Directory>, left: &Left) -> io::Result<()> {
+    let disk = &log_dirs.options.disk;
+    let mut journal_left = recover::Left::find(&**disk, &dir.path)?;
+    if left.clean.is_some() && !journal_left.tails.is_empty() {
+        // The logs were closed after it was written, by somebody who does not know it.
+        tracing::info!(dir = %dir.path.display(), "a journal from before a clean stop is not used");
+        journal_left.tails.clear();
+    }
+    if let Some(what) = &journal_left.corrupt {
+        tracing::error!(dir = %dir.path.display(), what, "the journal of the log directory is damaged");
+    }
+    let journal =
+        Journal::new(disk, &dir.path, Arc::clone(&dir.health), &journal_left, log_dirs.options.journal)?;
+    let _ = dir.journal.set(Arc::clone(&journal));
+    let recovery = open_logs(log_dirs, dir, left, &journal_left)?;
+    if left.clean.is_none() && !recovery.is_empty() {
+        tracing::info!(dir = %dir.path.display(), logs = recovery.logs, bytes_checked = recovery.bytes_checked, bytes_cut = recovery.bytes_cut, bytes_from_journal = recovery.bytes_replayed, damaged_logs = recovery.damaged, "unclean stop found, logs recovered");
+    }
+    let weak = Arc::downgrade(log_dirs);
+    let here = Arc::downgrade(dir);
+    let logs = move || match (weak.upgrade(), here.upgrade()) {
+        (Some(log_dirs), Some(dir)) => log_dirs.logs_in(&dir),
+        _ => Vec::new(),
+    };
+    let has_left = !journal_left.paths.is_empty();
+    journal.start(Box::new(logs), left.clean.is_none());
+    if journal_left.leftovers || (has_left && left.clean.is_some()) {
+        // Nothing may be written while there are frames that must not be read.
+        journal.trim();
+    }
+    Ok(())
+}
+
+/// What recovery found in all logs of a directory.
+#[derive(Debug, Default)]
+struct Recovery {
+    logs: usize,
+    bytes_checked: u64,
+    bytes_cut: u64,
+    bytes_replayed: u64,
+    damaged: usize,
+}
+
+impl Recovery {
+    const fn is_empty(&self) -> bool {
+        self.logs == 0
+    }
+}
+
+fn open_logs(
+    log_dirs: &Arc<LogDirs>,
+    dir: &Arc<Directory>,
+    left: &Left,
+    journal: &recover::Left,
+) -> io::Result<Recovery> {
     let mut found: Vec<TopicPartition> = Vec::new();
     for entry in log_dirs.options.disk.list(&dir.path)?.into_iter().filter(|entry| entry.is_dir) {
         if entry.name.ends_with("-delete") {
@@ -87,21 +143,35 @@ fn open_logs(log_dirs: &Arc<LogDirs>, dir: &Arc<Directory>, left: &Left) -> io::
             found.push(id);
         }
     }
+    for (id, tail) in &journal.tails {
+        if !found.contains(id) && tail.is_whole() {
+            // Begun shortly before the crash: its directory did not reach the disk.
+            found.push(id.clone());
+        }
+    }
     let next = AtomicUsize::new(0);
+    let recovery = Mutex::new(Recovery::default());
     let threads = log_dirs.options.recovery_threads.clamp(1, found.len().max(1));
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(id) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    open_log(log_dirs, dir, left, id);
+                    open_log(log_dirs, dir, (left, journal), id, &recovery);
                 }
             });
         }
     });
-    Ok(())
+    Ok(recovery.into_inner())
 }
 
-fn open_log(log_dirs: &Arc<LogDirs>, dir: &Arc<Directory>, left: &Left, id: &TopicPartition) {
+fn open_log(
+    log_dirs: &Arc<LogDirs>,
+    dir: &Arc<Directory>,
+    (left, journal): (&Left, &recover::Left),
+    id: &TopicPartition,
+    recovery: &Mutex<Recovery>,
+) {
+    let tail = journal.tails.get(id);
     let at = |offsets: &crate::checkpoint::Offsets| offsets.get(id).copied().unwrap_or(Offset::ZERO);
     let options = LogOptions {
         config: Arc::clone(&log_dirs.options.default_config),
@@ -109,13 +179,41 @@ fn open_log(log_dirs: &Arc<LogDirs>, dir: &Arc<Directory>, left: &Left, id: &Top
         log_start: at(&left.log_starts),
         high_watermark: at(&left.high_watermarks),
         clean_shutdown: left.clean.is_some(),
+        tail_follows: tail.is_some(),
+        topic_id: tail.map_or(TopicId::ZERO, |tail| tail.topic_id),
         disk: Arc::clone(&log_dirs.options.disk),
         health: Arc::clone(&dir.health),
         open_files: Arc::clone(&log_dirs.open_files),
         ..LogOptions::new(id.clone(), now())
     };
-    match Log::open(dir.path.join(id.to_string()), options) {
-        Ok((log, _)) => {
+    let high_watermark = options.high_watermark;
+    let opened = Log::open(dir.path.join(id.to_string()), options).and_then(|(log, mut report)| {
+        let replayed = match tail.filter(|tail| tail.topic_id == log.topic_id()) {
+            Some(tail) => journal.replay(&log, tail, now())?,
+            None => Replayed::default(),
+        };
+        log.durable().raise(replayed.end, log.durable().cuts());
+        if let Some((from, to)) = replayed.hole {
+            report.lost_below = Some(to);
+            tracing::error!(partition = %id, %from, %to, "records between these offsets are in neither the log nor the journal");
+        }
+        if tail.is_some() {
+            let log_start = at(&left.log_starts);
+            if log.settle_log_start(log_start)? {
+                report.lost_below = Some(log_start);
+            }
+            log.set_high_watermark(high_watermark.max(log.high_watermark()));
+        }
+        let mut recovery = recovery.lock();
+        recovery.logs += 1;
+        recovery.bytes_checked += report.bytes_checked;
+        recovery.bytes_replayed += replayed.bytes;
+        recovery.bytes_cut += report.cut.as_ref().map_or(0, |cut| cut.bytes);
+        recovery.damaged += usize::from(report.lost_below.is_some());
+        Ok(log)
+    });
+    match opened {
+        Ok(log) => {
             if log_dirs.get(id).is_some() {
                 tracing::error!(partition = %id, dir = %dir.path.display(), "the partition is in two log directories, this one is left alone");
                 return;

@@ -1,0 +1,213 @@
+//! The files of a journal: one is written, some are waiting until what they hold is in the logs' own files, some are free.
+//!
+//! A file is filled with zeros and synced before it is used, and used again and again: so a sync of it has no metadata to
+//! write, and does not wait for the data of the logs beside it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::frame::FRAME_MAX;
+use crate::disk::{BLOCK, Disk, DiskFile, OpenMode, remove_if_present};
+
+const PREFIX: &str = "ottla-journal-";
+/// The first file; each new one is twice as large as the largest, up to the largest size.
+const SIZE_MIN: u64 = 4 << 20;
+const SIZE_MAX: u64 = 64 << 20;
+/// Files at a time: at most a quarter of a gigabyte that is not yet in the logs' files.
+const FILES_MAX: usize = 4;
+/// Free files that are kept.
+const FREE_MAX: usize = 2;
+/// Room for the frame that closes a file.
+pub const CLOSING: u64 = BLOCK as u64;
+
+/// A file, open for writing.
+#[derive(Debug)]
+struct JournalFile {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    size: u64,
+    /// Number of the first frame of this use.
+    first: u64,
+}
+
+/// All files of one log directory's journal.
+#[derive(Debug)]
+pub struct Files {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    active: Option<JournalFile>,
+    position: u64,
+    full: Vec<JournalFile>,
+    free: Vec<JournalFile>,
+    /// What an earlier process left.
+    left: Vec<PathBuf>,
+    left_oldest: u64,
+    next_slot: u64,
+    size_min: u64,
+}
+
+/// Files that can be used again once the logs were synced.
+#[derive(Debug)]
+pub struct Obsolete {
+    /// Files whose first frame comes before this one.
+    before: u64,
+    left: bool,
+}
+
+impl Files {
+    /// `left`: files of an earlier process, whose names are not used again, and their oldest frame that counts.
+    pub fn new(disk: Arc<dyn Disk>, dir: &Path, left: Vec<PathBuf>, left_oldest: u64, size_min: u64) -> Self {
+        let slots = left.iter().filter_map(|path| slot_of(path.file_name()?.to_str()?));
+        let next_slot = slots.max().map_or(0, |slot| slot + 1);
+        Self {
+            disk,
+            dir: dir.to_path_buf(),
+            active: None,
+            position: 0,
+            full: Vec::new(),
+            free: Vec::new(),
+            left,
+            left_oldest,
+            next_slot,
+            size_min,
+        }
+    }
+
+    /// The number of the first frame that still counts, when the next one is `next`.
+    pub fn oldest(&self, next: u64) -> u64 {
+        match (self.left.is_empty(), self.full.first().or(self.active.as_ref())) {
+            (false, _) => self.left_oldest,
+            (true, Some(file)) => file.first,
+            (true, None) => next,
+        }
+    }
+
+    /// Where a frame of `bytes` bytes goes in the active file, if it has room for it and for the frame that closes it.
+    pub fn place(&mut self, bytes: u64) -> Option<(Arc<dyn DiskFile>, u64)> {
+        let active = self.active.as_ref()?;
+        if self.position + bytes + CLOSING > active.size {
+            return None;
+        }
+        let position = self.position;
+        self.position += bytes;
+        Some((Arc::clone(&active.file), position))
+    }
+
+    /// The active file, and where the frame goes that closes it.
+    pub fn closing(&self) -> Option<(Arc<dyn DiskFile>, u64)> {
+        self.active.as_ref().map(|active| (Arc::clone(&active.file), self.position))
+    }
+
+    pub fn active(&self) -> Option<Arc<dyn DiskFile>> {
+        self.active.as_ref().map(|active| Arc::clone(&active.file))
+    }
+
+    /// Goes on to another file, whose first frame will be `first`. False: the logs have to be synced before there is one.
+    pub fn next_file(&mut self, first: u64) -> io::Result<bool> {
+        let mut next = match self.free.pop() {
+            Some(free) => free,
+            None if self.full.len() + usize::from(self.active.is_some()) >= FILES_MAX => return Ok(false),
+            None => self.create()?,
+        };
+        next.first = first;
+        self.position = 0;
+        self.full.extend(self.active.replace(next));
+        Ok(true)
+    }
+
+    fn create(&mut self) -> io::Result<JournalFile> {
+        let largest = self.full.iter().chain(&self.active).map(|file| file.size).max();
+        // A small disk is not for the journal.
+        let share = self.disk.space(&self.dir).map_or(SIZE_MAX, |space| space.total / 64);
+        let size_max = SIZE_MAX.min(share);
+        let size = largest.map_or(self.size_min, |size| (size * 2).min(size_max)).max(FRAME_MAX as u64 + CLOSING);
+        let size = size.next_multiple_of(BLOCK as u64);
+        let path = self.dir.join(format!("{PREFIX}{:06}", self.next_slot));
+        self.next_slot += 1;
+        let fill = || {
+            let file = self.disk.open(&path, OpenMode::Truncate)?;
+            let zeros = vec![0; 1 << 20];
+            let mut position = 0;
+            while position < size {
+                let many = usize::try_from(size - position).unwrap_or(usize::MAX).min(zeros.len());
+                file.write_at(&[&zeros[..many]], position)?;
+                position += many as u64;
+            }
+            file.sync_data()?;
+            self.disk.sync_dir(&self.dir)?;
+            self.disk.open_direct(&path)
+        };
+        let file = fill().inspect_err(|_| {
+            // Half a file would only take space where there is none.
+            let _ = self.disk.remove_file(&path);
+        })?;
+        Ok(JournalFile { path, file, size, first: 0 })
+    }
+
+    /// Whether files wait for the logs to be synced.
+    pub fn has_obsolete(&self) -> bool {
+        !self.full.is_empty() || !self.left.is_empty()
+    }
+
+    /// Nothing that was written counts any more: the logs were synced and nothing was written meanwhile.
+    pub fn release_all(&mut self) -> io::Result<()> {
+        self.full.extend(self.active.take());
+        let all = self.mark();
+        self.release(&all)
+    }
+
+    /// What a sync of the logs that begins now will make obsolete.
+    pub fn mark(&self) -> Obsolete {
+        let before = self.active.as_ref().map_or(u64::MAX, |active| active.first);
+        Obsolete { before, left: !self.left.is_empty() }
+    }
+
+    /// The logs were synced since `obsolete` was taken.
+    pub fn release(&mut self, obsolete: &Obsolete) -> io::Result<()> {
+        self.free.extend(self.full.extract_if(.., |file| file.first < obsolete.before));
+        if obsolete.left {
+            for path in self.left.drain(..) {
+                remove_if_present(&*self.disk, &path)?;
+            }
+            self.disk.sync_dir(&self.dir)?;
+        }
+        // Small files were for the beginning; the largest one is taken next.
+        self.free.sort_by_key(|file| file.size);
+        let largest = self.active.iter().chain(&self.free).map(|file| file.size).max().unwrap_or(0);
+        while let Some(smallest) = self.free.first()
+            && (self.free.len() > FREE_MAX || smallest.size < largest)
+        {
+            remove_if_present(&*self.disk, &self.free.remove(0).path)?;
+        }
+        Ok(())
+    }
+
+    /// Removes all of them.
+    pub fn remove_all(&mut self) -> io::Result<()> {
+        let files = self.full.drain(..).chain(self.free.drain(..)).chain(self.active.take());
+        let paths: Vec<PathBuf> = self.left.drain(..).chain(files.map(|file| file.path)).collect();
+        for path in &paths {
+            remove_if_present(&*self.disk, path)?;
+        }
+        if paths.is_empty() { Ok(()) } else { self.disk.sync_dir(&self.dir) }
+    }
+}
+
+/// The first file's size unless a test asks for less.
+pub const fn default_size() -> u64 {
+    SIZE_MIN
+}
+
+/// The journal's files in a log directory, in the order in which they were made.
+pub fn find(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = disk.list(dir)?.into_iter().filter(|entry| !entry.is_dir);
+    let mut slots: Vec<(u64, String)> =
+        entries.filter_map(|entry| slot_of(&entry.name).map(|slot| (slot, entry.name))).collect();
+    slots.sort();
+    Ok(slots.into_iter().map(|(_, name)| dir.join(name)).collect())
+}
+
+fn slot_of(name: &str) -> Option<u64> {
+    name.strip_prefix(PREFIX)?.parse().ok()
+}
