@@ -14,6 +14,9 @@ use crate::replica::Partitions;
 /// Whatever the retention interval, rolling by time and the expiry of producers are looked after this often.
 const MAINTENANCE_MAX_MS: i64 = 60_000;
 
+/// Kafka's default never looks at `flush.ms`; a topic that sets it means it.
+const FLUSH_CHECK_MAX_MS: i64 = 5_000;
+
 /// Keeps the logs in order, at Kafka's intervals.
 #[derive(Clone)]
 pub struct Upkeep {
@@ -23,6 +26,8 @@ pub struct Upkeep {
     checkpoints: Duration,
     /// `log.retention.check.interval.ms`
     maintenance: Duration,
+    /// `log.flush.scheduler.interval.ms`
+    flushes: Duration,
 }
 
 impl Upkeep {
@@ -32,6 +37,7 @@ impl Upkeep {
             log_dirs: Arc::clone(log_dirs),
             partitions: partitions.clone(),
             checkpoints: millis(settings.i64("replica.high.watermark.checkpoint.interval.ms")),
+            flushes: millis(settings.i64("log.flush.scheduler.interval.ms").min(FLUSH_CHECK_MAX_MS)),
             maintenance: millis(settings.i64("log.retention.check.interval.ms").min(MAINTENANCE_MAX_MS)),
         }
     }
@@ -41,6 +47,7 @@ impl Upkeep {
         vec![
             tokio::spawn(self.clone().every(self.checkpoints, Self::checkpoint)),
             tokio::spawn(self.clone().every(self.maintenance, Self::maintain)),
+            tokio::spawn(self.clone().every(self.flushes, Self::flush)),
         ]
     }
 
@@ -62,6 +69,10 @@ impl Upkeep {
         if let Err(error) = self.log_dirs.checkpoint_all() {
             tracing::error!(%error, "checkpoints could not be written");
         }
+    }
+
+    fn flush(&self) {
+        self.log_dirs.flush_due(clock::now());
     }
 
     fn maintain(&self) {

@@ -22,11 +22,11 @@ mod validate;
 pub use config::{CompressionType, Durability, LogConfig};
 pub use durable::DurabilityListener;
 pub use errors::{AppendError, ReadError, RecordError};
+pub use journal::JournalOptions;
 pub use log::{
     AbortedTxn, AppendContext, AppendInfo, AppendOrigin, Cut, Log, LogOffsets, LogOptions, LogRead, RecoveryReport,
     TimestampOffset,
 };
-pub use journal::JournalOptions;
 pub use log_dirs::{LogDirInfo, LogDirs, LogDirsOptions, OpenError};
 pub use producer_state::{ProducerSnapshotEntry, Verification, VerificationGuard};
 pub use segment::{DirHealth, FileRecords, OpenFiles};

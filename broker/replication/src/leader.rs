@@ -74,12 +74,25 @@ pub struct Leader {
     min_insync_replicas: usize,
     lag_max_ms: i64,
     log_end: Offset,
+    /// Up to where this replica itself counts: what lies behind is not yet on its disk, and `log.durability` asks for that.
+    durable_end: Offset,
     high_watermark: Offset,
 }
 
 impl Leader {
     /// Becomes leader with a log that ends at `log_end` and was known to be committed up to `high_watermark`.
     pub fn new(start: LeaderStart, log_end: Offset, high_watermark: Offset, now: Timestamp) -> Self {
+        Self::with_durable_end(start, log_end, log_end, high_watermark, now)
+    }
+
+    /// As [`Leader::new`], where only what lies before `durable_end` is on the disk.
+    pub fn with_durable_end(
+        start: LeaderStart,
+        log_end: Offset,
+        durable_end: Offset,
+        high_watermark: Offset,
+        now: Timestamp,
+    ) -> Self {
         let followers = start
             .replicas
             .iter()
@@ -98,6 +111,7 @@ impl Leader {
             min_insync_replicas: start.min_insync_replicas,
             lag_max_ms: start.lag_max_ms,
             log_end,
+            durable_end: durable_end.min(log_end),
             high_watermark: high_watermark.min(log_end),
         };
         leader.advance(now);
@@ -183,10 +197,16 @@ impl Leader {
 
     /// The local log now ends at `log_end`. True when that moved the high watermark.
     pub fn on_appended(&mut self, log_end: Offset, now: Timestamp) -> bool {
+        self.on_progress(log_end, log_end, now)
+    }
+
+    /// The local log now ends at `log_end`, and is on the disk up to `durable_end`. True when that moved the high watermark.
+    pub fn on_progress(&mut self, log_end: Offset, durable_end: Offset, now: Timestamp) -> bool {
         // Appends may report out of order when two of them raced to this lock.
         if log_end > self.log_end {
             self.log_end = log_end;
         }
+        self.durable_end = self.durable_end.max(durable_end).min(self.log_end);
         self.advance(now)
     }
 
@@ -257,7 +277,7 @@ impl Leader {
         if self.check_append().is_err() {
             return false;
         }
-        let mut committed = self.log_end;
+        let mut committed = self.durable_end;
         for (&replica, progress) in &self.followers {
             // A caught-up follower outside of the set is about to join it: passing it now would only delay that.
             let counts = self.isr.is_in_maximal(replica)
@@ -312,6 +332,17 @@ mod tests {
         assert!(leader.on_appended(Offset(12), Timestamp(1)));
         assert!(!leader.on_appended(Offset(11), Timestamp(1)), "an overtaken report changes nothing");
         assert_eq!(leader.high_watermark(), Offset(12));
+    }
+
+    #[test]
+    fn what_is_not_on_the_disk_is_not_committed() {
+        let begun = start(&[1, 2], &[1, 2], 1);
+        let mut leader = Leader::with_durable_end(begun, Offset(10), Offset(8), Offset(4), Timestamp(0));
+        leader.on_follower_fetch(fetch(2, 10), Timestamp(1)).unwrap();
+        assert_eq!(leader.high_watermark(), Offset(8), "the follower has more than this disk");
+        assert!(!leader.on_progress(Offset(12), Offset(8), Timestamp(2)));
+        assert!(leader.on_progress(Offset(12), Offset(12), Timestamp(3)));
+        assert_eq!(leader.high_watermark(), Offset(10), "now the follower is behind");
     }
 
     #[test]

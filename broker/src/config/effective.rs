@@ -111,10 +111,24 @@ impl At<'_> {
 
     /// The value of exactly this broker key.
     pub fn broker_text(&self, key: &str) -> Option<String> {
+        self.given(key).or_else(|| self.broker_default(key))
+    }
+
+    /// What holds for a broker key that nobody has set.
+    fn broker_default(&self, key: &str) -> Option<String> {
+        // Who explicitly asks Kafka never to force a log to disk (as test containers do) means it.
+        const NEVER: &str = "9223372036854775807";
+        if key == "log.durability" && self.given("log.flush.interval.messages").is_some_and(|value| value == NEVER) {
+            return Some("replicated".to_owned());
+        }
+        config_def::broker_default(key).map(str::to_owned)
+    }
+
+    /// What somebody has set for a broker key.
+    fn given(&self, key: &str) -> Option<String> {
         self.dynamic(&ConfigResource::broker(self.settings.node_id), key)
             .or_else(|| self.dynamic(&ConfigResource::cluster_default(), key))
             .or_else(|| self.settings.given(key).map(str::to_owned))
-            .or_else(|| config_def::broker_default(key).map(str::to_owned))
     }
 
     /// The value of a key of a topic: its own, or what it falls back to, with the unit of the topic's key.
@@ -152,7 +166,7 @@ impl At<'_> {
             (Source::Broker, &|name| self.dynamic(&own, name)),
             (Source::ClusterDefault, &|name| self.dynamic(&cluster, name)),
             (Source::Static, &|name| self.settings.given(name).map(str::to_owned)),
-            (Source::Default, &|name| config_def::broker_default(name).map(str::to_owned)),
+            (Source::Default, &|name| self.broker_default(name)),
         ];
         let mut synonyms = Vec::new();
         for (source, value_of) in look {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ottla_protocol::compression::Codec;
 use ottla_protocol::record_batch::TimestampType;
-use ottla_storage::{CompressionType, LogConfig};
+use ottla_storage::{CompressionType, Durability, LogConfig};
 
 use super::effective::At;
 
@@ -24,7 +24,13 @@ pub fn log_config(at: &At<'_>, topic: &str) -> Arc<LogConfig> {
         compression_type: compression_type(&text),
         delete_retention_ms: i64("delete.retention.ms", defaults.delete_retention_ms),
         file_delete_delay_ms: i64("file.delete.delay.ms", defaults.file_delete_delay_ms),
+        durability: match text("log.durability").as_deref() {
+            Some("replicated") => Durability::Replicated,
+            Some("ephemeral") => Durability::Ephemeral,
+            _ => Durability::Strict,
+        },
         flush_messages: i64("flush.messages", defaults.flush_messages),
+        flush_ms: i64("flush.ms", defaults.flush_ms),
         index_interval_bytes: i32("index.interval.bytes", defaults.index_interval_bytes),
         max_compaction_lag_ms: i64("max.compaction.lag.ms", defaults.max_compaction_lag_ms),
         max_message_bytes: i32("max.message.bytes", defaults.max_message_bytes),

@@ -1,11 +1,11 @@
 //! Makes what lives here equal to what the metadata says lives here.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use ottla_metadata::{ConfigKind, ConfigResource, MetadataImage, PartitionImage, TopicChange, TopicImage};
 use ottla_protocol::{BrokerId, Timestamp, TopicId, TopicPartition};
-use ottla_storage::{LogConfig, LogDirs};
+use ottla_storage::{DurabilityListener, LogConfig, LogDirs};
 
 use super::fetcher::Fetchers;
 use super::partition::{Assumed, IsrProposals, Partition, PartitionState};
@@ -137,8 +137,11 @@ impl Assignment {
             let is_ours = owner
                 .and_then(|topic| topic.partition(id.partition))
                 .is_some_and(|partition| partition.replicas.contains(&self.local));
-            if !is_ours {
-                tracing::warn!(partition = %id, topic_id = %log.topic_id(), "not in the metadata, moved aside");
+            if log.has_lost_its_topic() && image.topics.by_name(&id.topic).is_some() {
+                // Nobody can say whether it is this topic's: it stays where it is, and the partition offline.
+                tracing::error!(partition = %id, dir = %log.dir().display(), "partition.metadata is missing beside records");
+            } else if !is_ours {
+                tracing::warn!(partition = %id, topic_id = %log.topic_id(), bytes = log.size(), "not in the metadata, moved aside");
                 if let Err(error) = self.log_dirs.move_aside(&id) {
                     tracing::error!(partition = %id, %error, "could not be moved aside");
                 }
@@ -169,8 +172,11 @@ impl Assignment {
             Some(partition) => partition,
             None => match self.log_dirs.create_log(&id, topic.id, Arc::clone(config)) {
                 Ok(log) => {
-                    let partition = Partition::new(id.clone(), topic.id, self.local, log, self.proposals.clone());
-                    Arc::new(partition)
+                    let partition =
+                        Arc::new(Partition::new(id.clone(), topic.id, self.local, log, self.proposals.clone()));
+                    let listener: Weak<dyn DurabilityListener> = Arc::<Partition>::downgrade(&partition);
+                    partition.log().set_durability_listener(listener);
+                    partition
                 }
                 Err(error) => {
                     tracing::error!(partition = %id, %error, "log could not be created, the partition is offline");

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 use ottla_replication::{IsrProposal, Leader, LeaderStart, LogOffsetSnapshot};
 use ottla_state_machine::Purgatory;
-use ottla_storage::{AppendContext, AppendInfo, AppendOrigin, Log, Verification};
+use ottla_storage::{AppendContext, AppendInfo, AppendOrigin, DurabilityListener, Log, Verification};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -252,7 +252,7 @@ impl Partition {
         if let Role::Leader(leader) = &mut state.role
             && leader.epoch() == leader_epoch
         {
-            leader.on_appended(info.last_offset.plus(1), how.now);
+            leader.on_progress(info.last_offset.plus(1), self.log.replicated_end(), how.now);
             self.publish(&mut state);
         }
         drop(state);
@@ -433,7 +433,9 @@ impl Partition {
                     let offsets = self.log.offsets();
                     // The start of an epoch is on disk before anything is written under it: followers cut by it.
                     self.log.assign_leader_epoch(epoch, offsets.log_end)?;
-                    let leader = Leader::new(start, offsets.log_end, self.log.high_watermark(), now);
+                    let durable = self.log.replicated_end();
+                    let high_watermark = self.log.high_watermark();
+                    let leader = Leader::with_durable_end(start, offsets.log_end, durable, high_watermark, now);
                     state.role = Role::Leader(Box::new(leader));
                     assumed = Assumed::Leads;
                 }
@@ -486,6 +488,23 @@ impl Partition {
     pub fn refresh(&self) {
         let mut state = self.state.lock();
         self.publish(&mut state);
+    }
+}
+
+impl DurabilityListener for Partition {
+    fn on_durable(&self) {
+        let mut state = self.state.lock();
+        if let Role::Leader(leader) = &mut state.role {
+            let offsets = self.log.offsets();
+            leader.on_progress(offsets.log_end, self.log.replicated_end(), crate::clock::now());
+            self.publish(&mut state);
+        }
+    }
+
+    fn on_failed(&self) {
+        for parked in self.state.lock().parked.drain() {
+            let _ = parked.send(Err(ErrorCode::KafkaStorageError));
+        }
     }
 }
 

@@ -65,8 +65,9 @@ enum Node {
 
 #[derive(Debug, Clone, Default)]
 struct FileNode {
-    bytes: Vec<u8>,
-    synced: Vec<u8>,
+    // Shared between copies of a disk until one of them writes: a test makes a copy for every crash it looks at.
+    bytes: Arc<Vec<u8>>,
+    synced: Arc<Vec<u8>>,
     /// Since the last sync.
     pending: Vec<Change>,
 }
@@ -75,14 +76,14 @@ impl FileNode {
     /// Only what changed is copied: a log that is synced often would be copied whole each time.
     fn sync(&mut self) {
         for change in std::mem::take(&mut self.pending) {
-            change.apply(&mut self.synced, usize::MAX);
+            change.apply(Arc::make_mut(&mut self.synced), usize::MAX);
         }
     }
 }
 
 #[derive(Debug, Clone)]
 enum Change {
-    Write(u64, Vec<u8>),
+    Write(u64, Arc<Vec<u8>>),
     SetLen(u64),
 }
 
@@ -197,7 +198,7 @@ impl FaultyDisk {
                             (1, Change::Write(_, data)) => chance(data.len() / SECTOR + 1) * SECTOR,
                             _ => usize::MAX,
                         };
-                        change.apply(&mut bytes, part);
+                        change.apply(Arc::make_mut(&mut bytes), part);
                     }
                     *file = FileNode { synced: bytes.clone(), bytes, pending: Vec::new() };
                 }
@@ -213,7 +214,7 @@ impl FaultyDisk {
         let mut state = self.state.lock();
         let inode = state.find(path)?;
         let file = state.file(inode)?;
-        damage(&mut file.bytes);
+        damage(Arc::make_mut(&mut file.bytes));
         file.synced = file.bytes.clone();
         file.pending.clear();
         Ok(())
@@ -295,7 +296,7 @@ impl Disk for FaultyDisk {
         if mode == OpenMode::Truncate && !file.bytes.is_empty() {
             state.change(Operation::SetLen, path)?;
             let file = state.file(inode)?;
-            file.bytes.clear();
+            Arc::make_mut(&mut file.bytes).clear();
             file.pending.push(Change::SetLen(0));
         }
         Ok(Arc::new(FaultyFile { disk: self.clone(), inode, path: path.to_path_buf() }))
@@ -434,8 +435,8 @@ impl DiskFile for FaultyFile {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let file = state.file(self.inode)?;
-        let change = Change::Write(position, data);
-        change.apply(&mut file.bytes, usize::MAX);
+        let change = Change::Write(position, Arc::new(data));
+        change.apply(Arc::make_mut(&mut file.bytes), usize::MAX);
         file.pending.push(change);
         Ok(())
     }
@@ -456,7 +457,7 @@ impl DiskFile for FaultyFile {
         state.change(Operation::SetLen, &self.path)?;
         let file = state.file(self.inode)?;
         let change = Change::SetLen(len);
-        change.apply(&mut file.bytes, usize::MAX);
+        change.apply(Arc::make_mut(&mut file.bytes), usize::MAX);
         file.pending.push(change);
         Ok(())
     }

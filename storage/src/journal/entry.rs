@@ -20,7 +20,11 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// `bytes`: where the batches lie, counted from the start of the entries.
-    Append { before: Offset, after: Offset, bytes: Range<usize> },
+    Append {
+        before: Offset,
+        after: Offset,
+        bytes: Range<usize>,
+    },
     Cut(Offset),
     Reset,
 }

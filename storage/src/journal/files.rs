@@ -7,7 +7,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::frame::FRAME_MAX;
 use crate::disk::{BLOCK, Disk, DiskFile, OpenMode, remove_if_present};
 
 const PREFIX: &str = "ottla-journal-";
@@ -103,12 +102,12 @@ impl Files {
         self.active.as_ref().map(|active| Arc::clone(&active.file))
     }
 
-    /// Goes on to another file, whose first frame will be `first`. False: the logs have to be synced before there is one.
-    pub fn next_file(&mut self, first: u64) -> io::Result<bool> {
-        let mut next = match self.free.pop() {
+    /// Goes on to another file, whose first frame will be `first`, of `bytes` bytes. False: the logs have to be synced before there is one.
+    pub fn next_file(&mut self, first: u64, bytes: u64) -> io::Result<bool> {
+        let mut next = match self.free.pop_if(|largest| largest.size >= bytes + CLOSING) {
             Some(free) => free,
             None if self.full.len() + usize::from(self.active.is_some()) >= FILES_MAX => return Ok(false),
-            None => self.create()?,
+            None => self.create(bytes + CLOSING)?,
         };
         next.first = first;
         self.position = 0;
@@ -116,12 +115,12 @@ impl Files {
         Ok(true)
     }
 
-    fn create(&mut self) -> io::Result<JournalFile> {
+    fn create(&mut self, bytes: u64) -> io::Result<JournalFile> {
         let largest = self.full.iter().chain(&self.active).map(|file| file.size).max();
         // A small disk is not for the journal.
         let share = self.disk.space(&self.dir).map_or(SIZE_MAX, |space| space.total / 64);
         let size_max = SIZE_MAX.min(share);
-        let size = largest.map_or(self.size_min, |size| (size * 2).min(size_max)).max(FRAME_MAX as u64 + CLOSING);
+        let size = largest.map_or(self.size_min, |size| (size * 2).min(size_max)).max(bytes);
         let size = size.next_multiple_of(BLOCK as u64);
         let path = self.dir.join(format!("{PREFIX}{:06}", self.next_slot));
         self.next_slot += 1;

@@ -18,8 +18,6 @@ mod files;
 mod frame;
 mod reader;
 pub mod recover;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::io;
@@ -79,7 +77,7 @@ struct Writer {
 /// How a journal is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct JournalOptions {
-    /// Without threads somebody has to call [`Journal::commit`].
+    /// Without threads somebody has to call [`crate::LogDirs::commit`] and [`crate::LogDirs::trim`].
     pub threads: bool,
     /// Bytes of the first file.
     pub file_bytes: u64,
@@ -329,14 +327,20 @@ impl Journal {
                     // It says which frames count, before one that does not is written over.
                     let mut closing = FrameBuffer::of_one_block();
                     let oldest = files.oldest(writer.next);
-                    let header =
-                        Header { length: frame::HEADER, run: writer.run, number: writer.next, round: writer.round, oldest };
+                    let header = Header {
+                        length: frame::HEADER,
+                        run: writer.run,
+                        number: writer.next,
+                        round: writer.round,
+                        oldest,
+                    };
                     file.write_at(&[closing.finish(&header)], position)?;
                     file.sync_data()?;
                     writer.next += 1;
                     writer.round = writer.next;
                 }
-                if files.next_file(writer.next)? { files.place(buffer.padded() as u64) } else { None }
+                let bytes = buffer.padded() as u64;
+                if files.next_file(writer.next, bytes)? { files.place(bytes) } else { None }
             }
         };
         let Some((file, position)) = place else {

@@ -142,6 +142,11 @@ impl Left {
 impl Tail {
     /// Whether the log began with this tail: then its directory may never have reached the disk.
     pub fn is_whole(&self) -> bool {
-        self.appends.first().is_some_and(|first| first.before == Offset::ZERO)
+        self.start() == Offset::ZERO
+    }
+
+    /// Where the log ended before the first append.
+    pub fn start(&self) -> Offset {
+        self.appends.first().map_or(Offset::ZERO, |first| first.before)
     }
 }

@@ -9,6 +9,7 @@ use ottla_protocol::{Offset, Timestamp};
 use super::{EPOCHS_FILE, Log, Writer};
 use crate::config::{Durability, LogConfig};
 use crate::disk::{OpenMode, remove_if_present, rewrite_atomic};
+use crate::partition_metadata;
 use crate::producer_snapshot;
 use crate::retention::{self, SegmentAge};
 use crate::segment::{FileKind, Segment};
@@ -83,6 +84,9 @@ impl Log {
     /// Makes the names of the files and of the directory durable.
     pub(super) fn sync_names(&self) -> io::Result<()> {
         let _one = self.naming.lock();
+        if self.identity_changed.swap(false, Ordering::AcqRel) {
+            self.home.disk.open(&self.home.file(partition_metadata::FILE), OpenMode::ReadWrite)?.sync_data()?;
+        }
         if self.names_changed.swap(false, Ordering::AcqRel) {
             let dir = self.home.path();
             self.home.disk.sync_dir(&dir)?;

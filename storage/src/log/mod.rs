@@ -60,6 +60,8 @@ pub struct Log {
     epochs_changed: AtomicBool,
     /// Files were created or renamed since the directory was synced.
     names_changed: AtomicBool,
+    /// The file with the topic id was written since it was synced.
+    identity_changed: AtomicBool,
     /// Held while the directory is synced: who finds that the names did not change may trust that they are on the disk.
     naming: Mutex<()>,
     /// Bytes appended since the recovery point moved.
@@ -104,6 +106,13 @@ impl Log {
     /// Zero if the directory does not say.
     pub fn topic_id(&self) -> TopicId {
         self.durable.topic_id()
+    }
+
+    /// Whether the directory does not say which topic the log belongs to, though it did once: it holds records that were
+    /// flushed. Where nothing ever was, a power cut can have taken the file, and with it nothing that was promised.
+    pub fn has_lost_its_topic(&self) -> bool {
+        let offsets = self.offsets();
+        self.topic_id().is_zero() && self.size() > 0 && offsets.recovery_point > offsets.log_start
     }
 
     /// The partition's directory.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
@@ -14,8 +14,8 @@ use parking_lot::{Mutex, RwLock};
 use super::recover::{self, RecoveryReport};
 use super::{EPOCHS_FILE, Log, Writer};
 use crate::config::LogConfig;
-use crate::durable::Durable;
 use crate::disk::{DirEntry, Disk, RealDisk, read_file, remove_if_present};
+use crate::durable::Durable;
 use crate::leader_epoch::LeaderEpochs;
 use crate::partition_metadata;
 use crate::producer_state::ProducerState;
@@ -69,7 +69,7 @@ impl Log {
         let id = options.id.clone();
         disk.create_dir_all(&dir)?;
         let home = Arc::new(Home::new(disk, dir, health, open_files));
-        let topic_id = settle_topic_id(&home, options.topic_id)?;
+        let (topic_id, named) = settle_topic_id(&home, options.topic_id)?;
         let (mut segments, found_none) = find_segments(&home, options.log_start, now)?;
         let stored = read_file(&*home.disk, &home.file(EPOCHS_FILE))?
             .and_then(|bytes| LeaderEpochs::from_text(&String::from_utf8_lossy(&bytes)));
@@ -129,6 +129,7 @@ impl Log {
             epochs: RwLock::new(epochs),
             epochs_changed: AtomicBool::new(!options.clean_shutdown || found_none),
             names_changed: AtomicBool::new(!options.clean_shutdown || found_none),
+            identity_changed: AtomicBool::new(named || (!options.clean_shutdown && !topic_id.is_zero())),
             naming: Mutex::new(()),
             unflushed: AtomicU64::new(0),
             flushed_at: AtomicI64::new(now.0),
@@ -144,17 +145,24 @@ impl Log {
 
     /// Names the topic that the log belongs to, where the directory does not.
     pub(crate) fn set_topic_id(&self, topic_id: TopicId) -> io::Result<()> {
-        self.durable.set_topic_id(settle_topic_id(&self.home, topic_id)?);
+        let (topic_id, named) = settle_topic_id(&self.home, topic_id)?;
+        self.durable.set_topic_id(topic_id);
+        if named {
+            self.identity_changed.store(true, Ordering::Release);
+            self.names_changed.store(true, Ordering::Release);
+        }
         Ok(())
     }
 }
 
 /// The topic id of the directory; `given` is written down if it has none.
-fn settle_topic_id(home: &Home, given: TopicId) -> io::Result<TopicId> {
+/// Also whether it was written down now.
+fn settle_topic_id(home: &Home, given: TopicId) -> io::Result<(TopicId, bool)> {
     let path = home.file(partition_metadata::FILE);
     // A power cut may leave an empty file where nothing was ever synced.
     if let Some(bytes) = read_file(&*home.disk, &path)?.filter(|bytes| !bytes.is_empty()) {
         return partition_metadata::decode(&bytes)
+            .map(|id| (id, false))
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", path.display())));
     }
     if !given.is_zero() {
@@ -162,7 +170,7 @@ fn settle_topic_id(home: &Home, given: TopicId) -> io::Result<TopicId> {
         let file = home.disk.open(&path, crate::disk::OpenMode::Truncate)?;
         file.write_at(&[partition_metadata::encode(given).as_bytes()], 0)?;
     }
-    Ok(given)
+    Ok((given, !given.is_zero()))
 }
 
 /// The segments in order; one at `start` if there are none. Files of interrupted changes are cleared away.

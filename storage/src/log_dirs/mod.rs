@@ -26,8 +26,8 @@ use uuid::Uuid;
 use crate::config::LogConfig;
 use crate::disk::Disk;
 use crate::errors::offline;
-use crate::log::{Log, LogHost, LogOptions};
 use crate::journal::JournalOptions;
+use crate::log::{Log, LogHost, LogOptions};
 use crate::segment::OpenFiles;
 use cleaning::Cleaning;
 use directory::Directory;
@@ -172,7 +172,7 @@ impl LogDirs {
         let _changing = self.changing.lock();
         if let Some(log) = self.get(id) {
             if log.topic_id().is_zero() && !topic_id.is_zero() {
-                if log.size() > 0 {
+                if log.has_lost_its_topic() {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
                         format!(
@@ -300,9 +300,12 @@ impl LogDirs {
         }
     }
 
-    /// Makes durable what `strict` logs wait for, where [`JournalOptions::threads`] is off. False if there was nothing.
+    /// Makes durable what `strict` logs wait for and does what appends do not wait for, where [`JournalOptions::threads`] is
+    /// off. False if there was nothing.
     pub fn commit(&self) -> bool {
-        self.dirs.iter().filter_map(|dir| dir.journal.get()).fold(false, |did, journal| journal.commit() || did)
+        let worked = self.worker.run_pending(&*self.options.disk);
+        worked
+            | self.dirs.iter().filter_map(|dir| dir.journal.get()).fold(false, |did, journal| journal.commit() || did)
     }
 
     /// Brings to the logs' own files what the journals hold, where [`JournalOptions::threads`] is off.

@@ -58,7 +58,7 @@ pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, 
         logs: RwLock::new(HashMap::new()),
         changing: Mutex::new(()),
         open_files,
-        worker: Worker::start(Arc::clone(&options.disk)),
+        worker: Worker::start(Arc::clone(&options.disk), options.journal.threads),
         cleaning: Cleaning::default(),
         was_clean,
         previous_broker_epoch: epoch,
@@ -86,8 +86,7 @@ fn open_dir(log_dirs: &Arc<LogDirs>, dir: &Arc<Directory>, left: &Left) -> io::R
     if let Some(what) = &journal_left.corrupt {
         tracing::error!(dir = %dir.path.display(), what, "the journal of the log directory is damaged");
     }
-    let journal =
-        Journal::new(disk, &dir.path, Arc::clone(&dir.health), &journal_left, log_dirs.options.journal)?;
+    let journal = Journal::new(disk, &dir.path, Arc::clone(&dir.health), &journal_left, log_dirs.options.journal)?;
     let _ = dir.journal.set(Arc::clone(&journal));
     let recovery = open_logs(log_dirs, dir, left, &journal_left)?;
     if left.clean.is_none() && !recovery.is_empty() {
@@ -176,7 +175,8 @@ fn open_log(
     let options = LogOptions {
         config: Arc::clone(&log_dirs.options.default_config),
         recovery_point: at(&left.recovery_points),
-        log_start: at(&left.log_starts),
+        // A batch of the tail may begin before the log start.
+        log_start: tail.map_or(at(&left.log_starts), |tail| at(&left.log_starts).min(tail.start())),
         high_watermark: at(&left.high_watermarks),
         clean_shutdown: left.clean.is_some(),
         tail_follows: tail.is_some(),

@@ -31,14 +31,36 @@ enum Doomed {
 pub struct Worker {
     jobs: Mutex<Sender<Job>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Where there is no thread.
+    queue: Mutex<Option<Receiver<Job>>>,
 }
 
 impl Worker {
-    pub fn start(disk: Arc<dyn Disk>) -> Self {
+    /// Without a thread the work is done by [`Self::run_pending`].
+    pub fn start(disk: Arc<dyn Disk>, with_thread: bool) -> Self {
         let (jobs, queue) = channel();
+        if !with_thread {
+            return Self { jobs: Mutex::new(jobs), thread: Mutex::default(), queue: Mutex::new(Some(queue)) };
+        }
         let thread = std::thread::Builder::new().name("log-worker".to_owned()).spawn(move || run(&queue, &*disk));
         let thread = thread.inspect_err(|error| tracing::error!(%error, "no thread for log maintenance")).ok();
-        Self { jobs: Mutex::new(jobs), thread: Mutex::new(thread) }
+        Self { jobs: Mutex::new(jobs), thread: Mutex::new(thread), queue: Mutex::default() }
+    }
+
+    /// Does all that has come together, removals at once. False if there was nothing.
+    pub fn run_pending(&self, disk: &dyn Disk) -> bool {
+        let queue = self.queue.lock();
+        let Some(queue) = &*queue else { return false };
+        let mut did = false;
+        while let Ok(job) = queue.try_recv() {
+            did = true;
+            match job {
+                Job::Flush(log) => flush(&log),
+                Job::Remove(_, doomed) => remove(disk, doomed),
+                Job::Stop => {}
+            }
+        }
+        did
     }
 
     pub fn flush(&self, log: Arc<Log>) {

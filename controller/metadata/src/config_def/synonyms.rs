@@ -14,6 +14,7 @@ const TOPIC_TO_BROKER: &[(&str, &[&str])] = &[
     ("index.interval.bytes", &["log.index.interval.bytes"]),
     ("local.retention.bytes", &["log.local.retention.bytes"]),
     ("local.retention.ms", &["log.local.retention.ms"]),
+    ("log.durability", &["log.durability"]),
     ("max.compaction.lag.ms", &["log.cleaner.max.compaction.lag.ms"]),
     ("max.message.bytes", &["message.max.bytes"]),
     ("message.timestamp.after.max.ms", &["log.message.timestamp.after.max.ms"]),

@@ -1,0 +1,219 @@
+//! `log.durability=strict`: what was called durable is there after the power went, at every step of a workload and in
+//! every state of what was not synced.
+//!
+//! `OTTLA_CRASH_STATES` sets how many states are looked at.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use common::{append, config, contents, expected};
+use ottla_protocol::{BrokerId, Offset, Timestamp, TopicId, TopicPartition};
+use ottla_storage::disk::faulty::FaultyDisk;
+use ottla_storage::{Durability, JournalOptions, Log, LogConfig, LogDirs, LogDirsOptions};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+const LOGS: i32 = 3;
+
+fn options(disk: &FaultyDisk) -> LogDirsOptions {
+    LogDirsOptions {
+        disk: Arc::new(disk.clone()),
+        default_config: Arc::new(config()),
+        cleaner_threads: 0,
+        recovery_threads: 1,
+        journal: JournalOptions { threads: false, file_bytes: 64 << 10 },
+        ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw")
+    }
+}
+
+fn open(disk: &FaultyDisk) -> Arc<LogDirs> {
+    LogDirs::open(&[PathBuf::from("/a")], options(disk)).unwrap()
+}
+
+/// A log directory that is there for good.
+fn disk() -> FaultyDisk {
+    let disk = FaultyDisk::default();
+    open(&disk).shutdown(1);
+    disk
+}
+
+fn id(partition: i32) -> TopicPartition {
+    TopicPartition::new("t", partition)
+}
+
+fn topic(number: u128) -> TopicId {
+    TopicId(uuid::Uuid::from_u128(number))
+}
+
+/// What is promised of one log.
+#[derive(Debug, Clone, Copy, Default)]
+struct Promise {
+    topic: u128,
+    /// Records below are on the disk.
+    durable: i64,
+    /// Records below may be there.
+    appended: i64,
+    /// Records below were deleted.
+    start: i64,
+}
+
+type Promises = BTreeMap<i32, Promise>;
+
+/// What a workload does. Every value says its own offset, so a log that was cut gets the same records again.
+fn workload(disk: &FaultyDisk, seed: u64) -> Promises {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut promises = Promises::new();
+    let Ok(dirs) = LogDirs::open(&[PathBuf::from("/a")], options(disk)) else { return promises };
+    let mut logs: BTreeMap<i32, Arc<Log>> = BTreeMap::new();
+    for _ in 0..90 {
+        let at = rng.random_range(0..LOGS);
+        let action = rng.random_range(0..100);
+        let Some(log) = logs.get(&at).cloned() else {
+            let Ok(log) = dirs.create_log(&id(at), topic(at as u128 + 1), Arc::new(config())) else { break };
+            promises.insert(at, Promise { topic: at as u128 + 1, ..Promise::default() });
+            logs.insert(at, log);
+            continue;
+        };
+        let promise = promises.get_mut(&at).unwrap();
+        let count = rng.random_range(1..6);
+        match action {
+            0..50 => {
+                // Where it fails it may be there all the same.
+                promise.appended += count;
+                if append(&log, count).is_err() {
+                    break;
+                }
+            }
+            50..76 => {
+                dirs.commit();
+            }
+            76..82 => dirs.trim(),
+            82..86 => {
+                if log.flush().is_err() {
+                    break;
+                }
+            }
+            86..92 => {
+                let cut = rng.random_range(0..=promise.appended);
+                // Not below what is committed: the leader would not ask for that.
+                let cut = cut.max(log.high_watermark().0).max(promise.appended - 8);
+                let durable = promise.durable;
+                // A batch goes as a whole.
+                promise.durable = promise.durable.min((cut - 5).max(0));
+                if log.truncate_to(Offset(cut)).is_err() {
+                    break;
+                }
+                promise.appended = log.offsets().log_end.0;
+                promise.durable = durable.min(promise.appended);
+            }
+            92..96 => {
+                log.set_high_watermark(log.durable_end());
+                let start = rng.random_range(0..=log.high_watermark().0);
+                // Where it fails it may have begun.
+                promise.start = promise.start.max(start);
+                if log.increment_log_start_offset(Offset(start)).is_err() {
+                    break;
+                }
+            }
+            96..98 => {
+                log.set_high_watermark(log.durable_end());
+                log.update_config(Arc::new(LogConfig { retention_bytes: 2_000, ..config() }));
+                dirs.maintenance(Timestamp(10_000));
+                promise.start = promise.start.max(log.offsets().log_start.0);
+            }
+            _ => {
+                let mode = if log.config().durability == Durability::Strict {
+                    Durability::Replicated
+                } else {
+                    Durability::Strict
+                };
+                log.update_config(Arc::new(LogConfig { durability: mode, ..config() }));
+            }
+        }
+        for (at, log) in &logs {
+            let promise = promises.get_mut(at).unwrap();
+            promise.durable = promise.durable.max(log.durable_end().0.min(promise.appended));
+        }
+    }
+    promises
+}
+
+fn check(disk: &FaultyDisk, promises: &Promises, what: &str) -> u64 {
+    let dirs = open(disk);
+    assert!(dirs.dirs()[0].online, "{what}");
+    let mut replayed = 0;
+    for (at, promise) in promises {
+        let Some(log) = dirs.get(&id(*at)) else {
+            assert_eq!(promise.durable, 0, "{what}: log {at} is gone, {promise:?}");
+            continue;
+        };
+        let offsets = log.offsets();
+        let (start, end) = (offsets.log_start.0, offsets.log_end.0);
+        assert!(end >= promise.durable && end <= promise.appended, "{what}: log {at} ends at {end}, {promise:?}");
+        assert!(start <= promise.start, "{what}: log {at} starts at {start}, {promise:?}");
+        if promise.durable > 0 {
+            assert_eq!(log.topic_id(), topic(promise.topic), "{what}");
+        }
+        let found: Vec<_> = contents(&log, Offset(start)).into_iter().filter(|record| record.0 >= start).collect();
+        assert!(found == expected(end)[start as usize..], "{what}: log {at}, {promise:?}");
+        replayed += u64::try_from(end).unwrap();
+    }
+    replayed
+}
+
+#[test]
+fn nothing_durable_is_lost_to_a_power_cut() {
+    let states: u64 = std::env::var("OTTLA_CRASH_STATES").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get() as u64);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                let mut seen = 0;
+                let mut seed = thread;
+                while seen < states / threads {
+                    seen += every_step(seed);
+                    seed += threads;
+                }
+            });
+        }
+    });
+}
+
+/// Every step of one workload, several states each. How many were looked at.
+fn every_step(seed: u64) -> u64 {
+    let whole = disk();
+    let before = whole.operations();
+    workload(&whole, seed);
+    let steps = whole.operations() - before;
+    let mut seen = 0;
+    for step in 0..=steps {
+        let disk = disk();
+        disk.stop_after(step);
+        let promises = workload(&disk, seed);
+        for cut in 0..12 {
+            let mut rng = StdRng::seed_from_u64(seed ^ (step << 20) ^ (cut << 50));
+            let crashed = disk.after_power_cut(|below| match cut {
+                // The extremes: nothing that was not synced, and all of it.
+                0 => 0,
+                1 => below - 1,
+                _ => rng.random_range(0..below),
+            });
+            let what = format!("seed {seed} step {step} cut {cut}");
+            check(&crashed, &promises, &what);
+            seen += 1;
+            if cut == 2 {
+                // The power goes once more while it recovers.
+                let again = disk.after_power_cut(|below| rng.random_range(0..below));
+                again.stop_after(rng.random_range(0..40));
+                let _ = LogDirs::open(&[PathBuf::from("/a")], options(&again));
+                check(&again.after_power_cut(|below| rng.random_range(0..below)), &promises, &format!("{what} again"));
+                seen += 1;
+            }
+        }
+    }
+    seen
+}
