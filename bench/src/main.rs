@@ -4,6 +4,8 @@
 //! compared, the order of the two brokers alternates, and the medians of the rounds are what counts. Both brokers answer
 //! acks=all from the page cache (Kafka's own promise), on their default settings.
 
+mod durability;
+mod load;
 mod measure;
 mod report;
 
@@ -36,10 +38,33 @@ struct Arguments {
     /// Only these brokers.
     #[arg(long, value_delimiter = ',', default_values_t = ["apache".to_owned(), "ottla".to_owned()])]
     targets: Vec<String>,
+    /// Measure instead what it costs to have everything on the disk before it is acknowledged.
+    #[arg(long)]
+    durability: bool,
+    /// Producers of the durability load, each with one request on its way.
+    #[arg(long, default_value_t = 64)]
+    producers: usize,
+    /// Partitions that they write to.
+    #[arg(long, default_value_t = 1000)]
+    partitions: usize,
+    /// Partitions in each request.
+    #[arg(long, default_value_t = 4)]
+    spread: usize,
+    /// Bytes for each of them.
+    #[arg(long, default_value_t = 16_384)]
+    batch_bytes: usize,
+    /// Seconds of load.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
 }
 
 fn main() -> Result<(), String> {
     let arguments = Arguments::parse();
+    if arguments.durability {
+        let Arguments { producers, partitions, spread, batch_bytes, seconds, .. } = arguments;
+        let load = load::Load { producers, partitions, spread, batch_bytes, seconds };
+        return durability::run(arguments.rounds, load, &arguments.targets);
+    }
     let mut samples = Vec::new();
     for round in 0..arguments.rounds {
         // A B, B A, A B: a drift of the machine falls on both.

@@ -304,8 +304,8 @@ impl LogDirs {
     /// off. False if there was nothing.
     pub fn commit(&self) -> bool {
         let worked = self.worker.run_pending(&*self.options.disk);
-        worked
-            | self.dirs.iter().filter_map(|dir| dir.journal.get()).fold(false, |did, journal| journal.commit() || did)
+        let committed = self.dirs.iter().filter_map(|dir| dir.journal.get()).filter(|journal| journal.commit()).count();
+        worked || committed > 0
     }
 
     /// Brings to the logs' own files what the journals hold, where [`JournalOptions::threads`] is off.
