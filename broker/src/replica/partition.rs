@@ -484,6 +484,17 @@ impl Partition {
         self.waiters.on_moved(&old, &new);
     }
 
+    /// Until all that was appended counts: on the disk, where `log.durability` asks for that. What a follower fetches next
+    /// tells its leader that it has everything before.
+    pub async fn wait_until_durable(&self) {
+        let mut moves = self.subscribe();
+        while self.log.replicated_end() < self.log.offsets().log_end && self.log.is_online() {
+            if moves.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// The log moved by itself: retention deleted segments, or the log start went on.
     pub fn refresh(&self) {
         let mut state = self.state.lock();
@@ -497,8 +508,8 @@ impl DurabilityListener for Partition {
         if let Role::Leader(leader) = &mut state.role {
             let offsets = self.log.offsets();
             leader.on_progress(offsets.log_end, self.log.replicated_end(), crate::clock::now());
-            self.publish(&mut state);
         }
+        self.publish(&mut state);
     }
 
     fn on_failed(&self) {

@@ -29,6 +29,9 @@ impl Log {
         let markers = markers(&batches)?;
         let mut writer = self.writer.lock();
         self.check_writable(&writer)?;
+        if cx.origin == AppendOrigin::Client && self.home.health.is_full() {
+            return Err(AppendError::DiskFull);
+        }
         if let Some(latest) = self.latest_epoch()
             && cx.leader_epoch < latest
         {
@@ -47,7 +50,12 @@ impl Log {
             batch.header.partition_leader_epoch = cx.leader_epoch;
             next = batch.header.next_offset();
         }
-        let info = self.write(&mut writer, &batches, &markers, &config, cx.now)?;
+        let mut written = self.write(&mut writer, &batches, &markers, &config, cx.now);
+        if matches!(written, Err(AppendError::DiskFull)) && cx.origin != AppendOrigin::Client {
+            // That has given the reserve free.
+            written = self.write(&mut writer, &batches, &markers, &config, cx.now);
+        }
+        let info = written?;
         drop(writer);
         self.flush_if_due(&config)?;
         let stamped =
@@ -202,10 +210,10 @@ impl Log {
     }
 
     fn write_failed(&self, error: io::Error) -> AppendError {
+        self.home.report(&error);
         if is_shortage(&error) {
             return AppendError::DiskFull;
         }
-        self.home.report(&error);
         AppendError::Io(error)
     }
 

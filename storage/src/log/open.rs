@@ -80,7 +80,17 @@ impl Log {
             // Without the epochs' file the batches are the only witnesses.
             _ => options.recovery_point,
         };
-        let recovered = recover::recover(&home, &mut segments, trusted_to, stored, log_start, now, &config)?;
+        let mut recovered =
+            recover::recover(&home, &mut segments, trusted_to, stored.clone(), log_start, now, &config)?;
+        if options.clean_shutdown && options.recovery_point > log_start {
+            // A clean stop leaves the recovery point at the log end.
+            if recovered.log_end > options.recovery_point {
+                let trusted_to = options.recovery_point;
+                recovered = recover::recover(&home, &mut segments, trusted_to, stored, log_start, now, &config)?;
+            } else if recovered.log_end < options.recovery_point {
+                recovered.report.lost_below = Some(options.recovery_point);
+            }
+        }
         let mut log_end = recovered.log_end;
         let mut report = recovered.report;
         let mut state = (recovered.epochs, recovered.producers, recovered.snapshot);

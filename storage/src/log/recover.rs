@@ -106,7 +106,8 @@ pub(super) fn recover(
             break;
         }
         let end = segments.get(at + 1).map(|next| next.base);
-        let mut scan = Scan { segment, position: from, log_end: log_end.max(segment.base), check: check_all, end };
+        let mut scan =
+            Scan { segment, position: from, log_end: log_end.max(segment.base), check: check_all, end, trusted_to };
         if check_all {
             prepare(segment, from, scan.log_end)?;
         }
@@ -125,8 +126,10 @@ pub(super) fn recover(
             }
         }
     }
+    let mut first_cut = None;
     if let Some((at, position, reason)) = cut {
         let segment = &segments[at];
+        first_cut = segment.headers(position)?.next_batch()?.map(|batch| batch.header.base_offset);
         let bytes = segment.size() - position + segments[at + 1..].iter().map(|later| later.size()).sum::<u64>();
         report.cut = Some(Cut { offset: log_end, segment: segment.base, position, bytes, reason });
         segment.truncate(log_end.max(segment.base), position)?;
@@ -146,7 +149,10 @@ pub(super) fn recover(
     if snapshot.is_some_and(|snapshot| snapshot > log_end) {
         snapshot = None;
     }
-    if check_all && log_end < trusted_to {
+    // Offsets are not within the checksum: where one is damaged the log may seem to end behind what was synced, while what
+    // is cut says that it lay before.
+    let cuts_synced = check_all && first_cut.is_some_and(|offset| offset < trusted_to);
+    if check_all && (log_end < trusted_to || cuts_synced) {
         report.lost_below = Some(trusted_to);
     }
     Ok(Recovered { log_end, epochs, producers, snapshot, report })
@@ -167,9 +173,17 @@ fn starting_point(segment: &Segment, trusted_to: Offset) -> io::Result<(u64, Off
     while let Some(batch) = headers.next_batch()? {
         let header = &batch.header;
         // A header whose offsets cannot be true is no part of what was synced.
-        let fits = header.base_offset >= expected && header.last_offset_delta >= 0;
-        if !fits || header.next_offset() > trusted_to {
-            return Ok((batch.position, header.base_offset.max(expected)));
+        let fits = header.base_offset >= expected
+            && header.last_offset_delta >= 0
+            && segment.can_hold(header.base_offset)
+            && segment.can_hold(header.last_offset())
+            // The log was synced up to there, so a batch ends there.
+            && (expected >= trusted_to || header.base_offset <= trusted_to);
+        if !fits {
+            return Ok((batch.position, expected));
+        }
+        if header.next_offset() > trusted_to {
+            return Ok((batch.position, header.base_offset));
         }
         if trusted_to.0 == i64::MAX {
             return Ok((position, header.base_offset));
@@ -218,6 +232,8 @@ struct Scan<'a> {
     check: bool,
     /// Base offset of the next segment.
     end: Option<Offset>,
+    /// The log was synced up to there, so a batch ends there.
+    trusted_to: Offset,
 }
 
 impl Scan<'_> {
@@ -274,6 +290,7 @@ impl Scan<'_> {
             || header.last_offset_delta < 0
             || !self.segment.can_hold(header.last_offset())
             || self.end.is_some_and(|end| header.last_offset() >= end)
+            || (self.check && self.log_end < self.trusted_to && header.base_offset > self.trusted_to)
         {
             return Ok(Some(format!("offsets {}..{} do not fit", header.base_offset, header.last_offset())));
         }

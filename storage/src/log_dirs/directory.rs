@@ -135,6 +135,18 @@ impl Directory {
 
     /// Writes the three offset checkpoints of `logs`.
     pub fn checkpoint(&self, disk: &dyn Disk, logs: &[Arc<Log>]) -> io::Result<()> {
+        let written = self.write_checkpoints(disk, logs);
+        match written {
+            // What frees space must not fail for want of it.
+            Err(error) if is_shortage(&error) => {
+                self.health.on_shortage(&self.path, &error);
+                self.write_checkpoints(disk, logs)
+            }
+            written => written,
+        }
+    }
+
+    fn write_checkpoints(&self, disk: &dyn Disk, logs: &[Arc<Log>]) -> io::Result<()> {
         let _one_at_a_time = self.writing.lock();
         self.health.check()?;
         let mut recovery_points = Offsets::new();

@@ -12,6 +12,7 @@ mod cleaning;
 mod directory;
 mod meta_properties;
 mod open;
+mod reserve;
 mod worker;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ use crate::log::{Log, LogHost, LogOptions};
 use crate::segment::OpenFiles;
 use cleaning::Cleaning;
 use directory::Directory;
+pub(crate) use reserve::Reserve;
 use worker::Worker;
 
 /// How log directories are opened.
@@ -54,6 +56,8 @@ pub struct LogDirsOptions {
     /// Files that may be open at a time besides those being read.
     pub open_files_max: usize,
     pub journal: JournalOptions,
+    /// Space kept back in each directory for when its disk is full; less on a small disk. 0: none.
+    pub reserve_bytes: u64,
     pub disk: Arc<dyn Disk>,
 }
 
@@ -71,6 +75,7 @@ impl LogDirsOptions {
             cleaner_backoff_ms: 15_000,
             open_files_max: 4096,
             journal: JournalOptions::default(),
+            reserve_bytes: 16 << 20,
             disk: Arc::new(crate::disk::RealDisk),
         }
     }
@@ -251,8 +256,14 @@ impl LogDirs {
         self.forget_cleaning(id);
         let to = hosted.dir.path.join(aside_name(id, suffix));
         hosted.log.home().guard(|| {
+            if suffix == "stray" {
+                // It may be wanted after all: its own files have to have everything.
+                hosted.log.flush()?;
+            }
             hosted.log.home().rename(to.clone())?;
-            self.options.disk.sync_dir(&hosted.dir.path)
+            self.options.disk.sync_dir(&hosted.dir.path)?;
+            // Or the journal would bring it back.
+            hosted.dir.journal.get().map_or(Ok(()), |journal| journal.reset(hosted.log.durable()))
         })?;
         Ok(Some((hosted.log, to)))
     }
@@ -291,11 +302,28 @@ impl LogDirs {
         }
     }
 
-    /// Flushes what is due by `flush.ms`, and bounds what recovery has to read. Called every few seconds; blocks.
+    /// Flushes what is due by `flush.ms`, bounds what recovery has to read, and looks after full disks. Called every few
+    /// seconds; blocks.
     pub fn flush_due(&self, now: Timestamp) {
+        for dir in self.dirs.iter().filter(|dir| dir.health.is_online()) {
+            match dir.health.check_space(&dir.path) {
+                Ok(false) => {}
+                Ok(true) => self.free_space(dir, now),
+                Err(error) => tracing::warn!(dir = %dir.path.display(), %error, "no look at the space left"),
+            }
+        }
         for log in self.logs().into_iter().filter(|log| log.is_online()) {
             if let Err(error) = log.flush_if_old(now) {
                 tracing::error!(partition = %log.topic_partition(), %error, "log could not be flushed");
+            }
+        }
+    }
+
+    /// Deletes at once what may go.
+    fn free_space(&self, dir: &Arc<Directory>, now: Timestamp) {
+        for log in self.logs_in(dir) {
+            if let Err(error) = log.apply_retention(now) {
+                tracing::error!(partition = %log.topic_partition(), %error, "retention failed");
             }
         }
     }
@@ -344,7 +372,8 @@ impl LogHost for LogDirs {
     }
 
     fn unlink_later(&self, segments: Vec<Arc<crate::segment::Segment>>, delay_ms: i64) {
-        self.worker.unlink_later(segments, delay_ms);
+        let is_full = segments.first().is_some_and(|segment| segment.log_file().home().health.is_full());
+        self.worker.unlink_later(segments, if is_full { 0 } else { delay_ms });
     }
 }
 

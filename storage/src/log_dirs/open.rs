@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::cleaning::Cleaning;
 use super::directory::{Directory, Left};
+use super::reserve::Reserve;
 use super::worker::Worker;
 use super::{LogDirs, LogDirsOptions, OpenError, now};
 use crate::journal::{Journal, recover, recover::Replayed};
@@ -88,6 +89,10 @@ fn open_dir(log_dirs: &Arc<LogDirs>, dir: &Arc<Directory>, left: &Left) -> io::R
     }
     let journal = Journal::new(disk, &dir.path, Arc::clone(&dir.health), &journal_left, log_dirs.options.journal)?;
     let _ = dir.journal.set(Arc::clone(&journal));
+    let reserve = Reserve::new(Arc::clone(disk), &dir.path, log_dirs.options.reserve_bytes);
+    if let Err(error) = dir.health.keep_reserve(&dir.path, Arc::new(reserve)) {
+        tracing::warn!(dir = %dir.path.display(), %error, "no space is kept back");
+    }
     let recovery = open_logs(log_dirs, dir, left, &journal_left)?;
     if left.clean.is_none() && !recovery.is_empty() {
         tracing::info!(dir = %dir.path.display(), logs = recovery.logs, bytes_checked = recovery.bytes_checked, bytes_cut = recovery.bytes_cut, bytes_from_journal = recovery.bytes_replayed, damaged_logs = recovery.damaged, "unclean stop found, logs recovered");

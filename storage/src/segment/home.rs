@@ -5,18 +5,22 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::errors::{is_shortage, offline};
+use crate::log_dirs::Reserve;
 
 /// A log directory's state of health, shared by all logs in it. Once offline it stays so until a restart: after a failed
 /// fsync the kernel may have dropped dirty pages and marked them clean, so nothing read back can be trusted.
 #[derive(Debug, Default)]
 pub struct DirHealth {
     offline: AtomicBool,
+    /// The disk is full: producers are refused, what they are refused for goes on.
+    full: AtomicBool,
+    reserve: OnceLock<Arc<Reserve>>,
 }
 
 impl DirHealth {
@@ -26,6 +30,44 @@ impl DirHealth {
 
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.is_online() { Ok(()) } else { Err(offline()) }
+    }
+
+    /// Keeps space back for when the disk is full.
+    pub(crate) fn keep_reserve(&self, dir: &Path, reserve: Arc<Reserve>) -> io::Result<()> {
+        let _ = self.reserve.set(reserve);
+        self.check_space(dir).map(drop)
+    }
+
+    /// True once the disk had no space, until it has again.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    /// Something could not be written for want of space: the reserve is for what has to go on.
+    pub(crate) fn on_shortage(&self, dir: &Path, error: &io::Error) {
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            && let Some(reserve) = self.reserve.get()
+            && !self.full.swap(true, Ordering::AcqRel)
+        {
+            tracing::error!(dir = %dir.display(), %error, "the disk is full: producers are refused until there is space again");
+            if let Err(error) = reserve.release() {
+                tracing::error!(dir = %dir.display(), %error, "the reserve could not be given free");
+            }
+        }
+    }
+
+    /// Looks how much space there is. True while the disk is full.
+    pub(crate) fn check_space(&self, dir: &Path) -> io::Result<bool> {
+        let Some(reserve) = self.reserve.get() else { return Ok(false) };
+        if !self.is_full() {
+            if reserve.is_needed()? || !reserve.take()? {
+                self.on_shortage(dir, &io::ErrorKind::StorageFull.into());
+            }
+        } else if reserve.take()? {
+            self.full.store(false, Ordering::Release);
+            tracing::info!(dir = %dir.display(), "there is space again");
+        }
+        Ok(self.is_full())
     }
 
     /// Takes the directory offline because of `error`.
@@ -110,7 +152,9 @@ impl Home {
     }
 
     pub fn report(&self, error: &io::Error) {
-        if !is_shortage(error) {
+        if is_shortage(error) {
+            self.health.on_shortage(&self.path(), error);
+        } else {
             self.health.fail(&self.path(), error);
         }
     }
@@ -179,6 +223,10 @@ impl LazyFile {
         let mut name = self.kind.name(self.base);
         name.push_str(*self.suffix.lock());
         self.home.file(&name)
+    }
+
+    pub const fn home(&self) -> &Arc<Home> {
+        &self.home
     }
 
     /// The open file; it must exist.

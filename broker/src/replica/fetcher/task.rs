@@ -20,6 +20,9 @@ use crate::replica::follower::{Fetched, FollowError};
 use crate::replica::partition::Partition;
 use crate::replica::throttle::Throttle;
 
+/// How long a disk may take before the next fetch is sent all the same: the leader would take this replica for dead.
+const DURABLE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The pause after the first failure; it doubles up to `replica.fetch.backoff.ms`.
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 
@@ -271,10 +274,19 @@ impl Fetcher {
             self.session.opened(response.session_id);
         }
         self.failures = 0;
+        let mut grown = Vec::new();
         for topic in response.responses {
             let id = ottla_protocol::TopicId(topic.topic_id);
             for data in topic.partitions {
-                self.on_partition((id, data.partition_index), data).await;
+                let key = (id, data.partition_index);
+                self.on_partition(key, data).await;
+                grown.extend(self.followed.get(&key).map(|followed| Arc::clone(&followed.partition)));
+            }
+        }
+        // One sync makes all of them durable.
+        for partition in grown {
+            if tokio::time::timeout(DURABLE_PATIENCE, partition.wait_until_durable()).await.is_err() {
+                tracing::warn!(partition = %partition.id(), "what was fetched is slow to reach the disk");
             }
         }
     }

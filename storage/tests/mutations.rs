@@ -1,0 +1,241 @@
+//! Deliberately broken builds of this crate: each has to be caught by its tests.
+//!
+//! `cargo test -p ottla-storage --test mutations -- --ignored` builds and tests every one of them in a copy of the sources
+//! under `target/mutations` (some minutes; `OTTLA_MUTATION=part of its name` picks some). What runs always is that every
+//! mutation still fits the sources.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+struct Mutation {
+    /// What is broken.
+    what: &'static str,
+    file: &'static str,
+    old: &'static str,
+    new: &'static str,
+}
+
+const fn mutation(what: &'static str, file: &'static str, old: &'static str, new: &'static str) -> Mutation {
+    Mutation { what, file, old, new }
+}
+
+const MUTATIONS: &[Mutation] = &[
+    mutation("acknowledged before the journal is synced", "journal/mod.rs", "active.sync_data()?;", ""),
+    mutation(
+        "records behind a gap are journaled as if there were none",
+        "journal/mod.rs",
+        "group.direct |= *before > group.end.max(log.end())",
+        "group.direct |= false",
+    ),
+    mutation(
+        "the journal's files are free before the logs are synced",
+        "journal/mod.rs",
+        "let done = self.health.check().and_then(|()| self.sync_all());",
+        "let done = self.health.check().map(|()| Vec::new());",
+    ),
+    mutation(
+        "a journal frame is believed without its checksum",
+        "journal/frame.rs",
+        "(crc == checksum(&frame[8..])).then_some",
+        "(crc == crc).then_some",
+    ),
+    mutation("a cut is not journaled", "log/truncate.rs", "journal.cut(&self.durable, end)?;", "let _ = journal;"),
+    mutation(
+        "a cut does not count when the journal is replayed",
+        "journal/recover.rs",
+        "append.limit = append.limit.min(offset);",
+        "",
+    ),
+    mutation(
+        "records behind a hole are appended",
+        "journal/recover.rs",
+        "if append.before > end {",
+        "if append.before > end && end.0 < 0 {",
+    ),
+    mutation(
+        "the journal is not replayed",
+        "log_dirs/open.rs",
+        "Some(tail) => journal.replay(&log, tail, now())?,",
+        "Some(_) => Replayed::default(),",
+    ),
+    mutation(
+        "frames that were trimmed count when the journal is read",
+        "journal/reader.rs",
+        "frames.retain(|frame| frame.header.number >= oldest);",
+        "",
+    ),
+    mutation(
+        "what an unfinished sync covers is taken for durable",
+        "log/mod.rs",
+        "self.durable.end().min(self.log_end())",
+        "self.log_end()",
+    ),
+    mutation("the directory is not synced with its files", "log/flush.rs", "self.home.disk.sync_dir(&dir)?;\n", "\n"),
+    mutation(
+        "the log directory is not synced when a partition is new",
+        "log/flush.rs",
+        "self.home.disk.sync_dir(parent)?;",
+        "",
+    ),
+    mutation(
+        "the topic id is not synced with the records",
+        "log/flush.rs",
+        "if self.identity_changed.swap(false, Ordering::AcqRel) {",
+        "if self.identity_changed.swap(false, Ordering::AcqRel) && false {",
+    ),
+    mutation("a flush does not sync the records", "segment/mod.rs", "self.log.created()?.sync_data()?;", ""),
+    mutation(
+        "a small file is replaced without being synced",
+        "disk/mod.rs",
+        "file.write_at(&[contents], 0)?;\n    file.sync_data()?;",
+        "file.write_at(&[contents], 0)?;",
+    ),
+    mutation(
+        "an index entry is believed unchecked",
+        "segment/mod.rs",
+        "Some(batch) if batch.header.last_offset() == expected => Ok(position),",
+        "Some(_) => Ok(position),",
+    ),
+    mutation(
+        "recovery does not compute checksums",
+        "log/recover.rs",
+        "if !self.check {\n            return Ok(None);",
+        "if !self.check || self.check {\n            return Ok(None);",
+    ),
+    mutation(
+        "recovery does not cut the file",
+        "log/recover.rs",
+        "segment.truncate(log_end.max(segment.base), position)?;",
+        "",
+    ),
+    mutation("recovery does not tell what is lost", "log/recover.rs", "report.lost_below = Some(trusted_to);", ""),
+    mutation("the clean-stop marker survives the start", "log_dirs/directory.rs", "disk.remove_file(&marker)?;", ""),
+    mutation(
+        "a failed sync is tried again",
+        "log/flush.rs",
+        ".inspect_err(|error| self.home.health.fail(&self.home.path(), error))?;",
+        "?;",
+    ),
+    mutation("a failed write is written over later", "segment/mod.rs", "let _ = file.set_len(size);", ""),
+    mutation(
+        "DeleteRecords is not on the disk when it is answered",
+        "log/truncate.rs",
+        "// What was deleted stays deleted whatever happens to this process.\n        self.checkpoint()",
+        "Ok(())",
+    ),
+    mutation(
+        "a full disk takes the directory offline",
+        "errors.rs",
+        "matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)",
+        "false",
+    ),
+    mutation("retention goes beyond the high watermark", "retention.rs", "if segment.end > high_watermark ||", "if "),
+    mutation(
+        "a tombstone goes at once",
+        "cleaner/filter.rs",
+        "is_latest && (value.is_some() || !is_past_horizon)",
+        "is_latest && value.is_some()",
+    ),
+    mutation(
+        "a marker goes with its records",
+        "cleaner/filter.rs",
+        "let drops_all = is_void && (!batch.is_control() || is_past_horizon);",
+        "let drops_all = is_void;",
+    ),
+    mutation(
+        "the last batch of a producer goes",
+        "cleaner/filter.rs",
+        "let keeps_header = self.is_last_of_producer(batch) ||",
+        "let keeps_header = ",
+    ),
+    mutation(
+        "what is not committed is compacted",
+        "cleaner/choose.rs",
+        "if next.base > stable {",
+        "if next.base > offsets.log_end {",
+    ),
+    mutation(
+        "a producer's retry is a new batch",
+        "producer_state.rs",
+        "const WINDOW: usize = 5;",
+        "const WINDOW: usize = 1;",
+    ),
+];
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+#[test]
+fn every_mutation_fits_the_sources() {
+    for Mutation { what, file, old, new } in MUTATIONS {
+        let text = fs::read_to_string(sources().join(file)).unwrap();
+        assert!(text.contains(old), "{what}: {file} has no {old:?}");
+        assert_ne!(old, new, "{what}");
+    }
+    assert!(MUTATIONS.len() >= 20);
+}
+
+#[test]
+#[ignore = "builds the crate once for each mutation; see the module's head"]
+fn every_mutation_is_caught() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf();
+    let copy = workspace.join("target/mutations/copy");
+    let _ = fs::remove_dir_all(&copy);
+    fs::create_dir_all(&copy).unwrap();
+    let files = Command::new("git").args(["ls-files", "-z"]).current_dir(&workspace).output().unwrap().stdout;
+    for name in String::from_utf8(files).unwrap().split('\0').filter(|name| !name.is_empty()) {
+        let to = copy.join(name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(workspace.join(name), to).unwrap();
+    }
+    // Cargo names its builds by the path of the copy: the target directory is kept from run to run.
+    let target = workspace.join("target/mutations/build");
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let test = || {
+        Command::new(&cargo)
+            .args([
+                "test",
+                "-q",
+                "-p",
+                "ottla-storage",
+                "--no-fail-fast",
+                "--",
+                "--skip",
+                "every_mutation",
+                "--skip",
+                "every_bit",
+            ])
+            .env("CARGO_TARGET_DIR", &target)
+            .env("OTTLA_CRASH_STATES", "60000")
+            .env("OTTLA_KILLS", "3")
+            .current_dir(&copy)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap()
+    };
+    let wanted = std::env::var("OTTLA_MUTATION").unwrap_or_default();
+    let unbroken = test();
+    assert!(unbroken.status.success(), "the tests fail by themselves:\n{}", String::from_utf8_lossy(&unbroken.stdout));
+    let mut survivors = Vec::new();
+    for Mutation { what, file, old, new } in MUTATIONS.iter().filter(|mutation| mutation.what.contains(&wanted)) {
+        let path = copy.join("storage/src").join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replacen(old, new, 1)).unwrap();
+        let output = test();
+        fs::write(&path, &text).unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let failed: Vec<&str> =
+            printed.lines().filter_map(|line| line.strip_prefix("---- ")?.strip_suffix(" stdout ----")).collect();
+        println!("{what}: {}", if output.status.success() { "SURVIVED".to_owned() } else { failed.join(", ") });
+        let compiles = !String::from_utf8_lossy(&output.stderr).contains("could not compile");
+        assert!(compiles, "{what}: does not compile\n{}", String::from_utf8_lossy(&output.stderr));
+        if output.status.success() {
+            survivors.push(what);
+        }
+    }
+    assert!(survivors.is_empty(), "not caught: {survivors:#?}");
+}
