@@ -165,7 +165,7 @@ fn load(dirs: &LogDirs, seed: u64) {
     let log = |partition| dirs.get(&id(partition)).unwrap();
     let mut sequences = (next_sequence(&log(IDEMPOTENT), 5), next_sequence(&log(TRANSACTIONAL), 6));
     // A transaction that the process before left open.
-    if log(TRANSACTIONAL).has_ongoing_transaction(ProducerId(6), ProducerEpoch(0)) {
+    if log(TRANSACTIONAL).producers().iter().any(|producer| producer.current_txn_first_offset.is_some()) {
         let marker = end_txn_marker(ProducerId(6), ProducerEpoch(0), 0, false, now);
         log(TRANSACTIONAL).append_as_leader(marker, &coordinator).unwrap();
     }
