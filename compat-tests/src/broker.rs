@@ -177,7 +177,7 @@ fn configuration(port: u16, controller_port: u16, data: &Path, overrides: &[&str
 }
 
 /// A port nobody listens on right now. Handed out once per process, so that two brokers started together differ.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let mut given = GIVEN.lock().expect("no holder panics");
     loop {

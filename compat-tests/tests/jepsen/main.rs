@@ -1,6 +1,7 @@
 //! Transactions of three client libraries while the node is killed, stopped, paused: no anomaly.
 //!
-//! `OTTLA_JEPSEN_TRANSACTIONS` asks for a longer run, `OTTLA_SEED` for the same one. `OTTLA_JEPSEN_BOOTSTRAP` names a cluster
+//! `OTTLA_JEPSEN_TRANSACTIONS` asks for a longer run, `OTTLA_JEPSEN_BLOWS` for more blows, `OTTLA_JEPSEN_PAUSE_MS` for more time
+//! between two, `OTTLA_SEED` for the same run. `OTTLA_JEPSEN_BOOTSTRAP` names a cluster
 //! that somebody else runs; then `OTTLA_JEPSEN_NEMESIS` is a command that strikes it, called again and again. With `OTTLA_JEPSEN_EXPECT=anomalies`
 //! the run has to find some: that is how broken builds show that the checker can fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -20,7 +21,8 @@ use rand::{Rng, SeedableRng};
 
 const STORY: &str = "transactions of Java, librdkafka and franz-go, node killed and paused";
 /// Enough for some deaths, few enough for every day.
-const TRANSACTIONS: u64 = 6000;
+const TRANSACTIONS: u64 = 4000;
+const BLOWS: u64 = 20;
 const KEYS: u32 = 6;
 const TOPIC: &str = "log";
 
@@ -43,6 +45,8 @@ fn no_anomaly_whatever_happens_to_the_node() {
         seed,
         limit: Duration::from_secs(number("OTTLA_JEPSEN_SECONDS").unwrap_or(600)),
     };
+    let pause_ms = number("OTTLA_JEPSEN_PAUSE_MS").unwrap_or(600);
+    let blows_max = number("OTTLA_JEPSEN_BLOWS").unwrap_or(BLOWS) as usize;
     let target = *targets().last().expect("a target");
     let dir = run::history_dir(target.name());
     let mut random = StdRng::seed_from_u64(seed);
@@ -50,7 +54,7 @@ fn no_anomaly_whatever_happens_to_the_node() {
         create_topic(&bootstrap);
         let nemesis = variable("OTTLA_JEPSEN_NEMESIS");
         let history = run::run(&plan, &bootstrap, &dir, |strike| {
-            pause(&mut random, 1000..5000);
+            pause(&mut random, pause_ms..pause_ms * 3);
             if let Some(nemesis) = &nemesis {
                 let status = Command::new("sh").args(["-c", nemesis, "nemesis", &strike.to_string()]).status();
                 assert!(status.is_ok_and(|status| status.success()), "{nemesis}");
@@ -66,10 +70,13 @@ fn no_anomaly_whatever_happens_to_the_node() {
         let bootstrap = broker.bootstrap();
         let mut blows = Vec::new();
         let history = run::run(&plan, &bootstrap, &dir, |_| {
-            pause(&mut random, 400..1500);
-            let blow = blow(&mut random);
-            blows.push(blow);
-            run::strike(&mut broker, blow);
+            pause(&mut random, pause_ms..pause_ms * 3);
+            // Under blows without end the slowest client would never get done.
+            if blows.len() < blows_max {
+                let blow = blow(&mut random);
+                blows.push(blow);
+                run::strike(&mut broker, blow);
+            }
         });
         let report = check(&history.unwrap_or_else(|error| panic!("seed {seed}\n{error}\n{}", broker.log())));
         let kills = blows.iter().filter(|blow| matches!(blow, Blow::Kill(_))).count();
