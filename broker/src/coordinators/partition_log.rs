@@ -63,7 +63,10 @@ impl PartitionLog for LedPartition {
                 ErrorCode::KafkaStorageError
             })?);
         }
-        Ok(bytes.into())
+        whole_batches(bytes).ok_or_else(|| {
+            tracing::error!(partition = %self.partition.id(), %from, "no batch of coordinator records is whole");
+            ErrorCode::KafkaStorageError
+        })
     }
 
     fn snapshots(&self) -> watch::Receiver<LogOffsetSnapshot> {
@@ -72,5 +75,52 @@ impl PartitionLog for LedPartition {
 
     fn max_batch_bytes(&self) -> usize {
         usize::try_from(self.partition.log().config().max_message_bytes).unwrap_or(usize::MAX)
+    }
+}
+
+/// Without what is cut off at the end: a read of so many bytes ends wherever they end. `None` when not even the first batch
+/// is whole.
+fn whole_batches(mut bytes: Vec<u8>) -> Option<Bytes> {
+    /// Base offset and length come before what the length counts.
+    const BEFORE_LENGTH: usize = 8;
+    const OVERHEAD: usize = 12;
+    let mut end = 0;
+    while let Some(length) = bytes.get(end + BEFORE_LENGTH..end + OVERHEAD) {
+        let length = i32::from_be_bytes(length.try_into().ok()?);
+        let next = end.checked_add(OVERHEAD)?.checked_add(usize::try_from(length).ok()?)?;
+        if next > bytes.len() {
+            break;
+        }
+        end = next;
+    }
+    if end == 0 && !bytes.is_empty() {
+        return None;
+    }
+    bytes.truncate(end);
+    Some(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_is_cut_off_waits_for_the_next_read() {
+        let batch = |size: u8| {
+            let mut bytes = vec![0; 12 + usize::from(size)];
+            bytes[11] = size;
+            bytes
+        };
+        let two = [batch(50), batch(60)].concat();
+        for cut in 0..=two.len() {
+            let whole = whole_batches(two[..cut].to_vec());
+            let expected = match cut {
+                0 => Some(0),
+                1..62 => None,
+                62..134 => Some(62),
+                _ => Some(134),
+            };
+            assert_eq!(whole.map(|whole| whole.len()), expected, "cut at {cut}");
+        }
     }
 }

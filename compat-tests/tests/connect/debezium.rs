@@ -27,6 +27,7 @@ fn every_change_of_a_table_whoever_dies() {
         assert!(!toolchain::is_ci(), "skipped under CI: {reason}");
         return;
     }
+    let _turn = crate::take_turns();
     let target = *targets().last().expect("a target");
     results::record("Debezium", STORY, target, Outcome::Failed);
     let mut nemesis = Nemesis::new();

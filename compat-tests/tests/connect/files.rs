@@ -25,6 +25,7 @@ fn from_file_to_file_whoever_dies() {
         assert!(!toolchain::is_ci(), "skipped under CI: {reason}");
         return;
     }
+    let _turn = crate::take_turns();
     let target = *targets().last().expect("a target");
     results::record("Kafka Connect", STORY, target, Outcome::Failed);
     let mut nemesis = Nemesis::new();

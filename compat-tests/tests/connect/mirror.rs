@@ -28,6 +28,7 @@ fn mirror(other: Target, story: &str) {
         assert!(!toolchain::is_ci(), "skipped under CI: {reason}");
         return;
     }
+    let _turn = crate::take_turns();
     results::record("MirrorMaker 2", story, Target::Ottla, Outcome::Failed);
     let east = Broker::start(other, &[]).unwrap();
     let west = Broker::start(Target::Ottla, &[]).unwrap();

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 
 /// Blows of a run; `OTTLA_DEATHS` asks for more.
 const BLOWS: u32 = 4;
-const BETWEEN_MS: Range<u64> = 2000..5000;
+const BETWEEN_MS: Range<u64> = 2000..4000;
 
 /// What makes internal topics roll and compact all the time.
 pub const BUSY: [&str; 6] = [

@@ -48,7 +48,7 @@ fn no_anomaly_whatever_happens_to_the_node() {
     let pause_ms = number("OTTLA_JEPSEN_PAUSE_MS").unwrap_or(600);
     let blows_max = number("OTTLA_JEPSEN_BLOWS").unwrap_or(BLOWS) as usize;
     let target = *targets().last().expect("a target");
-    let dir = run::history_dir(target.name());
+    let dir = run::history_dir(&format!("{}-{}", target.name(), std::process::id()));
     let mut random = StdRng::seed_from_u64(seed);
     let report = if let Some(bootstrap) = variable("OTTLA_JEPSEN_BOOTSTRAP") {
         create_topic(&bootstrap);

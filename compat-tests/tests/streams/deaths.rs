@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use crate::application::{AT_LEAST_ONCE, Application, EXACTLY_ONCE};
 
 /// Deaths of a run; `OTTLA_DEATHS` asks for more.
-const DEATHS: u32 = 4;
+const DEATHS: u32 = 3;
 /// Between two deaths: the application has to come up and do some work.
 const BETWEEN_MS: std::ops::Range<u64> = 2500..6000;
 const LINES_PER_DEATH: u64 = 250;
