@@ -198,14 +198,19 @@ async fn serve(settings: Arc<Settings>, loggers: Loggers) -> Result<(), Box<dyn 
         warn!(keys = settings.unknown.join(", "), "keys that mean nothing to this broker are ignored");
     }
     let server = tokio::select! {
-        server = Server::start(settings, loggers) => server?,
-        name = stopped(&mut terminate, &mut interrupt) => {
+        server = Server::start(settings, loggers.clone()) => server?,
+        name = async {
+            let name = stopped(&mut terminate, &mut interrupt).await;
+            loggers.hush_quorum();
+            name
+        } => {
             info!(signal = name, "ended before the start was complete");
             return Ok(());
         }
     };
     let name = stopped(&mut terminate, &mut interrupt).await;
     info!(signal = name, "shutting down");
+    loggers.hush_quorum();
     tokio::select! {
         () = server.shutdown() => info!("shutdown is complete"),
         _ = stopped(&mut terminate, &mut interrupt) => warn!("ended at once by a second signal"),

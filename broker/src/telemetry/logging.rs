@@ -140,6 +140,18 @@ impl Loggers {
         name == ROOT
     }
 
+    /// The broker ends: that its parts find each other gone is no error any more, and openraft would call it one.
+    pub fn hush_quorum(&self) {
+        let mut levels = self.shared.levels.lock();
+        // Whoever asked for more than errors wants to see the end, too.
+        if levels.of("openraft") == LevelFilter::ERROR {
+            levels.set.insert("openraft".to_owned(), LevelFilter::OFF);
+        }
+        if let Some(handle) = &self.shared.handle {
+            let _ = handle.reload(levels.targets());
+        }
+    }
+
     /// Sets a logger's level (one of `LEVELS`); `None`: back to what holds for all.
     pub fn set(&self, name: &str, level: Option<&str>) {
         let level = level.map(|level| match level {
@@ -188,6 +200,8 @@ mod tests {
         assert_eq!(level("ottla::network"), Some("DEBUG"));
         loggers.set("ottla", None);
         assert_eq!(level("ottla::network"), Some("INFO"));
+        loggers.hush_quorum();
+        assert_eq!((level("openraft"), level("root")), (Some("FATAL"), Some("INFO")));
         assert!(loggers.exists("ottla::api") && !loggers.exists("kafka.server"));
     }
 }

@@ -1,0 +1,109 @@
+//! A client over its quota is told how long to wait, and waits; others are not held up.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{Broker, batch, produce_request, topic};
+use ottla_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
+use ottla_protocol::messages::create_topics_request::CreatableTopic;
+use ottla_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use ottla_protocol::messages::{
+    AlterClientQuotasRequest, AlterClientQuotasResponse, CreateTopicsRequest, CreateTopicsResponse, FetchRequest,
+    FetchResponse, MetadataRequest, MetadataResponse, ProduceResponse,
+};
+use ottla_protocol::{ErrorCode, StrBytes};
+
+/// Sets a quota for an entity of (type, name) pairs.
+async fn set(broker: &Broker, entity: &[(&'static str, &'static str)], key: &'static str, value: f64) {
+    let entity = entity.iter().map(|(kind, name)| {
+        EntityData::default()
+            .with_entity_type(StrBytes::from_static_str(kind))
+            .with_entity_name(Some(StrBytes::from_static_str(name)))
+    });
+    let op = OpData::default().with_key(StrBytes::from_static_str(key)).with_value(value);
+    let entry = EntryData::default().with_entity(entity.collect()).with_ops(vec![op]);
+    let response: AlterClientQuotasResponse =
+        broker.call(1, AlterClientQuotasRequest::default().with_entries(vec![entry])).await;
+    assert_eq!(response.entries[0].error_code, 0, "{:?}", response.entries[0].error_message);
+}
+
+async fn produce_as(broker: &Broker, client: &str, values: &[&str]) -> ProduceResponse {
+    broker.ask_as(client, 12, produce_request("t", 0, 1, batch(values))).await.value().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_over_its_rate_is_slowed_down_and_its_records_are_kept() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 1).await;
+    set(&broker, &[("client-id", "greedy")], "producer_byte_rate", 1000.0).await;
+    let large = "x".repeat(15_000);
+    let response = produce_as(&broker, "greedy", &[&large]).await;
+    // 15,000 bytes are a rate of 1,500 in ten seconds, half as much again as is allowed: five seconds to wait.
+    assert!((4_500..7_000).contains(&response.throttle_time_ms), "{}", response.throttle_time_ms);
+    assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+    assert_eq!(produce_as(&broker, "modest", &[&large]).await.throttle_time_ms, 0);
+    assert_eq!(produce_as(&broker, "modest", &["x"]).await.responses[0].partition_responses[0].base_offset, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_over_its_rate_gets_nothing_until_it_has_waited() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 1).await;
+    let large = "x".repeat(30_000);
+    for _ in 0..3 {
+        produce_as(&broker, "p", &[&large]).await;
+    }
+    let fetch = |offset: i64| {
+        let partition = FetchPartition::default()
+            .with_fetch_offset(offset)
+            .with_current_leader_epoch(-1)
+            .with_last_fetched_epoch(-1)
+            .with_partition_max_bytes(1 << 20);
+        FetchRequest::default()
+            .with_replica_id((-1).into())
+            .with_max_bytes(1 << 20)
+            .with_session_epoch(-1)
+            .with_topics(vec![FetchTopic::default().with_topic(topic("t")).with_partitions(vec![partition])])
+    };
+    set(&broker, &[("user", "ANONYMOUS")], "consumer_byte_rate", 5000.0).await;
+    let first: FetchResponse = broker.ask_as("c", 12, fetch(0)).await.value().await;
+    // No more than the quota of all windows is read for one answer: one batch of 30 kB, and that is within the rate.
+    let bytes = first.responses[0].partitions[0].records.as_ref().unwrap().len();
+    assert!((30_000..55_000).contains(&bytes), "{bytes}");
+    assert_eq!(first.throttle_time_ms, 0);
+    // Quotas of a user are shared by all its clients.
+    let second: FetchResponse = broker.ask_as("another", 12, fetch(1)).await.value().await;
+    assert!(second.throttle_time_ms > 0);
+    assert!(second.responses.is_empty(), "{:?}", second.responses);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_over_the_rate_are_refused_where_clients_understand_that() {
+    let broker = Broker::start_with(&[("controller.quota.window.num", "2")]).await;
+    set(&broker, &[("client-id", "builder")], "controller_mutation_rate", 1.0).await;
+    let create = async |version: i16, name: &str| {
+        let new = CreatableTopic::default().with_name(topic(name)).with_num_partitions(3).with_replication_factor(1);
+        let request = CreateTopicsRequest::default().with_topics(vec![new]).with_timeout_ms(5000);
+        let response: CreateTopicsResponse = broker.ask_as("builder", version, request).await.value().await;
+        (response.topics[0].error_code, response.throttle_time_ms > 0)
+    };
+    // The burst is two windows' worth, and goes into debt by one partition.
+    assert_eq!(create(7, "a").await, (0, false));
+    assert_eq!(create(7, "b").await, (ErrorCode::ThrottlingQuotaExceeded as i16, true));
+    // An older client is let through and slowed down.
+    assert_eq!(create(5, "b").await, (0, true));
+    // A topic that is there already costs nothing.
+    assert_eq!(create(7, "a").await, (ErrorCode::TopicAlreadyExists as i16, false));
+    assert_eq!(broker.create_topic("c", 3).await.topics[0].error_code, 0, "another client has no quota");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_time_has_a_quota_too() {
+    let broker = Broker::start().await;
+    set(&broker, &[("client-id", "busy")], "request_percentage", 0.000_001).await;
+    let request = MetadataRequest::default().with_topics(None);
+    let response: MetadataResponse = broker.ask_as("busy", 12, request.clone()).await.value().await;
+    assert_eq!(response.throttle_time_ms, 1000, "no longer than a window");
+    let response: MetadataResponse = broker.ask_as("idle", 12, request).await.value().await;
+    assert_eq!(response.throttle_time_ms, 0);
+}
