@@ -112,11 +112,11 @@ impl Quotas {
         i32::try_from(wait_ms).unwrap_or(i32::MAX)
     }
 
-    /// The most that an answer to this client should carry: what its quota allows in all windows together.
+    /// The most that an answer to this client should carry: what its quota allows in all windows but the one that runs.
     pub fn fetch_bytes_max(&self, client: &Client) -> usize {
         let image = self.shared.metadata.load();
         let Some(found) = found(&image, Kind::Fetch.key(), client) else { return usize::MAX };
-        let bytes = found.bound * self.shared.windows.seconds();
+        let bytes = found.bound * self.shared.windows.past_seconds();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
         let bytes = bytes.clamp(0.0, f64::from(i32::MAX)) as usize;
         bytes

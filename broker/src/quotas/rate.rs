@@ -21,6 +21,11 @@ impl Windows {
         self.size_ms.saturating_mul(i64::from(self.count))
     }
 
+    /// Seconds of the windows behind the one that runs: a rate is measured over at least these.
+    pub fn past_seconds(self) -> f64 {
+        as_f64(self.size_ms.saturating_mul(i64::from(self.count) - 1).max(self.size_ms)) / 1000.0
+    }
+
     /// Seconds that all windows together last.
     pub fn seconds(self) -> f64 {
         as_f64(self.age_max_ms()) / 1000.0
@@ -167,6 +172,15 @@ mod tests {
         }
         let per_second = used / 600.0;
         assert!((900.0..1150.0).contains(&per_second), "{per_second}");
+    }
+
+    #[test]
+    fn as_much_as_the_past_windows_allow_may_be_taken_at_once() {
+        for windows in [WINDOWS, Windows { count: 1, size_ms: 1000 }] {
+            let mut rate = Rate::default();
+            rate.record(100.0 * windows.past_seconds(), 0, windows);
+            assert_eq!(rate.excess_ms(100.0, 0, windows), 0, "{windows:?}");
+        }
     }
 
     #[test]
