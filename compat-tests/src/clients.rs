@@ -118,6 +118,53 @@ pub fn python() -> Result<PathBuf, String> {
     Ok(place.join("bin/python"))
 }
 
+/// The Python of a virtual environment of its own.
+pub fn python_with(name: &str, requirements: &Path) -> Result<PathBuf, String> {
+    let place = cache::once(name, &cache::stamp_of(&[requirements.to_owned()]), |place| {
+        must(Command::new("python3").args(["-m", "venv"]).arg(place))?;
+        must(Command::new(place.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(requirements))
+    })?;
+    Ok(place.join("bin/python"))
+}
+
+/// A folder with a script and the packages beside it.
+pub fn npm_story(name: &str, source: &Path, script: &str) -> Result<PathBuf, String> {
+    copied(name, source, &["package.json", "package-lock.json", script], |place| {
+        must(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(place))
+    })
+}
+
+/// A Go program of one file.
+pub fn go_program(name: &str, source: &Path) -> Result<PathBuf, String> {
+    let build = |place: &Path| must(Command::new("go").args(["build", "-o", "program", "."]).current_dir(place));
+    copied(name, source, &["go.mod", "go.sum", "main.go"], build).map(|place| place.join("program"))
+}
+
+/// The class path of a Java program of one file and of what its `pom.xml` asks for.
+pub fn maven_program(name: &str, source: &Path, file: &str) -> Result<String, String> {
+    let place = copied(name, source, &["pom.xml", file], |place| {
+        let libs = place.join("libs");
+        let mut fetch = Command::new("mvn");
+        must(
+            fetch
+                .args(["-q", "-B", "-f", "pom.xml", &format!("-Dlibs={}", libs.display()), "package"])
+                .current_dir(place),
+        )?;
+        must(Command::new("javac").args(["-d", "classes", "-cp", "libs/*", file]).current_dir(place))
+    })?;
+    Ok(format!("{}:{}/*", place.join("classes").display(), place.join("libs").display()))
+}
+
+/// The binary of a crate outside the workspace.
+pub fn cargo_program(name: &str, source: &Path, binary: &str) -> Result<PathBuf, String> {
+    let files = ["Cargo.toml", "Cargo.lock", "src/main.rs"];
+    let build = |place: &Path| {
+        let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+        must(command.args(["build", "--quiet", "--locked", "--target-dir", "target"]).current_dir(place))
+    };
+    copied(name, source, &files, build).map(|place| place.join("target/debug").join(binary))
+}
+
 /// A folder with the pinned npm packages that `clients/NAME/package.json` asks for.
 pub fn npm_packages(name: &str) -> Result<PathBuf, String> {
     let mut files = vec!["package.json", "package-lock.json"];
@@ -144,7 +191,15 @@ fn go() -> Result<PathBuf, String> {
 
 /// Copies `files` from `clients/NAME` and builds there, so that nothing is written into the source tree.
 fn built_copy(name: &str, files: &[&str], build: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
-    let source = cache::package().join("clients").join(name);
+    copied(name, &cache::package().join("clients").join(name), files, build)
+}
+
+fn copied(
+    name: &str,
+    source: &Path,
+    files: &[&str],
+    build: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
     let paths: Vec<PathBuf> = files.iter().map(|file| source.join(file)).collect();
     cache::once(name, &cache::stamp_of(&paths), |place| {
         for file in files {

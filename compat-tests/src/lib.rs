@@ -17,6 +17,7 @@ pub mod cache;
 pub mod clients;
 pub mod cluster;
 pub mod connect;
+pub mod docker;
 pub mod jepsen;
 pub mod jvm;
 pub mod kafka;

@@ -29,6 +29,7 @@ const MAINS: &[(&str, &str)] = &[
     ("kafka-reassign-partitions", "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"),
     ("kafka-replica-verification", "org.apache.kafka.tools.ReplicaVerificationTool"),
     ("kafka-streams-application-reset", "org.apache.kafka.tools.StreamsResetter"),
+    ("kafka-storage", "org.apache.kafka.tools.StorageTool|kafka.tools.StorageTool"),
     ("kafka-transactions", "org.apache.kafka.tools.TransactionsCommand"),
     ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
     ("kafka-verifiable-consumer", "org.apache.kafka.tools.VerifiableConsumer"),

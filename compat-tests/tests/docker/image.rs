@@ -1,0 +1,150 @@
+//! What the image does by itself.
+
+use ottla_compat_tests::cache;
+use ottla_compat_tests::docker::{self, Container, Network, docker, round_trip};
+
+#[test]
+fn without_a_setting_the_host_and_the_network_reach_it() {
+    if docker::is_skipped() {
+        return;
+    }
+    let _port = cache::lock("port-9092");
+    let network = Network::create();
+    let options = ["--network", &network.name, "--network-alias", "kafka", "--publish", "127.0.0.1:9092:9092"];
+    let broker = Container::run(&options, &[]);
+    broker.wait_healthy();
+    round_trip("localhost:9092");
+    // A container of the same network dials the broker's name, and is told an address that it can reach.
+    let client = ["run", "--rm", "--network", &network.name, docker::image()];
+    let listed = docker(&[&client[..], &["kafka-broker-api-versions.sh", "--bootstrap-server", "kafka:9092"]].concat());
+    assert_eq!(listed.code, 0, "{listed}");
+    let create = ["kafka-topics", "--bootstrap-server", "kafka:9092", "--create", "--topic", "from-a-sidecar"];
+    let shell = create.join(" ");
+    let created = docker(&[&client[..], &["/bin/sh", "-c", &shell]].concat());
+    assert_eq!(created.code, 0, "{created}");
+    let told = broker.logs();
+    assert_eq!(told.matches("each client is told the address it came by").count(), 1, "{told}");
+    assert_eq!(broker.stop(), 0);
+    assert!(broker.logs().contains("shutdown is complete"), "{}", broker.logs());
+}
+
+#[test]
+fn any_user_can_run_it_on_a_read_only_root() {
+    if docker::is_skipped() {
+        return;
+    }
+    for user in ["1000", "1001:1001", "12345:54321", "0"] {
+        let broker = Container::run(&["--user", user, "--read-only", "--publish", "127.0.0.1::9092"], &[]);
+        broker.wait_for("Kafka Server started");
+        assert_eq!(broker.exec(&["ottla", "health"]).code, 0, "{user}");
+        assert_eq!(broker.stop(), 0, "{user}");
+    }
+}
+
+#[test]
+fn usual_health_checks_say_what_is() {
+    if docker::is_skipped() {
+        return;
+    }
+    let environment = ["--env", "KAFKA_CREATE_TOPICS=orders:3:1,settings:1:1:compact"];
+    let broker = Container::run(&environment, &[]);
+    broker.wait_healthy();
+    for check in [
+        "kafka-topics.sh --bootstrap-server localhost:9092 --list | grep -q orders",
+        "/opt/kafka/bin/kafka-topics.sh --bootstrap-server localhost:9092 --describe --topic settings | grep -q compact",
+        "/opt/bitnami/kafka/bin/kafka-topics.sh --list --bootstrap-server localhost:9092",
+        "kafka-topics --list --zookeeper zookeeper:2181 | grep -q orders",
+        "kafka-broker-api-versions --bootstrap-server localhost:9092",
+        "kafka-cluster.sh cluster-id --bootstrap-server localhost:9092",
+        "$KAFKA_HOME/bin/kafka-topics.sh --list --bootstrap-server localhost:9092",
+        "nc -z localhost 9092",
+        "nc -vz -w 2 localhost 9092",
+        "! nc -z localhost 9999",
+        "bash -c '</dev/tcp/localhost/9092'",
+        "cub kafka-ready -b localhost:9092 1 10",
+        "! cub kafka-ready -b localhost:9092 2 1",
+    ] {
+        let output = broker.exec(&["sh", "-c", check]);
+        assert_eq!(output.code, 0, "{check}\n{output}");
+    }
+}
+
+#[test]
+fn security_that_is_not_built_stops_the_start() {
+    if docker::is_skipped() {
+        return;
+    }
+    for (variable, named) in [
+        ("KAFKA_CLIENT_USERS=alice", "KAFKA_CLIENT_USERS"),
+        ("KAFKA_SSL_KEYSTORE_FILENAME=k.jks", "KAFKA_SSL_KEYSTORE_FILENAME"),
+        ("KAFKA_LISTENERS=SASL_SSL://:9092", "SASL_SSL"),
+        (
+            "KAFKA_AUTHORIZER_CLASS_NAME=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "authorizer.class.name",
+        ),
+    ] {
+        let broker = Container::run(&["--env", variable], &[]);
+        assert_ne!(broker.wait_exit(), 0, "{variable}");
+        assert!(broker.logs().contains(named), "{variable}\n{}", broker.logs());
+    }
+}
+
+#[test]
+fn a_volume_keeps_its_cluster_and_its_data() {
+    if docker::is_skipped() {
+        return;
+    }
+    let volume = docker::fresh_name("volume");
+    let mount = format!("{volume}:/bitnami/kafka");
+    let first = Container::run(&["--volume", &mount, "--env", "KAFKA_CFG_NUM_PARTITIONS=2"], &[]);
+    first.wait_for("data in /bitnami/kafka/data");
+    let create = ["kafka-topics.sh", "--bootstrap-server", "localhost:9092", "--create", "--topic", "kept"];
+    assert_eq!(first.exec(&create).code, 0);
+    assert_eq!(first.stop(), 0);
+    let options = ["--volume", &mount, "--env", "KAFKA_KRAFT_CLUSTER_ID=AAAAAAAAAAAAAAAAAAAAAA"];
+    let second = Container::run(&options, &[]);
+    second.wait_for("Kafka Server started");
+    assert!(second.logs().contains("cluster id of its own"), "{}", second.logs());
+    let described = second.exec(&["kafka-topics.sh", "--bootstrap-server", "localhost:9092", "--describe"]).stdout;
+    assert!(described.contains("PartitionCount: 2"), "{described}");
+    drop((first, second));
+    docker(&["volume", "rm", &volume]);
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_explained() {
+    if docker::is_skipped() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mount = format!("{}:/var/lib/kafka/data", folder.path().display());
+    let broker = Container::run(&["--volume", &mount], &[]);
+    assert_ne!(broker.wait_exit(), 0);
+    assert!(broker.logs().contains("runs as user 1000; give it the folder"), "{}", broker.logs());
+}
+
+#[test]
+fn an_image_derived_by_env_lines_and_mounted_files_are_honoured() {
+    if docker::is_skipped() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let dockerfile = format!("FROM {}\nENV KAFKA_NUM_PARTITIONS=4\n", docker::image());
+    std::fs::write(folder.path().join("Dockerfile"), dockerfile).unwrap();
+    let derived = format!("{}:latest", docker::fresh_name("derived"));
+    let built = docker(&["build", "--quiet", "--tag", &derived, &folder.path().display().to_string()]);
+    assert_eq!(built.code, 0, "{built}");
+    let config = folder.path().join("config");
+    std::fs::create_dir(&config).unwrap();
+    std::fs::write(config.join("server.properties"), "num.partitions=3\nlog.retention.hours=5\n").unwrap();
+    let mount = format!("{}:/mnt/shared/config", config.display());
+    let broker = Container::run_image(&derived, &["--volume", &mount], &["/etc/kafka/docker/run", "KAFKA_NODE_ID=9"]);
+    broker.wait_for("Kafka Server started");
+    assert!(broker.logs().contains("(node 9,"), "{}", broker.logs());
+    let properties = broker.exec(&["ottla", "properties"]).stdout;
+    for line in ["num.partitions=4", "log.retention.hours=5", "offsets.topic.replication.factor=1"] {
+        assert!(properties.lines().any(|given| given == line), "{line}\n{properties}");
+    }
+    drop(broker);
+    docker(&["rmi", &derived]);
+}
