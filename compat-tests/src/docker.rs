@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::process::{self, Output};
-use crate::{cache, ottla, toolchain};
+use crate::{cache, ottla};
 
 /// The name under which tests find the image. The tag is a release of Confluent's, as some modules decide by it.
 pub const IMAGE: &str = "ottla-test:8.0.0";

@@ -2,6 +2,8 @@
 //!
 //! `OTTLA_MUTATIONS` sets how many inputs each target gets, `OTTLA_SEED` repeats a run.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+// How many inputs, and from which seed, is said to the test from outside.
+#![allow(clippy::disallowed_methods)]
 
 #[path = "../fuzz/targets.rs"]
 mod targets;

@@ -169,7 +169,6 @@ fn load(dirs: &LogDirs, seed: u64) {
         let marker = end_txn_marker(ProducerId(6), ProducerEpoch(0), 0, false, now);
         log(TRANSACTIONAL).append_as_leader(marker, &coordinator).unwrap();
     }
-    let mut transactions = 0_u64;
     for round in 0_u64.. {
         let plain = log(PLAIN);
         plain.append_as_leader(batch(plain.offsets().log_end.0, rng.random_range(1..20)), &context()).unwrap();
@@ -180,7 +179,7 @@ fn load(dirs: &LogDirs, seed: u64) {
             assert!(again.duplicate && again.first_offset == first.first_offset);
             sequences.0 += 1;
         }
-        let commit = transactions % 2 == 0;
+        let commit = round.is_multiple_of(2);
         for _ in 0..2 {
             let value = if commit { "commit" } else { "abort" };
             log(TRANSACTIONAL).append_as_leader(produced(6, sequences.1, true, value), &context()).unwrap();
@@ -188,7 +187,6 @@ fn load(dirs: &LogDirs, seed: u64) {
         }
         let marker = end_txn_marker(ProducerId(6), ProducerEpoch(0), 0, commit, now);
         log(TRANSACTIONAL).append_as_leader(marker, &coordinator).unwrap();
-        transactions += 1;
         for _ in 0..rng.random_range(1..10) {
             let compacted = log(COMPACTED);
             compacted.append_as_leader(keyed(compacted.offsets().log_end.0), &context()).unwrap();
