@@ -305,6 +305,7 @@ async fn nobody_moves_the_high_watermark_by_claiming_to_be_a_replica() {
     let answer = leader.call(12, produce_request("t", 0, 1, batch(&["a"]))).await;
     assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
     let own = leader.server.house.partitions.get("t", 0).unwrap();
+    until("the record on the leader's disk", || own.log().durable_end().0 == 1).await;
     let epoch = leader.server.house.metadata.load().brokers.get(&LOCAL).unwrap().epoch;
     let refused = ErrorCode::NotLeaderOrFollower.code();
     for (replica, broker_epoch, code) in

@@ -145,7 +145,7 @@ async fn what_cannot_be_produced_is_refused_by_partition() {
             .with_name(topic("__consumer_offsets"))
             .with_partition_data(vec![data(0, Some(batch(&["a"])))]),
     ];
-    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(100).with_topic_data(topics);
+    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(topics);
     let response: ProduceResponse = broker.call(9, request.clone()).await;
     let codes: Vec<i16> =
         response.responses.iter().flat_map(|t| &t.partition_responses).map(|p| p.error_code).collect();

@@ -115,6 +115,15 @@ impl Files {
         Ok(true)
     }
 
+    /// Makes the first file before it is needed.
+    pub fn prepare(&mut self) -> io::Result<()> {
+        if self.active.is_none() && self.free.is_empty() {
+            let first = self.create(CLOSING)?;
+            self.free.push(first);
+        }
+        Ok(())
+    }
+
     fn create(&mut self, bytes: u64) -> io::Result<JournalFile> {
         let largest = self.full.iter().chain(&self.active).map(|file| file.size).max();
         // A small disk is not for the journal.

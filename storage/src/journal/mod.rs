@@ -418,6 +418,8 @@ impl Journal {
     }
 
     fn run(&self) {
+        // Whoever appends first does not wait for it. Where it fails a round will say so.
+        let _ = self.files.lock().prepare();
         loop {
             if self.commit() {
                 continue;
