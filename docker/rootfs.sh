@@ -17,13 +17,15 @@ cp "$(find "$packages" -path "*bin/bash-static" -type f)" "$root/bin/bash"
 for name in busybox-static bash-static; do
     mkdir -p "$root/usr/share/doc/$name" && cp "$packages/usr/share/doc/$name/copyright" "$root/usr/share/doc/$name/"
 done
-for applet in sh ash awk base64 basename cat chgrp chmod chown clear cp cut date dd df diff dirname du echo egrep env expand expr \
+for applet in ash awk base64 basename cat chgrp chmod chown clear cp cut date dd df diff dirname du echo egrep env expand expr \
     false find free fuser getopt grep gunzip gzip head hostname id install ip kill less ln ls md5sum mkdir mktemp more mount mv \
     netstat nproc nslookup od pgrep pidof ping pkill printenv printf ps pwd readlink realpath rm rmdir sed seq sha256sum sleep \
     sort stat stty sync tail tar tee telnet test timeout top touch tr true uname uniq uptime usleep vi watch wc wget which whoami \
     xargs xxd yes zcat; do
     ln -s busybox "$root/bin/$applet"
 done
+# Not busybox's: that one prefers its own nc and others to what lies in PATH.
+ln -s bash "$root/bin/sh"
 ln -s /bin/env "$root/usr/bin/env"
 
 cp -a "$here/rootfs/." "$root/"

@@ -139,7 +139,7 @@ fn three_controllers_and_three_brokers() {
     replicated(&project, "broker-2", "broker-1");
 }
 
-/// Files that people have, as short as they get. `@` is the image; every one has a service `kafka` and an init job.
+/// Files that people have, as short as they get. `image: @` stands for ours; every one has a service `kafka` and an init job.
 const IN_CIRCULATION: &[(&str, &str, &str)] = &[
     (
         "apache/kafka",
@@ -170,6 +170,7 @@ services:
     healthcheck:
       test: /opt/kafka/bin/kafka-topics.sh --bootstrap-server broker:19092 --list
       interval: 1s
+      retries: 90
 "#,
     ),
     (
@@ -203,6 +204,7 @@ services:
     healthcheck:
       test: ["CMD-SHELL", "nc -z localhost 9092 && cub kafka-ready -b broker:29092 1 5"]
       interval: 1s
+      retries: 90
 "#,
     ),
     (
@@ -228,6 +230,7 @@ services:
     healthcheck:
       test: ["CMD", "kafka-topics.sh", "--bootstrap-server", "kafka:9092", "--list"]
       interval: 1s
+      retries: 90
 volumes:
   kafka_data: {}
 "#,
@@ -292,8 +295,12 @@ fn files_in_circulation_come_up_with_only_the_image_replaced() {
         let (services, volumes) = text.split_once("\nvolumes:\n").unwrap_or((text, ""));
         let volumes = if volumes.is_empty() { String::new() } else { format!("volumes:\n{volumes}") };
         let file = folder.path().join("docker-compose.yml");
-        std::fs::write(&file, format!("{}\n{init}{volumes}", services.trim_end()).replace('@', docker::image()))
-            .unwrap();
+        std::fs::write(
+            &file,
+            format!("{}\n{init}{volumes}", services.trim_end())
+                .replace("image: @", &format!("image: {}", docker::image())),
+        )
+        .unwrap();
         let project = Project::up(&file, &[]);
         project.wait_healthy("kafka");
         let line = format!("until kafka-topics --bootstrap-server {broker} --list | grep -q made; do sleep 0.1; done");

@@ -13,6 +13,8 @@ use ottla_compat_tests::{cache, clients};
 fn start(mut command: Command, mode: &str) {
     command.args([mode, docker::image()]);
     command.env("TESTCONTAINERS_RYUK_DISABLED", "true");
+    // Else some modules ask where they are with a container of yet another image.
+    command.env("TESTCONTAINERS_HOST_OVERRIDE", "localhost");
     let mut holder = Holder::start(&mut command);
     let address = holder.wait_for("BOOTSTRAP ");
     round_trip(&address);
