@@ -20,6 +20,7 @@ pub enum Client {
     FranzGo,
     Sarama,
     SegmentioGo,
+    RustRdkafka,
 }
 
 /// Building a client's dependencies may compile C.
@@ -39,6 +40,7 @@ impl Client {
             Client::FranzGo => "franz-go",
             Client::Sarama => "Sarama",
             Client::SegmentioGo => "segmentio/kafka-go",
+            Client::RustRdkafka => "rdkafka (Rust)",
         }
     }
 
@@ -51,6 +53,8 @@ impl Client {
             }
             Client::KafkaJs => &[Need::Maven, Need::Java, Need::Node],
             Client::FranzGo | Client::Sarama | Client::SegmentioGo => &[Need::Maven, Need::Java, Need::Go],
+            // Cargo and a C compiler are there wherever these tests run.
+            Client::RustRdkafka => &[Need::Maven, Need::Java],
         }
     }
 
@@ -104,6 +108,7 @@ impl Client {
             Client::FranzGo => Command::new(go()?.join("franz")),
             Client::Sarama => Command::new(go()?.join("sarama")),
             Client::SegmentioGo => Command::new(go()?.join("segmentio")),
+            Client::RustRdkafka => Command::new(rust()?),
         })
     }
 }
@@ -187,6 +192,15 @@ fn go() -> Result<PathBuf, String> {
         Ok(())
     })
     .map(|place| place.join("bin"))
+}
+
+/// The program that uses the crate rdkafka; a workspace of its own, so that only these stories build librdkafka.
+fn rust() -> Result<PathBuf, String> {
+    built_copy("rust", &["Cargo.toml", "Cargo.lock", "src/main.rs"], |place| {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        must(Command::new(cargo).args(["build", "--quiet", "--locked", "--target-dir", "target"]).current_dir(place))
+    })
+    .map(|place| place.join("target/debug/rdkafka-stories"))
 }
 
 /// Copies `files` from `clients/NAME` and builds there, so that nothing is written into the source tree.

@@ -34,3 +34,4 @@ stories!(kafkajs, KafkaJs: codecs group positions admin transactions);
 stories!(franz_go, FranzGo: codecs group positions admin transactions);
 stories!(sarama, Sarama: codecs group positions admin transactions);
 stories!(segmentio, SegmentioGo: codecs group positions admin);
+stories!(rust_rdkafka, RustRdkafka: codecs group positions admin transactions);

@@ -85,7 +85,12 @@ impl Story {
         for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
             for acks in ["0", "1", "all"] {
                 let idempotent = if acks == "all" { "true" } else { "false" };
-                let more = [("compression.type", codec), ("acks", acks), ("linger.ms", "20"), ("enable.idempotence", idempotent)];
+                let more = [
+                    ("compression.type", codec),
+                    ("acks", acks),
+                    ("linger.ms", "20"),
+                    ("enable.idempotence", idempotent),
+                ];
                 let sender: FutureProducer = self.config(&more).create().unwrap();
                 let mut deliveries = Vec::new();
                 for i in 0..20_usize {
@@ -287,7 +292,11 @@ fn until(members: &[&BaseConsumer], values: &mut Values, condition: impl Fn(&Val
         for member in members {
             match member.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    values.push((message.partition(), message.offset(), message.payload().unwrap_or_default().to_vec()));
+                    values.push((
+                        message.partition(),
+                        message.offset(),
+                        message.payload().unwrap_or_default().to_vec(),
+                    ));
                 }
                 Some(Err(KafkaError::MessageConsumption(error))) => eprintln!("{error}"),
                 Some(Err(error)) => panic!("{error}"),
