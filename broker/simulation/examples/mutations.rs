@@ -44,34 +44,35 @@ fn main() {
         assert_eq!(text.matches(&patch.old).count(), 1, "{} has this not once:\n{}", patch.file, patch.old);
         fs::write(&path, text.replacen(&patch.old, &patch.new, 1)).unwrap();
     }
-    let tests = build(&tree);
     let wanted = env::args().nth(1);
-    let judge = |name: &str, file: &str| -> Option<String> {
-        let seeds = tests.iter().find(|(_, path)| path.contains("/seeds-")).expect("the simulation is built");
-        if !passes(&tree, seeds, name) {
-            return Some("the simulation".to_owned());
-        }
-        let of_crate = |(package, path): &&(String, String)| {
-            file.starts_with(package.as_str()) && !path.contains("/seeds-") && !path.contains("/one_seed")
-        };
-        tests.iter().filter(of_crate).find(|test| !passes(&tree, test, name)).map(|(_, path)| {
-            let name = Path::new(path).file_name().unwrap().to_string_lossy().into_owned();
-            format!("tests: {}", name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name))
-        })
-    };
-    for file in CRATES {
-        assert_eq!(judge("", file), None, "without a mutation nothing fails");
+    let mut results: Vec<(&Mutation, Option<String>)> = Vec::new();
+    let simulation = build(&tree, "broker/simulation", &["--test", "seeds"]);
+    assert!(passes(&tree, &simulation[0], ""), "without a mutation nothing fails");
+    for mutation in
+        mutations.iter().filter(|one| wanted.as_ref().is_none_or(|wanted| one.name.contains(wanted.as_str())))
+    {
+        let begun = Instant::now();
+        let caught = (!passes(&tree, &simulation[0], &mutation.name)).then(|| SIMULATION.to_owned());
+        told(mutation, caught.as_deref(), begun);
+        results.push((mutation, caught));
     }
-    let mut results = Vec::new();
-    for mutation in &mutations {
-        if wanted.as_ref().is_some_and(|wanted| !mutation.name.contains(wanted.as_str())) {
+    // What the simulation did not see is shown to the tests of the crate.
+    for package in &CRATES[1..] {
+        let of_package = |mutation: &Mutation| mutation.file.starts_with(&format!("{package}/"));
+        if !results.iter().any(|(mutation, by)| by.is_none() && of_package(mutation)) {
             continue;
         }
-        let begun = Instant::now();
-        let caught = judge(&mutation.name, &mutation.file);
-        let by = caught.clone().unwrap_or_else(|| "NOBODY".to_owned());
-        eprintln!("{:>5.1} s  {}: {by}", begun.elapsed().as_secs_f32(), mutation.name);
-        results.push((mutation, caught));
+        let tests = build(&tree, package, &["--lib", "--tests"]);
+        let tests: Vec<_> = tests.into_iter().filter(|(_, path)| !path.contains("/seeds-")).collect();
+        assert!(tests.iter().all(|test| passes(&tree, test, "")), "without a mutation nothing fails");
+        for (mutation, by) in results.iter_mut().filter(|(mutation, by)| by.is_none() && of_package(mutation)) {
+            let begun = Instant::now();
+            *by = tests.iter().find(|test| !passes(&tree, test, &mutation.name)).map(|(_, path)| {
+                let name = Path::new(path).file_name().unwrap().to_string_lossy().into_owned();
+                format!("tests: {}", name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name))
+            });
+            told(mutation, by.as_deref(), begun);
+        }
     }
     let report = report(&results);
     println!("{report}");
@@ -80,9 +81,15 @@ fn main() {
     }
 }
 
+const SIMULATION: &str = "the simulation";
+
+fn told(mutation: &Mutation, by: Option<&str>, begun: Instant) {
+    eprintln!("{:>5.1} s  {}: {}", begun.elapsed().as_secs_f32(), mutation.name, by.unwrap_or("not seen"));
+}
+
 fn report(results: &[(&Mutation, Option<String>)]) -> String {
     let caught = results.iter().filter(|(_, by)| by.is_some()).count();
-    let simulation = results.iter().filter(|(_, by)| by.as_deref() == Some("the simulation")).count();
+    let simulation = results.iter().filter(|(_, by)| by.as_deref() == Some(SIMULATION)).count();
     let mut text = format!(
         "# Mutations\n\nWritten by `cargo run -p ottla-simulation --example mutations`.\n\n{caught} of {} caught, {simulation} \
          of them by the simulation (asked first), the others by the tests of their crate.\n\n| Mutation | In | Caught by \
@@ -189,28 +196,24 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// Builds all tests; package and path of each.
-fn build(tree: &Path) -> Vec<(String, String)> {
-    let mut tests = Vec::new();
-    for package in &CRATES[1..] {
-        let output = Command::new(env!("CARGO"))
-            .args(["test", "--no-run", "--lib", "--tests", "--manifest-path"])
-            .arg(tree.join(package).join("Cargo.toml"))
-            .env("CARGO_TARGET_DIR", tree.with_file_name("target"))
-            // The build is paid once, the runs a hundred times.
-            .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
-            .stdout(Stdio::inherit())
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{told}");
-        for line in told.lines().filter(|line| line.trim_start().starts_with("Executable")) {
-            let path = line.rsplit_once('(').unwrap().1.trim_end_matches(')');
-            tests.push(((*package).to_owned(), path.to_owned()));
-        }
-    }
-    tests
+/// Builds tests of a package; package and path of each.
+fn build(tree: &Path, package: &str, which: &[&str]) -> Vec<(String, String)> {
+    let output = Command::new(env!("CARGO"))
+        .args(["test", "--no-run", "--manifest-path"])
+        .arg(tree.join(package).join("Cargo.toml"))
+        .args(which)
+        .env("CARGO_TARGET_DIR", tree.with_file_name("target"))
+        // The build is paid once, the runs a hundred times.
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+        .stdout(Stdio::inherit())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    let executables = told.lines().filter(|line| line.trim_start().starts_with("Executable"));
+    let path = |line: &str| line.rsplit_once('(').unwrap().1.trim_end_matches(')').to_owned();
+    executables.map(|line| (package.to_owned(), path(line))).collect()
 }
 
 fn passes(tree: &Path, (package, test): &(String, String), mutant: &str) -> bool {
