@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::config::{Effective, Settings, Voter, log_config};
+use crate::config::{Effective, Settings, Voter, log_config, session};
 use crate::features;
 use crate::metadata_cache::MetadataCache;
 use crate::peer::Limits;
@@ -27,6 +27,8 @@ use crate::upkeep::Upkeep;
 
 /// Longest wait for a controlled shutdown where there is nobody to hand leadership to.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a broker's machine may not answer after its connections closed.
+const DISCONNECT_GRACE: Duration = Duration::from_millis(250);
 /// Longest wait for others to take over and to hear of it.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -144,7 +146,7 @@ impl Node {
                 log_dirs: log_dirs.dirs().iter().filter(|dir| dir.online).map(|dir| dir.id).collect(),
                 previous_broker_epoch: log_dirs.previous_broker_epoch(),
             };
-            let interval = millis(settings.i64("broker.heartbeat.interval.ms"));
+            let (interval, _) = session(&settings);
             let broker = Registered::new(controller.clone(), publisher.clone(), identity, interval).await?;
             broker_epoch = broker.broker_epoch();
             let proposer =
@@ -242,7 +244,7 @@ async fn start_controller(
         num_partitions: settings.i32("num.partitions"),
         default_replication_factor: i16::try_from(settings.i32("default.replication.factor")).unwrap_or(1),
         delete_topic_enable: settings.bool("delete.topic.enable"),
-        broker_session_timeout_ms: settings.i64("broker.session.timeout.ms"),
+        broker_session_timeout_ms: i64::try_from(session(settings).1.as_millis()).unwrap_or(i64::MAX),
         static_configs: Arc::new(settings.explicit.clone()),
         supported_features: features::supported(),
         bootstrap_features: features::of_new_cluster(),
@@ -259,6 +261,7 @@ async fn start_controller(
         voters: founders,
         bootstrap: voters.iter().map(|voter| voter.endpoint.clone()).collect(),
         request_timeout: millis(settings.i64("controller.socket.timeout.ms")),
+        disconnect_grace: DISCONNECT_GRACE,
         fetch_bytes_max: u32::try_from(settings.i64("controller.quorum.fetch.max.bytes")).unwrap_or(u32::MAX),
         snapshot_bytes: u64::try_from(settings.i64("metadata.log.max.record.bytes.between.snapshots"))
             .unwrap_or(u64::MAX),

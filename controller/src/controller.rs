@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::lost;
 use crate::member::Member;
 use crate::message::{self, Answer, Message, Submit, Submitted, WireQuorum};
 use crate::observer::Observer;
@@ -22,6 +23,8 @@ use crate::raft::types::{VoterEndpoint, VoterNode};
 
 /// Pause before the active controller is looked for again.
 const RETRY: Duration = Duration::from_millis(20);
+/// How long the leader's machine may not answer before votes are asked for; an election decides in any case.
+const LEADER_GRACE: Duration = Duration::from_millis(200);
 /// Longest wait for the answer of one node before the leader is looked up again.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 
@@ -60,6 +63,7 @@ struct Inner {
     role: Role,
     transport: Arc<dyn Transport>,
     request_timeout: Duration,
+    disconnect_grace: Duration,
 }
 
 enum Role {
@@ -89,8 +93,15 @@ impl Controller {
         role: Role,
         transport: Arc<dyn Transport>,
     ) -> Self {
-        let (node_id, request_timeout) = (options.node_id, options.request_timeout);
-        Self { inner: Arc::new(Inner { node_id, images, role, transport, request_timeout }) }
+        let inner = Inner {
+            node_id: options.node_id,
+            images,
+            role,
+            transport,
+            request_timeout: options.request_timeout,
+            disconnect_grace: options.disconnect_grace,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Committed images, in order.
@@ -143,7 +154,17 @@ impl Controller {
                     Some(message) => message.clone(),
                     None => forwarded.insert(self.forward(&origin, &request)?).clone(),
                 };
-                match self.ask::<Submitted>(leader, Lane::Control, message, deadline).await {
+                let lane = match &request {
+                    ControllerRequest::BrokerHeartbeat(_) => Lane::Heartbeat,
+                    _ => Lane::Control,
+                };
+                let id = leader.id;
+                let asked = tokio::select! {
+                    answer = self.ask::<Submitted>(leader, lane, message, deadline) => answer,
+                    // Who is asked does not lead any more, and may be frozen.
+                    () = self.other_leader_than(id) => Err(io::ErrorKind::Interrupted.into()),
+                };
+                match asked {
                     Ok(answer) => match answer.open() {
                         Ok(Ok((response, offset))) => return Ok(Committed { response, offset }),
                         Ok(Err(ErrorCode::NotController)) => {}
@@ -194,6 +215,20 @@ impl Controller {
         }
     }
 
+    /// Returns when there is a leader, and it is another one.
+    async fn other_leader_than(&self, id: Option<BrokerId>) {
+        while self.leader().is_none_or(|leader| Some(leader) == id) {
+            match &self.inner.role {
+                Role::Member(member) => member.news().await,
+                Role::Observer(observer) => {
+                    if observer.heard().changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+            }
+        }
+    }
+
     async fn wait_for_leader(&self, deadline: Instant) {
         let news = async {
             match &self.inner.role {
@@ -227,6 +262,27 @@ impl Controller {
         let call = self.inner.transport.call(to, lane, message);
         let bytes = tokio::time::timeout_at(deadline, call).await.map_err(io::Error::other)??;
         message::read::<Answer<T>>(&bytes)?.map_err(io::Error::other)
+    }
+
+    /// Another node has no connection to this one any more. Where that shows that it is gone, its partitions get new leaders
+    /// and, if it led the quorum, the quorum elects another. `is_back` tells of a new connection.
+    pub async fn node_lost(&self, node: BrokerId, is_back: impl Fn() -> bool + Sync) {
+        let Role::Member(member) = &self.inner.role else { return };
+        let transport = self.inner.transport.as_ref();
+        if let Some((leader, voter)) = member.leader()
+            && broker_id(leader) == node
+            && node != self.inner.node_id
+            && let Some(address) = message::endpoint(&voter)
+        {
+            if lost::is_gone(transport, address, LEADER_GRACE, &is_back).await {
+                member.leader_lost(leader).await;
+            }
+        } else if member.is_active()
+            && let Some((epoch, address)) = lost::address_of(&self.inner.images.borrow().clone(), node)
+            && lost::is_gone(transport, address, self.inner.disconnect_grace, &is_back).await
+        {
+            member.broker_lost(node, epoch).await;
+        }
     }
 
     /// Handles a message of another node; the bytes are the answer to send back.

@@ -19,7 +19,7 @@ use ottla_decisions::{
     SoftState,
 };
 use ottla_metadata::{MetadataImage, MetadataRecord};
-use ottla_protocol::{ErrorCode, Offset, Timestamp};
+use ottla_protocol::{BrokerId, ErrorCode, Offset, Timestamp};
 use ottla_state_machine::StateMachine;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -32,6 +32,11 @@ const REQUESTS_PER_ROUND_MAX: usize = 512;
 const RECORDS_PER_ROUND_MAX: usize = 10_000;
 /// Elections of one balancing run.
 const ELECTIONS_PER_RUN_MAX: usize = 1_000;
+
+/// A timer this late shows that the process did not run.
+const STALL: Duration = Duration::from_millis(100);
+/// How long heartbeats that wait unread may take to be read then.
+const STALL_GRACE: Duration = Duration::from_millis(500);
 
 pub(crate) type Answer = Result<Committed<ControllerResponse>, ErrorCode>;
 
@@ -47,6 +52,8 @@ pub(crate) struct Driver {
     pub raft: Raft,
     pub images: watch::Receiver<Arc<MetadataImage>>,
     pub requests: mpsc::Receiver<Submission>,
+    /// Brokers that are known to be gone, with their epochs.
+    pub lost: mpsc::Receiver<(BrokerId, i64)>,
     pub defaults: Arc<ControllerDefaults>,
     pub bytes_since_snapshot: Arc<AtomicU64>,
     pub snapshot_bytes: u64,
@@ -61,6 +68,8 @@ struct Office {
     term: u64,
     soft: SoftState,
     next_balance: Option<Instant>,
+    /// No session ends before: this process itself had no time to hear of heartbeats.
+    sessions_hold_until: Instant,
 }
 
 struct RandomIds;
@@ -98,6 +107,8 @@ impl Driver {
             }
             let wake_at = office.as_ref().and_then(|office| self.wake_at(office, started));
             tokio::select! {
+                // What is asked comes before what is overdue: a heartbeat may be among it.
+                biased;
                 changed = metrics.changed() => {
                     if changed.is_err() {
                         break;
@@ -109,6 +120,11 @@ impl Driver {
                     (Some(first), None) => drop(first.answer.send(Err(ErrorCode::NotController))),
                     (Some(first), Some(office)) => self.round(office, first, started).await,
                 },
+                lost = self.lost.recv() => {
+                    if let (Some((broker, epoch)), Some(_)) = (lost, &office) {
+                        self.fence_lost(broker, epoch).await;
+                    }
+                }
                 () = sleep_until(wake_at) => {
                     if let Some(office) = &mut office {
                         self.on_wake(office, started).await;
@@ -134,7 +150,12 @@ impl Driver {
             let _ = self.propose(&bootstrap).await;
         }
         let soft = SoftState::activate(&state.image, now(started));
-        Office { term, soft, next_balance: self.balance_interval.map(|interval| Instant::now() + interval) }
+        Office {
+            term,
+            soft,
+            next_balance: self.balance_interval.map(|interval| Instant::now() + interval),
+            sessions_hold_until: Instant::now(),
+        }
     }
 
     /// Decides on everything that waits and answers it together.
@@ -181,10 +202,25 @@ impl Driver {
         let timeout = self.defaults.broker_session_timeout_ms;
         let session = office.soft.next_deadline(&self.images.borrow(), timeout);
         let session = session.map(|at| started + Duration::from_millis(at.0.max(0) as u64));
+        let session = session.map(|at| at.max(office.sessions_hold_until));
         session.into_iter().chain(office.next_balance).min()
     }
 
+    async fn fence_lost(&mut self, broker: BrokerId, epoch: i64) {
+        if let Some(records) = self.state().fence_lost(broker, epoch) {
+            tracing::warn!(broker = broker.0, "fencing a broker: its connections are closed and nobody listens there");
+            let _ = self.propose(&records).await;
+        }
+    }
+
     async fn on_wake(&mut self, office: &mut Office, started: Instant) {
+        // Late: this process was frozen or starved, and heartbeats wait unread in its sockets.
+        if let Some(at) = self.wake_at(office, started)
+            && at.elapsed() > STALL
+        {
+            office.sessions_hold_until = Instant::now() + STALL_GRACE;
+            return;
+        }
         while let Some((broker, records)) = self.state().fence_expired(&office.soft, now(started)) {
             tracing::warn!(broker = broker.0, "fencing a broker: no heartbeat within broker.session.timeout.ms");
             if self.propose(&records).await.is_err() {

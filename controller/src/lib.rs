@@ -6,6 +6,7 @@
 mod controller;
 mod disk;
 mod driver;
+mod lost;
 mod member;
 mod message;
 mod observer;
@@ -18,5 +19,5 @@ pub use controller::{Committed, Controller, StartError};
 pub use options::ControllerOptions;
 pub use ottla_decisions::{ControllerDefaults, ControllerRequest, ControllerResponse, RequestOrigin};
 pub use quorum::{QuorumInfo, ReplicaState, VoterInfo};
-pub use raft::network::{Carried, Destination, Lane, NoTransport, Transport};
+pub use raft::network::{Carried, Destination, Lane, NoTransport, Probe, Probing, Transport};
 pub use raft::types::{VoterEndpoint, VoterNode};

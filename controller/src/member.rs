@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use openraft::storage::RaftLogReader as _;
 use openraft::{EntryPayload, Instant as _, SnapshotPolicy};
 use ottla_decisions::{ControllerRequest, ControllerResponse, RequestOrigin};
 use ottla_metadata::MetadataImage;
-use ottla_protocol::{ErrorCode, Offset, Timestamp};
+use ottla_protocol::{BrokerId, ErrorCode, Offset, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -39,6 +40,12 @@ const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(10);
 const RESIGN_TIMEOUT: Duration = Duration::from_millis(500);
 /// News may come between a look and the wait for it.
 const NEWS_MAX: Duration = Duration::from_millis(100);
+/// Between the turns of voters that lost their leader: time for one to win.
+const STAND_PAUSE: Duration = Duration::from_millis(60);
+/// Before a voter that did not win stands again.
+const STAND_AGAIN: Duration = Duration::from_millis(180);
+/// Brokers that are about to be fenced.
+const LOST_QUEUE_MAX: usize = 1024;
 /// An observer that is further behind gets a snapshot: cheaper to send and to read.
 const PULL_BEHIND_MAX: u64 = 1_000;
 /// Entries in one answer to an observer.
@@ -56,6 +63,10 @@ pub(crate) struct Member {
     raft: Raft,
     log: LogStore,
     observers: Mutex<BTreeMap<u64, ReplicaState>>,
+    lost_brokers: mpsc::Sender<(BrokerId, i64)>,
+    /// One past the term whose leader is known to be gone.
+    leaderless: AtomicU64,
+    election_timeout: Duration,
     driver: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -86,10 +97,12 @@ impl Member {
             Raft::new(id, config, Network { transport }, log.clone(), machine).await.map_err(StartError::raft)?;
         let (requests, submissions) = mpsc::channel(REQUEST_QUEUE_MAX);
         let (active_sender, active) = watch::channel(None);
+        let (lost_brokers, lost) = mpsc::channel(LOST_QUEUE_MAX);
         let driver = Driver {
             raft: raft.clone(),
             images: images.clone(),
             requests: submissions,
+            lost,
             defaults: Arc::clone(&options.defaults),
             bytes_since_snapshot,
             snapshot_bytes: options.snapshot_bytes,
@@ -97,7 +110,18 @@ impl Member {
             active: active_sender,
         };
         let driver = Mutex::new(Some(tokio::spawn(driver.run())));
-        let member = Self { requests, images: images.clone(), active, raft, log, observers: Mutex::default(), driver };
+        let member = Self {
+            requests,
+            images: images.clone(),
+            active,
+            raft,
+            log,
+            observers: Mutex::default(),
+            lost_brokers,
+            leaderless: AtomicU64::new(0),
+            election_timeout: options.election_timeout,
+            driver,
+        };
         member.begin(options, is_new).await?;
         Ok((member, images))
     }
@@ -178,7 +202,11 @@ impl Member {
         let raft = &self.raft;
         match message::read(bytes)? {
             Message::Append(request) => message::write(&text(raft.append_entries(request).await)),
-            Message::Vote(request) => message::write(&text(raft.vote(request).await)),
+            Message::Vote(mut request) => {
+                // The lease protects a leader that lives. Of a dead one it would only delay the next.
+                request.leadership_transfer |= self.is_leaderless();
+                message::write(&text(raft.vote(request).await))
+            }
             Message::PreVote(request) => message::write(&text(raft.pre_vote(request).await)),
             Message::Snapshot { vote, meta, data } => {
                 let snapshot = Snapshot { meta, snapshot: data.0 };
@@ -296,6 +324,44 @@ impl Member {
             last_caught_up: if caught_up { now } else { before.unwrap_or(Timestamp(-1)) },
         };
         observers.insert(pull.node_id, state);
+    }
+
+    fn is_leaderless(&self) -> bool {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        // A candidate raised the term meanwhile; a new leader ends it.
+        self.leaderless.load(Ordering::Relaxed) > 0 && metrics.current_leader.is_none_or(|_| {
+            self.leaderless.load(Ordering::Relaxed) > metrics.current_term
+        })
+    }
+
+    /// The leader is known to be gone: nobody waits for its lease to end. Voters stand in turn, so that they do not split the
+    /// votes.
+    pub(crate) async fn leader_lost(&self, leader: u64) {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+        if metrics.current_leader != Some(leader) || !voters.contains(&metrics.id) {
+            return;
+        }
+        let term = metrics.current_term;
+        tracing::warn!(leader, epoch = term, "the leader of the quorum is gone: an election begins");
+        self.leaderless.store(term + 1, Ordering::Relaxed);
+        tokio::time::sleep(STAND_PAUSE * crate::lost::turn(&voters, leader, metrics.id)).await;
+        let deadline = tokio::time::Instant::now() + self.election_timeout;
+        while tokio::time::Instant::now() < deadline {
+            let now = self.raft.metrics().borrow_watched().clone();
+            if now.current_term > term && now.current_leader.is_some() {
+                return;
+            }
+            if self.raft.trigger().elect(false).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(STAND_AGAIN).await;
+        }
+    }
+
+    /// A broker is known to be gone: it is fenced now and not when its session ends.
+    pub(crate) async fn broker_lost(&self, broker: BrokerId, epoch: i64) {
+        let _ = self.lost_brokers.send((broker, epoch)).await;
     }
 
     /// The quorum as this node sees it.

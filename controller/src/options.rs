@@ -26,6 +26,8 @@ pub struct ControllerOptions {
     pub bootstrap: Vec<Endpoint>,
     /// Longest wait for the active controller's answer.
     pub request_timeout: Duration,
+    /// How long a broker's machine may not answer after its connections closed before it is fenced.
+    pub disconnect_grace: Duration,
     /// `controller.quorum.fetch.max.bytes`
     pub fetch_bytes_max: u32,
     /// `metadata.log.max.record.bytes.between.snapshots`

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ottla_controller::Controller;
 use ottla_metadata::{MetadataImage, TopicImage};
 use ottla_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use ottla_protocol::messages::describe_topic_partitions_response::{
@@ -26,6 +27,7 @@ const ENDPOINT_CONTROLLER: i8 = 2;
 /// Handler of DescribeCluster and DescribeTopicPartitions.
 pub struct Cluster {
     metadata: MetadataCache,
+    controller: Controller,
     cluster_id: Arc<str>,
     node_id: BrokerId,
     /// `max.request.partition.size.limit`
@@ -38,6 +40,7 @@ impl Cluster {
     pub fn new(house: &House) -> Self {
         Self {
             metadata: house.metadata.clone(),
+            controller: house.controller.clone(),
             cluster_id: Arc::clone(&house.cluster_id),
             node_id: house.settings.node_id,
             partitions_max: house.settings.i32("max.request.partition.size.limit"),
@@ -45,6 +48,9 @@ impl Cluster {
     }
 
     pub async fn describe_cluster(&self, cx: &RequestContext, request: DescribeClusterRequest) -> Reply {
+        if cx.listener.is_controller && request.endpoint_type == ENDPOINT_CONTROLLER {
+            return self.describe_controllers(cx, request.include_cluster_authorized_operations);
+        }
         if let Err((code, message)) = check_endpoint_type(cx, request.endpoint_type) {
             return cx.reply(
                 &DescribeClusterResponse::default()
@@ -80,6 +86,30 @@ impl Cluster {
         cx.reply(&response.with_brokers(brokers))
     }
 
+    /// The voters, for `--bootstrap-controller`.
+    fn describe_controllers(&self, cx: &RequestContext, include_operations: bool) -> Reply {
+        let voters = self.controller.local_quorum().map(|quorum| quorum.voters).unwrap_or_default();
+        let controllers = voters.iter().filter_map(|voter| {
+            let endpoint = voter.endpoints.first()?;
+            Some(
+                DescribeClusterBroker::default()
+                    .with_broker_id(voter.id.0.into())
+                    .with_host(text(&endpoint.host))
+                    .with_port(i32::from(endpoint.port))
+                    .with_rack(None),
+            )
+        });
+        let leader = self.controller.leader().map_or(-1, |leader| leader.0);
+        let mut response = DescribeClusterResponse::default()
+            .with_cluster_id(text(&self.cluster_id))
+            .with_controller_id(leader.into())
+            .with_endpoint_type(ENDPOINT_CONTROLLER);
+        if include_operations {
+            response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        }
+        cx.reply(&response.with_brokers(controllers.collect()))
+    }
+
     pub async fn describe_topic_partitions(
         &self,
         cx: &RequestContext,
@@ -105,17 +135,20 @@ impl Cluster {
 
 /// Brokers are asked about brokers, controllers about controllers.
 fn check_endpoint_type(cx: &RequestContext, asked: i8) -> Result<(), (ErrorCode, String)> {
-    let (code, message) = match asked {
-        ENDPOINT_BROKER => return Ok(()),
-        ENDPOINT_CONTROLLER => (
-            ErrorCode::MismatchedEndpointType,
-            "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"
-                .to_owned(),
-        ),
-        other => (ErrorCode::UnsupportedEndpointType, format!("Unsupported endpoint type {other}")),
+    let (here, wanted) = match (cx.listener.is_controller, asked) {
+        (false, ENDPOINT_BROKER) => return Ok(()),
+        (false, ENDPOINT_CONTROLLER) => ("BROKER", "CONTROLLER"),
+        (true, ENDPOINT_BROKER) => ("CONTROLLER", "BROKER"),
+        (_, other) => {
+            let code = if cx.version == 0 { ErrorCode::InvalidRequest } else { ErrorCode::UnsupportedEndpointType };
+            return Err((code, format!("Unsupported endpoint type {other}")));
+        }
     };
-    // Version 0 knows neither code.
-    Err((if cx.version == 0 { ErrorCode::InvalidRequest } else { code }, message))
+    // Version 0 does not know the code.
+    let code = if cx.version == 0 { ErrorCode::InvalidRequest } else { ErrorCode::MismatchedEndpointType };
+    let message =
+        format!("The request was sent to an endpoint of type {here}, but we wanted an endpoint of type {wanted}");
+    Err((code, message))
 }
 
 /// One page: topics in order of their names, from the cursor on, up to `limit` partitions.

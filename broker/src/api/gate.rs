@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::quorum_messages::QuorumMessages;
-use super::{Api, BoxFuture, Reply, RequestBody, RequestContext, Service};
+use super::{Api, BoxFuture, ConnectionId, Reply, RequestBody, RequestContext, Service};
 
 /// Serves controller listeners.
 pub struct Gate {
@@ -37,6 +37,10 @@ impl Service for Gate {
                 None => Reply::Close,
             }
         })
+    }
+
+    fn peer_closed(&self, connection: ConnectionId) {
+        self.messages.closed(connection);
     }
 
     fn unsupported_api_versions(&self, cx: &RequestContext) -> Reply {

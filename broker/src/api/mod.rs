@@ -121,6 +121,9 @@ pub trait Service: Send + Sync {
 
     /// Answers an ApiVersions request of an unknown version.
     fn unsupported_api_versions(&self, cx: &RequestContext) -> Reply;
+
+    /// A connection on which another node of the cluster spoke has ended.
+    fn peer_closed(&self, _connection: ConnectionId) {}
 }
 
 impl Service for Api {

@@ -1,13 +1,15 @@
 //! The quorum's own messages, on controller listeners: raft, forwarded requests, observers. Not advertised.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ottla_controller::Controller;
 use ottla_protocol::messages::{QuorumMessageRequest, QuorumMessageResponse};
 use ottla_protocol::{BrokerId, ErrorCode};
+use parking_lot::Mutex;
 
 use super::wire::text;
-use super::{ApiSpec, Reply, RequestContext};
+use super::{ApiSpec, ConnectionId, Reply, RequestContext};
 
 /// Handler of the messages that other nodes of the cluster send.
 #[derive(Clone)]
@@ -15,13 +17,15 @@ pub struct QuorumMessages {
     controller: Controller,
     cluster_id: Arc<str>,
     node_id: BrokerId,
+    /// Which nodes are connected, and by what.
+    contacts: Arc<Mutex<HashMap<ConnectionId, BrokerId>>>,
 }
 
 impl QuorumMessages {
     pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(20_000)];
 
     pub fn new(controller: Controller, cluster_id: Arc<str>, node_id: BrokerId) -> Self {
-        Self { controller, cluster_id, node_id }
+        Self { controller, cluster_id, node_id, contacts: Arc::default() }
     }
 
     pub fn handle(&self, cx: &RequestContext, request: QuorumMessageRequest) -> Reply {
@@ -33,6 +37,7 @@ impl QuorumMessages {
                 &QuorumMessageResponse::default().with_error_code(code as i16).with_error_message(Some(text(&message))),
             );
         }
+        self.contacts.lock().insert(cx.connection, BrokerId(request.from_id.0));
         let (controller, cx) = (self.controller.clone(), cx.clone());
         Reply::Later(Box::pin(async move {
             let response = match controller.receive(&request.payload).await {
@@ -43,6 +48,21 @@ impl QuorumMessages {
             };
             cx.respond(&response)
         }))
+    }
+
+    /// A node's last connection is gone: most likely the node is.
+    pub fn closed(&self, connection: ConnectionId) {
+        let mut contacts = self.contacts.lock();
+        let Some(node) = contacts.remove(&connection) else { return };
+        if contacts.values().any(|other| *other == node) {
+            return;
+        }
+        drop(contacts);
+        let (contacts, controller) = (Arc::clone(&self.contacts), self.controller.clone());
+        tokio::spawn(async move {
+            let is_back = move || contacts.lock().values().any(|other| *other == node);
+            controller.node_lost(node, is_back).await;
+        });
     }
 
     /// Who must not be let in is told why, and what to change.

@@ -1,11 +1,16 @@
 //! Roles, voters, and the listeners they need: what a node is in its cluster.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ottla_metadata::Endpoint;
 use ottla_protocol::BrokerId;
 
 use super::settings::{ConfigError, Settings};
+
+/// Five heartbeats may be late or lost before a broker is fenced.
+const FAST_HEARTBEAT: Duration = Duration::from_millis(300);
+const FAST_SESSION: Duration = Duration::from_millis(1_600);
 
 /// One entry of `controller.quorum.voters`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +46,18 @@ fn read_voter(entry: &str, listener: &str) -> Option<Voter> {
     let endpoint =
         Endpoint { name: listener.into(), host: host.into(), port: port.parse().ok()?, security_protocol: 0 };
     (!host.is_empty()).then_some(Voter { id: BrokerId(id), endpoint })
+}
+
+/// How often a broker says that it lives, and after which silence it is fenced: as given by Kafka's keys. Where neither is
+/// given, a node of several is found frozen within two seconds instead of Kafka's nine; on a node of its own there is
+/// nobody to take over, and nobody is woken.
+pub fn session(settings: &Settings) -> (Duration, Duration) {
+    const HEARTBEAT: &str = "broker.heartbeat.interval.ms";
+    const SESSION: &str = "broker.session.timeout.ms";
+    let millis = |key| Duration::from_millis(u64::try_from(settings.i64(key)).unwrap_or(0));
+    let is_given = [HEARTBEAT, SESSION].iter().any(|key| settings.given(key).is_some());
+    let is_alone = settings.voters.len() < 2 && settings.is_controller();
+    if is_given || is_alone { (millis(HEARTBEAT), millis(SESSION)) } else { (FAST_HEARTBEAT, FAST_SESSION) }
 }
 
 /// What roles, voters and listeners may say together; the texts are Kafka's where Kafka has one.

@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ottla_protocol::request::{self, DecodeError, Request};
+use ottla_protocol::versions::PRIVATE_KEY_MIN;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
@@ -78,6 +79,8 @@ pub struct Connection<S> {
     frame_began: Option<Instant>,
     muted_until: Option<Instant>,
     half_closed: Option<Instant>,
+    /// Another node of the cluster: the end of its connections is evidence of its own end.
+    is_peer: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -100,12 +103,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             frame_began: None,
             muted_until: None,
             half_closed: None,
+            is_peer: false,
         }
     }
 
     /// Serves the client until either side ends it.
     pub async fn run(mut self) {
         let Err(end) = self.serve().await;
+        if self.is_peer {
+            self.door.service.peer_closed(self.id);
+        }
         let (id, peer, listener) = (self.id.0, self.peer, &*self.door.listener.name);
         // Whatever came from the client is written with its control characters escaped.
         match end {
@@ -140,6 +147,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 () = self.pipeline.front(), if !self.pipeline.is_empty() => {}
                 read = self.inbox.read(&mut self.socket, &self.door.memory), if may_read => {
                     if read? == 0 {
+                        if self.is_peer {
+                            return Err(End::ByClient);
+                        }
                         self.half_closed = Some(Instant::now());
                     } else if self.pipeline.is_empty() {
                         self.last_active = Instant::now();
@@ -197,6 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             .into());
         }
+        self.is_peer |= api_key >= PRIVATE_KEY_MIN;
         let client_id = header.client_id.unwrap_or_default();
         let cx = self.context(api_key, version, header.correlation_id, &client_id, size);
         let (mut reply, busy) = guarded(self.door.service.call(&cx, body)).await;

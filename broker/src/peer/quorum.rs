@@ -6,13 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla_controller::{Carried, Destination, Lane, Transport};
+use ottla_controller::{Carried, Destination, Lane, Probe, Probing, Transport};
 use ottla_metadata::Endpoint;
 use ottla_protocol::messages::QuorumMessageRequest;
 use ottla_protocol::{BrokerId, ErrorCode, StrBytes};
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 
 use super::{Limits, PeerError, Peers};
+
+/// A machine in reach answers a probe at once.
+const PROBE_MAX: Duration = Duration::from_millis(100);
 
 /// What is carried on, and for whom.
 #[derive(Debug, Clone)]
@@ -28,6 +32,7 @@ pub struct QuorumTransport {
     who: QuorumPeers,
     raft: Peers,
     control: Peers,
+    heartbeat: Peers,
     observe: Peers,
     bulk: Peers,
     /// What was complained of last, so that it is said once.
@@ -51,6 +56,7 @@ impl QuorumTransport {
         Self {
             raft: lane("raft", 2 * second),
             control: lane("control", 10 * second),
+            heartbeat: lane("heartbeat", 2 * second),
             observe: lane("observe", 30 * second),
             bulk: lane("snapshot", 60 * second),
             complaint: Arc::default(),
@@ -68,6 +74,7 @@ impl Transport for QuorumTransport {
         let lane = match lane {
             Lane::Raft => &self.raft,
             Lane::Control => &self.control,
+            Lane::Heartbeat => &self.heartbeat,
             Lane::Observe => &self.observe,
             Lane::Bulk => &self.bulk,
         };
@@ -93,6 +100,17 @@ impl Transport for QuorumTransport {
                 }
             }
             Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+        })
+    }
+
+    fn probe(&self, address: Endpoint) -> Probing {
+        Box::pin(async move {
+            let connecting = TcpStream::connect((&*address.host, address.port));
+            match tokio::time::timeout(PROBE_MAX, connecting).await {
+                Ok(Ok(_)) => Probe::Listens,
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Probe::Refused,
+                _ => Probe::Unknown,
+            }
         })
     }
 }

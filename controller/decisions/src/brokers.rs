@@ -326,6 +326,12 @@ impl ControllerState {
         Decision { records, response: UnregisterBrokerResponse::default().with_error_message(None) }
     }
 
+    /// Fences a broker that is known to be gone, unless it has left or begun another life.
+    pub fn fence_lost(&self, id: BrokerId, epoch: i64) -> Option<Vec<MetadataRecord>> {
+        let broker = self.image.brokers.get(&id).filter(|broker| broker.epoch == epoch && !broker.fenced)?;
+        Some(self.fence(broker))
+    }
+
     /// Fences one broker whose session ran out. One at a time, so that each sees what the one before changed.
     pub fn fence_expired(&self, soft: &SoftState, now: Timestamp) -> Option<(BrokerId, Vec<MetadataRecord>)> {
         let id = soft.expired(&self.image, now, self.defaults.broker_session_timeout_ms)?;

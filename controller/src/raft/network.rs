@@ -36,6 +36,8 @@ pub enum Lane {
     Raft,
     /// Requests to the active controller.
     Control,
+    /// Heartbeats of brokers: they wait for no long request.
+    Heartbeat,
     /// Observers that wait for news.
     Observe,
     /// Snapshots.
@@ -49,7 +51,26 @@ pub type Carried = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
 pub trait Transport: Send + Sync + 'static {
     /// Sends `message`; the answer is what `Controller::receive` gave at the destination.
     fn call(&self, to: Destination, lane: Lane, message: Bytes) -> Carried;
+
+    /// Whether somebody listens at an address, without waiting for an answer.
+    fn probe(&self, _address: Endpoint) -> Probing {
+        Box::pin(async { Probe::Unknown })
+    }
 }
+
+/// What a look at an address showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// The machine answers and nobody listens: the process has ended.
+    Refused,
+    /// Somebody listens; a frozen process does, too.
+    Listens,
+    /// No sign of the machine.
+    Unknown,
+}
+
+/// The outcome of a probe, to come.
+pub type Probing = Pin<Box<dyn Future<Output = Probe> + Send>>;
 
 /// The transport of a quorum of one: there is nobody to talk to.
 #[derive(Debug, Clone, Copy)]

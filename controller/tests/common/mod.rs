@@ -55,6 +55,7 @@ impl Node {
             voters: vec![voter],
             bootstrap: Vec::new(),
             request_timeout: Duration::from_secs(20),
+            disconnect_grace: Duration::from_millis(250),
             fetch_bytes_max: 1 << 20,
             snapshot_bytes: self.snapshot_bytes,
             election_timeout: Duration::from_millis(1000),
