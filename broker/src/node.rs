@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_controller::{Controller, ControllerDefaults, ControllerOptions, NoTransport, VoterInfo};
+use ottla_controller::{Controller, ControllerDefaults, ControllerOptions, VoterInfo};
 use ottla_metadata::{Endpoint, MetadataImage};
 use ottla_protocol::ids::encode_uuid;
 use ottla_storage::{LogDirs, LogDirsOptions};
@@ -273,10 +273,6 @@ async fn start_controller(
         }),
         defaults: Arc::new(defaults),
     };
-    if settings.is_controller() && options.voters.len() == 1 {
-        // Other nodes may observe, and ask this one; it never asks anybody.
-        return Ok(Controller::start(options, Arc::new(NoTransport)).await?);
-    }
     let who = QuorumPeers {
         cluster_id: Arc::clone(cluster_id),
         node_id: settings.node_id,

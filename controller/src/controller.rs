@@ -269,17 +269,23 @@ impl Controller {
     pub async fn node_lost(&self, node: BrokerId, is_back: impl Fn() -> bool + Sync) {
         let Role::Member(member) = &self.inner.role else { return };
         let transport = self.inner.transport.as_ref();
+        let mut is_gone = false;
         if let Some((leader, voter)) = member.leader()
             && broker_id(leader) == node
             && node != self.inner.node_id
             && let Some(address) = message::endpoint(&voter)
         {
-            if lost::is_gone(transport, address, LEADER_GRACE, &is_back).await {
-                member.leader_lost(leader).await;
+            is_gone = lost::is_gone(transport, address, LEADER_GRACE, &is_back).await;
+            if !is_gone {
+                return;
             }
-        } else if member.is_active()
-            && let Some((epoch, address)) = lost::address_of(&self.inner.images.borrow().clone(), node)
-            && lost::is_gone(transport, address, self.inner.disconnect_grace, &is_back).await
+            // Where it was a broker too, the next leader fences it.
+            member.leader_lost(leader).await;
+        }
+        let image = self.inner.images.borrow().clone();
+        if member.is_active()
+            && let Some((epoch, address)) = lost::address_of(&image, node)
+            && (is_gone || lost::is_gone(transport, address, self.inner.disconnect_grace, &is_back).await)
         {
             member.broker_lost(node, epoch).await;
         }

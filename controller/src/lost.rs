@@ -54,3 +54,50 @@ pub(crate) fn address_of(image: &ottla_metadata::MetadataImage, broker: BrokerId
     let registration = image.brokers.get(&broker).filter(|broker| !broker.fenced && !broker.in_controlled_shutdown)?;
     Some((registration.epoch, registration.listeners.first()?.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::raft::network::{Carried, Destination, Lane, NoTransport, Probing};
+
+    /// Every look shows the same.
+    struct Shows(Probe);
+
+    impl Transport for Shows {
+        fn call(&self, to: Destination, lane: Lane, message: Bytes) -> Carried {
+            NoTransport.call(to, lane, message)
+        }
+
+        fn probe(&self, _: Endpoint) -> Probing {
+            let shown = self.0;
+            Box::pin(async move { shown })
+        }
+    }
+
+    async fn gone(shown: Probe, is_back: bool) -> bool {
+        let address = Endpoint { name: "X".into(), host: "x".into(), port: 1, security_protocol: 0 };
+        is_gone(&Shows(shown), address, Duration::from_millis(250), &|| is_back).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_listens_no_more_is_dead() {
+        assert!(gone(Probe::Refused, false).await);
+        assert!(!gone(Probe::Listens, false).await, "a frozen process has its session");
+        assert!(gone(Probe::Unknown, false).await, "the machine is gone with it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_connects_again_lives() {
+        for shown in [Probe::Refused, Probe::Listens, Probe::Unknown] {
+            assert!(!gone(shown, true).await);
+        }
+    }
+
+    #[test]
+    fn voters_stand_in_turn() {
+        assert_eq!([2, 3].map(|own| turn(&[1, 2, 3], 1, own)), [0, 1]);
+        assert_eq!([1, 3, 4].map(|own| turn(&[1, 2, 3, 4], 2, own)), [0, 1, 2]);
+    }
+}

@@ -44,6 +44,8 @@ const NEWS_MAX: Duration = Duration::from_millis(100);
 const STAND_PAUSE: Duration = Duration::from_millis(60);
 /// Before a voter that did not win stands again.
 const STAND_AGAIN: Duration = Duration::from_millis(180);
+/// News may come between a look and the wait for it.
+const NEWS_MAX: Duration = Duration::from_millis(100);
 /// Brokers that are about to be fenced.
 const LOST_QUEUE_MAX: usize = 1024;
 /// An observer that is further behind gets a snapshot: cheaper to send and to read.
@@ -329,9 +331,8 @@ impl Member {
     fn is_leaderless(&self) -> bool {
         let metrics = self.raft.metrics().borrow_watched().clone();
         // A candidate raised the term meanwhile; a new leader ends it.
-        self.leaderless.load(Ordering::Relaxed) > 0 && metrics.current_leader.is_none_or(|_| {
-            self.leaderless.load(Ordering::Relaxed) > metrics.current_term
-        })
+        self.leaderless.load(Ordering::Relaxed) > 0
+            && metrics.current_leader.is_none_or(|_| self.leaderless.load(Ordering::Relaxed) > metrics.current_term)
     }
 
     /// The leader is known to be gone: nobody waits for its lease to end. Voters stand in turn, so that they do not split the
@@ -350,12 +351,17 @@ impl Member {
         while tokio::time::Instant::now() < deadline {
             let now = self.raft.metrics().borrow_watched().clone();
             if now.current_term > term && now.current_leader.is_some() {
-                return;
+                break;
             }
             if self.raft.trigger().elect(false).await.is_err() {
                 return;
             }
-            tokio::time::sleep(STAND_AGAIN).await;
+            let mut active = self.active();
+            let _ = tokio::time::timeout(STAND_AGAIN, active.wait_for(Option::is_some)).await;
+        }
+        if self.raft.metrics().borrow_watched().current_leader == Some(metrics.id) {
+            let mut active = self.active();
+            let _ = tokio::time::timeout(self.election_timeout, active.wait_for(Option::is_some)).await;
         }
     }
 

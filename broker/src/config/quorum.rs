@@ -162,6 +162,15 @@ mod tests {
     }
 
     #[test]
+    fn kafkas_sessions_are_honoured_when_asked_for() {
+        let both = ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093");
+        let of = |more: &[(&str, &str)]| session(&settings(&[&[VOTERS, NAMES, both], more].concat()).unwrap()).1;
+        assert_eq!(of(&[]), FAST_SESSION);
+        assert_eq!(of(&[("broker.session.timeout.ms", "9000")]), Duration::from_secs(9));
+        assert_eq!(session(&settings(&[]).unwrap()), (Duration::from_secs(2), Duration::from_secs(9)), "one node");
+    }
+
+    #[test]
     fn what_does_not_go_together_is_said() {
         let broker = ("process.roles", "broker");
         assert!(refusal(&[("controller.quorum.voters", "1@x")]).contains("id@host:port"));
