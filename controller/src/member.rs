@@ -44,8 +44,6 @@ const NEWS_MAX: Duration = Duration::from_millis(100);
 const STAND_PAUSE: Duration = Duration::from_millis(60);
 /// Before a voter that did not win stands again.
 const STAND_AGAIN: Duration = Duration::from_millis(180);
-/// News may come between a look and the wait for it.
-const NEWS_MAX: Duration = Duration::from_millis(100);
 /// Brokers that are about to be fenced.
 const LOST_QUEUE_MAX: usize = 1024;
 /// An observer that is further behind gets a snapshot: cheaper to send and to read.
