@@ -178,7 +178,9 @@ mod tests {
     fn the_image_has_a_link_for_every_tool() {
         let mut listed: Vec<&str> = include_str!("../../docker/tools.txt").lines().collect();
         listed.retain(|name| *name != "kafka-server-start");
-        let names: Vec<String> = ottla_tools::names().map(|(name, _)| format!("kafka-{name}")).collect();
+        // What Kafka has no tool for is called as a word of the binary only.
+        let kafkas = ottla_tools::names().filter(|(name, _)| *name != "explain");
+        let names: Vec<String> = kafkas.map(|(name, _)| format!("kafka-{name}")).collect();
         assert_eq!(listed, names);
     }
 

@@ -9,6 +9,7 @@ use ottla_protocol::{Offset, Timestamp};
 use super::{EPOCHS_FILE, Log, Writer};
 use crate::config::{Durability, LogConfig};
 use crate::disk::{OpenMode, remove_if_present, rewrite_atomic};
+use crate::errors::is_shortage;
 use crate::partition_metadata;
 use crate::producer_snapshot;
 use crate::retention::{self, SegmentAge};
@@ -38,8 +39,12 @@ impl Log {
             let mut writer = self.writer.lock();
             let target = end.unwrap_or_else(|| self.log_end());
             if end.is_none() {
-                // With it recovery has to read nothing before the recovery point.
-                self.home.guard(|| self.take_snapshot(&mut writer, target))?;
+                // With it recovery has to read nothing before the recovery point. It can do without: what is already in the
+                // log is made durable also when there is no space left for a snapshot of it.
+                match self.home.guard(|| self.take_snapshot(&mut writer, target)) {
+                    Err(error) if !is_shortage(&error) => return Err(error),
+                    _ => {}
+                }
             }
             (target, writer.snapshot)
         };

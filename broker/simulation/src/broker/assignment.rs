@@ -8,7 +8,7 @@ use ottla_metadata::PartitionImage;
 use ottla_protocol::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use ottla_replication::{Leader, LeaderStart};
 use ottla_storage::disk::Disk;
-use ottla_storage::{Log, LogConfig, LogOptions};
+use ottla_storage::{Durability, Log, LogConfig, LogOptions};
 
 use super::leading::Leading;
 use super::{Following, Process, Replica, Role, log_dir};
@@ -36,6 +36,8 @@ impl Process {
             segment_bytes: cx.plan.segment_bytes,
             index_interval_bytes: cx.plan.index_interval_bytes,
             file_delete_delay_ms: 0,
+            // The journal that makes `strict` fast is not in this world: every append is flushed by itself.
+            durability: Durability::Replicated,
             flush_messages: if cx.plan.loss == LossRule::Strict { 1 } else { i64::MAX },
             message_timestamp_after_max_ms: i64::MAX,
             ..LogConfig::default()
