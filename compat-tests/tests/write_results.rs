@@ -19,7 +19,14 @@ fn results_are_written_down() {
     }
     if toolchain::is_ci() {
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed == text, "RESULTS.md is not what the tests found: run with OTTLA_RESULTS=write\n{text}");
+        let rows = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<String>>();
+        let (found, written) = (rows(&text), rows(&committed));
+        let new: Vec<&String> = found.difference(&written).collect();
+        let gone: Vec<&String> = written.difference(&found).collect();
+        assert!(
+            new.is_empty() && gone.is_empty(),
+            "RESULTS.md is not what the tests found: run with OTTLA_RESULTS=write\nnew: {new:#?}\ngone: {gone:#?}"
+        );
     }
 }
 

@@ -184,6 +184,11 @@ impl Leader {
         })
     }
 
+    /// Whether the partition has no other replica.
+    pub fn is_only_replica(&self) -> bool {
+        self.followers.is_empty()
+    }
+
     /// How many in-sync replicas an `acks=all` append needs: never more than there are replicas.
     pub fn required_in_sync(&self) -> usize {
         self.min_insync_replicas.min(self.replica_count)

@@ -292,6 +292,12 @@ impl Partition {
         }
     }
 
+    /// Whether this is the leader and the partition has no other replica: what is written is then readable at once, unless
+    /// the disk is waited for.
+    pub fn is_only_replica(&self) -> bool {
+        self.state.lock().leader().is_some_and(Leader::is_only_replica)
+    }
+
     /// Deletes records before `offset` (-1: before the high watermark). Returns the low watermark of the live replicas
     /// and the offset it has to reach.
     ///
