@@ -395,10 +395,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_follower_has_counts_though_nobody_reported_it() {
+    fn what_a_follower_has_counts_once_it_is_on_this_disk_too() {
         let mut leader = Leader::new(start(&[1, 2], &[1, 2], 2), Offset(0), Offset(0), Timestamp(0));
         // The append was written and then refused, for lack of space to sync it.
         leader.on_follower_fetch(fetch(2, 3), Timestamp(1)).unwrap();
+        assert_eq!(leader.high_watermark(), Offset(0));
+        // Nobody reports the log's end again: what is on the disk is enough.
+        assert!(leader.on_progress(Offset(0), Offset(3), Timestamp(2)));
         assert_eq!(leader.high_watermark(), Offset(3));
     }
 
