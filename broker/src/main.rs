@@ -194,6 +194,9 @@ async fn serve(settings: Arc<Settings>, loggers: Loggers) -> Result<(), Box<dyn 
     for text in &settings.warnings {
         warn!("{text}");
     }
+    if settings.text("log.durability") == Some("ephemeral") {
+        warn!("log.durability=ephemeral: nothing is ever synced, a power cut may take anything");
+    }
     if !settings.unknown.is_empty() {
         warn!(keys = settings.unknown.join(", "), "keys that mean nothing to this broker are ignored");
     }
