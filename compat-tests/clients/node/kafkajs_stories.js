@@ -68,6 +68,8 @@ async function codecs() {
       const answer = await producer.send({ topic, acks, compression: CompressionTypes[codec], messages })
       console.log(codec, 'acks', acks, 'base offset', acks === 0 ? 'none' : answer[0].baseOffset)
       await producer.disconnect()
+      // A producer without acknowledgements is done when the broker has its records, not when it has sent them.
+      await withAdmin((admin) => until('all sent', async () => Number((await admin.fetchTopicOffsets(topic))[0].high) === sent))
     }
   }
   const consumer = kafka.consumer({ groupId: `${prefix}-codecs` })

@@ -42,6 +42,17 @@ async def records(reader, wait_ms=200):
     return [record for batch in (await reader.getmany(timeout_ms=wait_ms)).values() for record in batch]
 
 
+async def settle(topic, end):
+    """A producer without acknowledgements is done when the broker has its records, not when it has sent them."""
+    reader = await consumer()
+    partition = TopicPartition(topic, 0)
+    deadline = time.time() + 60
+    while (await reader.end_offsets([partition]))[partition] != end:
+        assert time.time() < deadline, "waited in vain"
+        await asyncio.sleep(0.02)
+    await reader.stop()
+
+
 async def codecs():
     topic = await create("codecs", 1)
     sent = 0
@@ -61,6 +72,7 @@ async def codecs():
             last = await futures[-1]
             print(codec, "acks", acks, "last offset", last and last.offset)
             await sender.stop()
+            await settle(topic, sent)
     reader = await consumer()
     reader.assign([TopicPartition(topic, 0)])
     total, seen = 0, 0

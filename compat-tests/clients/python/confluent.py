@@ -50,6 +50,16 @@ def until(condition, members, values):
             take(member, values)
 
 
+def settle(topic, end):
+    """A producer without acknowledgements is done when the broker has its records, not when it has sent them."""
+    reader = consumer("settle")
+    deadline = time.time() + 60
+    while reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=20)[1] != end:
+        assert time.time() < deadline, "waited in vain"
+        time.sleep(0.02)
+    reader.close()
+
+
 def codecs():
     topic = create("codecs", 1)
     sent = 0
@@ -66,6 +76,7 @@ def codecs():
                 sent += 1
             assert sender.flush(30) == 0
             assert all(error is None for error, _ in offsets), offsets
+            settle(topic, sent)
             print(codec, "acks", acks, "delivered", len(offsets))
     reader = consumer("codecs")
     reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])

@@ -43,6 +43,17 @@ def one(reader):
     return None
 
 
+def settle(topic, end):
+    """A producer without acknowledgements is done when the broker has its records, not when it has sent them."""
+    reader = consumer()
+    partition = TopicPartition(topic, 0)
+    deadline = time.time() + 60
+    while reader.end_offsets([partition])[partition] != end:
+        assert time.time() < deadline, "waited in vain"
+        time.sleep(0.02)
+    reader.close()
+
+
 def codecs():
     topic = create("codecs", 1)
     sent = 0
@@ -60,6 +71,7 @@ def codecs():
             sender.flush()
             print(codec, "acks", acks, "last offset", futures[-1].get(20).offset)
             sender.close()
+            settle(topic, sent)
     reader = consumer()
     reader.assign([TopicPartition(topic, 0)])
     total, seen = 0, 0

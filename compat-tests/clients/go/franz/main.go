@@ -57,6 +57,21 @@ func produce(topic string, partitions, count int) {
 	}
 }
 
+// A producer without acknowledgements is done when the broker has its records, not when it has sent them.
+func settle(topic string, end int64) {
+	cl := client()
+	defer cl.Close()
+	for {
+		ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
+		must(err)
+		must(ends.Error())
+		if offset, _ := ends.Lookup(topic, 0); offset.Offset == end {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 func codecs() {
 	topic := create("codecs", 1)
 	codec := map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression()}
@@ -94,6 +109,7 @@ func codecs() {
 			}
 			fmt.Println(name, "acks", ack.name, "last offset", last)
 			cl.Close()
+			settle(topic, int64(sent))
 		}
 	}
 	cl := client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))

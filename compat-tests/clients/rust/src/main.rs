@@ -79,6 +79,14 @@ impl Story {
         sender.flush(WAIT).unwrap();
     }
 
+    /// A producer without acknowledgements is done when the broker has its records, not when it has sent them.
+    fn settle(&self, topic: &str, end: i64) {
+        let reader = self.consumer("settle", &[]);
+        while reader.fetch_watermarks(topic, 0, WAIT).unwrap().1 != end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn codecs(&self) {
         let topic = self.create("codecs", 1);
         let mut sent = 0;
@@ -114,6 +122,7 @@ impl Story {
                 sender.flush(WAIT).unwrap();
                 let count = deliveries.into_iter().map(|delivery| block_on(delivery).unwrap().unwrap()).count();
                 println!("{codec} acks {acks} delivered {count}");
+                self.settle(&topic, sent);
             }
         }
         let reader = self.consumer("codecs", &[]);
