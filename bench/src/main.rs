@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p ottla-bench` takes about ten minutes. Machines are shared and noisy: only figures of one run are
 //! compared, the order of the two brokers alternates, and the medians of the rounds are what counts. Both brokers answer
-//! acks=all from the page cache (Kafka's own promise), on their default settings.
+//! acks=all from the page cache (Kafka's own promise: `log.durability=replicated` here), else on their default settings.
 
 mod durability;
 mod load;
@@ -38,6 +38,9 @@ struct Arguments {
     /// Only these brokers.
     #[arg(long, value_delimiter = ',', default_values_t = ["apache".to_owned(), "ottla".to_owned()])]
     targets: Vec<String>,
+    /// Broker settings beside `num.partitions=4`. Apache Kafka takes no notice of keys that only Ottla has.
+    #[arg(long, value_delimiter = ' ', default_values_t = ["log.durability=replicated".to_owned()])]
+    set: Vec<String>,
     /// Measure instead what it costs to have everything on the disk before it is acknowledged.
     #[arg(long)]
     durability: bool,
@@ -85,7 +88,9 @@ fn main() -> Result<(), String> {
 
 fn measure_once(target: Target, arguments: &Arguments) -> Result<Sample, String> {
     let mut sample = Sample::new(target);
-    let mut broker = Broker::start(target, &["num.partitions=4"])?;
+    let settings: Vec<&str> =
+        std::iter::once("num.partitions=4").chain(arguments.set.iter().map(String::as_str)).collect();
+    let mut broker = Broker::start(target, &settings)?;
     // Started a second time on its own data: the first start creates files and warms the page cache of the binary.
     broker.stop();
     let started = Instant::now();

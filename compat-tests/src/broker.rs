@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::power_disk::PowerDisk;
 use crate::process::Daemon;
 use crate::{cache, kafka, ottla};
 
@@ -40,8 +41,9 @@ pub fn targets() -> Vec<Target> {
 /// One broker with its own data, configuration and log, ended when dropped.
 pub struct Broker {
     pub target: Target,
-    /// Folder of this instance: `data/`, `server.properties`, `broker.log`.
+    /// Folder of this instance: `data/` (unless it lies on a disk of its own), `server.properties`, `broker.log`.
     dir: TempDir,
+    disk: Option<PowerDisk>,
     port: u16,
     daemon: Option<Daemon>,
 }
@@ -49,9 +51,14 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker with the configuration both targets share plus `overrides` (`key=value`).
     pub fn start(target: Target, overrides: &[&str]) -> Result<Broker, String> {
+        Broker::start_on(None, target, overrides)
+    }
+
+    /// The same with its data on a disk whose power can be cut.
+    pub fn start_on(disk: Option<PowerDisk>, target: Target, overrides: &[&str]) -> Result<Broker, String> {
         let dir =
             tempfile::Builder::new().prefix(target.name()).tempdir_in(cache::dir("run")).map_err(|e| e.to_string())?;
-        let mut broker = Broker { target, dir, port: free_port(), daemon: None };
+        let mut broker = Broker { target, dir, disk, port: free_port(), daemon: None };
         let properties = configuration(broker.port, free_port(), &broker.data_dir(), overrides);
         fs::write(broker.properties(), properties).map_err(|e| e.to_string())?;
         if target == Target::Apache {
@@ -84,6 +91,15 @@ impl Broker {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.kill();
         }
+    }
+
+    /// Cuts the power of its disk: what was not flushed is gone, and so is the process.
+    pub fn cut_power(&mut self) -> Result<(), String> {
+        let disk = self.disk.as_ref().ok_or("this broker has no disk of its own")?;
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill();
+        }
+        disk.cut()
     }
 
     /// SIGTERM; the exit code, `None` when it did not end by itself within 30 s.
@@ -120,7 +136,7 @@ impl Broker {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.disk.as_ref().map_or_else(|| self.dir.path().join("data"), PowerDisk::data_dir)
     }
 
     fn properties(&self) -> PathBuf {

@@ -1,17 +1,14 @@
 //! kill -9 in the middle of an idempotent acks=all load, twenty times: what was acknowledged is there, once and in order.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::Duration;
-
 use ottla_compat_tests::broker::{Broker, Target, targets};
-use ottla_compat_tests::jvm;
+use ottla_compat_tests::kill_load;
 use ottla_compat_tests::results::{self, Outcome};
 use ottla_compat_tests::toolchain::{self, Need};
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
 const RUNS: u64 = 20;
-const LOAD_MS: u64 = 1200;
 
 #[test]
 fn twenty_deaths_under_load() {
@@ -30,15 +27,7 @@ fn twenty_deaths_under_load() {
     let mut broker = Broker::start(target, &[]).unwrap();
     let runs = if target == Target::Apache { 2 } else { RUNS };
     for run in 0..runs {
-        let arguments = [broker.bootstrap(), format!("load-{run}"), LOAD_MS.to_string()];
-        let load = jvm::start("KillLoad", &arguments, b"").unwrap();
-        assert!(load.wait_until(Duration::from_secs(30), |text| text.contains("loading")), "{}", load.output());
-        std::thread::sleep(Duration::from_millis(random.random_range(0..LOAD_MS / 2)));
-        broker.kill();
-        // Sometimes clients find the port closed for a while.
-        std::thread::sleep(Duration::from_millis(random.random_range(0..200)));
-        broker.restart().unwrap();
-        let output = load.wait(Duration::from_secs(90));
+        let output = kill_load::struck(&mut broker, &format!("load-{run}"), &mut random, Broker::kill).unwrap();
         assert!(output.code == 0, "run {run} of seed {seed}\n{output}\n{}", broker.log());
         println!("run {run}: {}", output.stdout.lines().last().unwrap_or_default());
     }

@@ -79,7 +79,13 @@ pub enum Verification {
     Guard(VerificationGuard),
     /// Whoever appends answers for it.
     NotNeeded,
+    /// The same, and a marker among it ends a transaction of this version. From 2 on (KIP-890) its epoch is above that of
+    /// the data, so that a late one can be told from one that is due.
+    Ends { transaction_version: i16 },
 }
+
+/// From this version on each transaction has an epoch of its own.
+const EPOCH_BUMPS: i16 = 2;
 
 /// A transaction that the coordinator is being asked about. It ends with the first batch or with a marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,7 +176,7 @@ impl ProducerState {
         let unverified = self.unverified.get(&header.producer_id);
         if origin == AppendOrigin::Client && header.is_transactional() && !is_open {
             let verified = match verification {
-                Verification::NotNeeded => true,
+                Verification::NotNeeded | Verification::Ends { .. } => true,
                 Verification::Guard(guard) => unverified.is_some_and(|unverified| unverified.guard == guard),
                 Verification::Missing => false,
             };
@@ -199,14 +205,27 @@ impl ProducerState {
     }
 
     /// Checks a marker before it is appended by the leader.
-    pub fn check_marker(&self, header: &BatchHeader, marker: Marker) -> Result<(), AppendError> {
+    pub fn check_marker(
+        &self,
+        header: &BatchHeader,
+        marker: Marker,
+        verification: Verification,
+    ) -> Result<(), AppendError> {
         let Some(producer) = self.producers.get(&header.producer_id) else { return Ok(()) };
-        if header.producer_epoch < producer.epoch {
+        let has_own_epoch =
+            matches!(verification, Verification::Ends { transaction_version } if transaction_version >= EPOCH_BUMPS);
+        // With the epoch of an open transaction: it ended the one before, and comes (again) too late. Nothing lies beyond
+        // the highest epoch, so there it may end what it finds.
+        let is_late = has_own_epoch
+            && header.producer_epoch == producer.epoch
+            && producer.txn_first_offset.is_some()
+            && header.producer_epoch.0 != i16::MAX;
+        if header.producer_epoch < producer.epoch || is_late {
             return Err(AppendError::invalid(
                 ErrorCode::InvalidProducerEpoch,
                 format!(
-                    "Marker's epoch {} is smaller than the last seen epoch {}",
-                    header.producer_epoch, producer.epoch
+                    "Marker's epoch {} of producer {} is too old, the last seen epoch is {}",
+                    header.producer_epoch, header.producer_id, producer.epoch
                 ),
             ));
         }

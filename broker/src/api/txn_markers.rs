@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::coordinated::producer;
 use super::{ApiSpec, House, Reply, RequestContext};
-use crate::coordinators::{Coordinators, MarkerWriter};
+use crate::coordinators::{Coordinators, MarkerWriter, TxnMarker};
 
 /// Handler of WriteTxnMarkers.
 pub struct TxnMarkers {
@@ -56,14 +56,19 @@ type Place = (usize, String, i32);
 async fn write_all(writer: &MarkerWriter, request: &WriteTxnMarkersRequest) -> HashMap<Place, ErrorCode> {
     let mut tries: JoinSet<(Place, ErrorCode)> = JoinSet::new();
     for (at, marker) in request.markers.iter().enumerate() {
-        let who = producer(marker.producer_id, marker.producer_epoch);
-        let (epoch, commit) = (marker.coordinator_epoch, marker.transaction_result);
+        let asked = TxnMarker {
+            producer: producer(marker.producer_id, marker.producer_epoch),
+            coordinator_epoch: marker.coordinator_epoch,
+            commit: marker.transaction_result,
+            // Version 1 of the request does not tell it: the rule of the transactions of old.
+            transaction_version: marker.transaction_version.into(),
+        };
         for topic in &marker.topics {
             for &index in &topic.partition_indexes {
                 let (writer, name) = (writer.clone(), topic.name.as_str().to_owned());
                 tries.spawn(async move {
-                    let written = writer.write(&TopicPartition::new(&*name, index), who, epoch, commit).await;
-                    ((at, name, index), told(written))
+                    let written = writer.write(&TopicPartition::new(&*name, index), asked).await;
+                    ((at, name, index), code_of(written))
                 });
             }
         }
@@ -75,7 +80,7 @@ async fn write_all(writer: &MarkerWriter, request: &WriteTxnMarkersRequest) -> H
     written
 }
 
-fn told(written: Result<(), ErrorCode>) -> ErrorCode {
+fn code_of(written: Result<(), ErrorCode>) -> ErrorCode {
     match written {
         Ok(()) => ErrorCode::None,
         // The sender does not expect the words of a group coordinator.

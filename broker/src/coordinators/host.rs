@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::log::PartitionLog;
+use super::log::{PartitionLog, TxnMarker};
 use super::runtime::{Actions, Answer, Call, ProducerIdSource, QUEUE_MAX, Seat, SharedStatus, Status, World};
 
 /// Partitions of one topic that load at a time: enough to keep a disk busy, few enough not to flood memory.
@@ -187,15 +187,9 @@ impl<S: Shard> Host<S> {
     ///
     /// # Errors
     /// `NotLeaderOrFollower` (retry elsewhere), `CoordinatorLoadInProgress`, or why the log refused the marker.
-    pub async fn write_marker(
-        &self,
-        partition: i32,
-        producer: Producer,
-        coordinator_epoch: i32,
-        commit: bool,
-    ) -> Result<(), ErrorCode> {
+    pub async fn write_marker(&self, partition: i32, marker: TxnMarker) -> Result<(), ErrorCode> {
         let (reply, answer) = oneshot::channel();
-        let call = Call::Marker { producer, coordinator_epoch, commit, reply };
+        let call = Call::Marker { marker, reply };
         self.send(partition, call).await.map_err(|error| match error {
             ErrorCode::NotCoordinator => ErrorCode::NotLeaderOrFollower,
             other => other,

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use ottla_coordinator::shard::Producer;
+use ottla_protocol::control_record::end_txn_marker;
 use ottla_protocol::{ErrorCode, Offset, Timestamp};
 use ottla_replication::LogOffsetSnapshot;
-use ottla_storage::VerificationGuard;
+use ottla_storage::{Verification, VerificationGuard};
 use tokio::sync::watch;
 
 /// A partition of an internal topic, led by this broker at one leader epoch.
@@ -14,7 +15,7 @@ pub trait PartitionLog: Send + Sync + 'static {
     ///
     /// # Errors
     /// Nothing of the batch was written: `NotLeaderOrFollower` when leadership is over, else why it was refused.
-    fn append(&self, batch: Bytes, now: Timestamp) -> Result<Offset, ErrorCode>;
+    fn append(&self, batch: Bytes, verification: Verification, now: Timestamp) -> Result<Offset, ErrorCode>;
 
     /// Whether records of a transaction that was admitted with this guard (`None`: as it was open here) may still be
     /// appended: no marker has ended it since.
@@ -31,4 +32,22 @@ pub trait PartitionLog: Send + Sync + 'static {
 
     /// The largest batch that an append takes.
     fn max_batch_bytes(&self) -> usize;
+}
+
+/// How a producer's transaction ends on a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TxnMarker {
+    /// In version 2 with an epoch above that of the data.
+    pub producer: Producer,
+    pub coordinator_epoch: i32,
+    pub commit: bool,
+    pub transaction_version: i16,
+}
+
+impl TxnMarker {
+    /// The control batch, and how it is appended.
+    pub fn batch(&self, now: Timestamp) -> (Bytes, Verification) {
+        let batch = end_txn_marker(self.producer.id, self.producer.epoch, self.coordinator_epoch, self.commit, now);
+        (batch, Verification::Ends { transaction_version: self.transaction_version })
+    }
 }

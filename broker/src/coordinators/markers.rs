@@ -8,16 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_coordinator::group::GroupShard;
-use ottla_coordinator::shard::Producer;
 use ottla_coordinator::transaction::{Markers, TransactionAction, TransactionRequest, TransactionShard};
-use ottla_protocol::control_record::end_txn_marker;
 use ottla_protocol::{BrokerId, ErrorCode, TopicPartition};
-use ottla_storage::{AppendOrigin, Verification};
+use ottla_storage::AppendOrigin;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::host::Host;
 use super::internal_topics::GROUP_TOPIC;
+use super::log::TxnMarker;
 use super::runtime::Actions;
 use crate::metadata_cache::MetadataCache;
 use crate::peer::Neighbours;
@@ -92,27 +91,16 @@ impl MarkerWriter {
     ///
     /// # Errors
     /// `NotLeaderOrFollower` or `UnknownTopicOrPartition` when the partition is not led here, else why the log refused.
-    pub async fn write(
-        &self,
-        partition: &TopicPartition,
-        producer: Producer,
-        coordinator_epoch: i32,
-        commit: bool,
-    ) -> Result<(), ErrorCode> {
+    pub async fn write(&self, partition: &TopicPartition, marker: TxnMarker) -> Result<(), ErrorCode> {
         if &*partition.topic == GROUP_TOPIC {
             // The group coordinator is the only writer of its partitions, and has to see the marker.
-            return self.groups.write_marker(partition.partition, producer, coordinator_epoch, commit).await;
+            return self.groups.write_marker(partition.partition, marker).await;
         }
         let replica = self.partitions.get(&partition.topic, partition.partition)?;
         let now = self.groups.clock().now();
-        let batch = end_txn_marker(producer.id, producer.epoch, coordinator_epoch, commit, now);
-        let how = LeaderAppend {
-            required_acks: -1,
-            origin: AppendOrigin::Coordinator,
-            now,
-            verification: Verification::NotNeeded,
-            only_at: None,
-        };
+        let (batch, verification) = marker.batch(now);
+        let how =
+            LeaderAppend { required_acks: -1, origin: AppendOrigin::Coordinator, now, verification, only_at: None };
         let info = replica.append_as_leader(batch, &how).map_err(|error| error.error_code())?;
         replica.wait_for_high_watermark(info.last_offset.plus(1), Instant::now() + MARKER_TIMEOUT).await
     }
@@ -155,6 +143,12 @@ impl MarkerWriter {
         open: Vec<TopicPartition>,
     ) -> Vec<(TopicPartition, Result<(), ErrorCode>)> {
         let image = self.metadata.load();
+        let marker = TxnMarker {
+            producer: markers.producer,
+            coordinator_epoch: epoch,
+            commit: markers.commit,
+            transaction_version: markers.client_version,
+        };
         let mut elsewhere: BTreeMap<BrokerId, Vec<TopicPartition>> = BTreeMap::new();
         let mut tries: JoinSet<Vec<(TopicPartition, Result<(), ErrorCode>)>> = JoinSet::new();
         let mut done = Vec::new();
@@ -164,9 +158,9 @@ impl MarkerWriter {
                 None => {}
                 Some(None) => done.push((partition, Err(ErrorCode::LeaderNotAvailable))),
                 Some(Some(leader)) if leader == self.local => {
-                    let (writer, producer, commit) = (self.clone(), markers.producer, markers.commit);
+                    let writer = self.clone();
                     tries.spawn(async move {
-                        let written = writer.write(&partition, producer, epoch, commit).await;
+                        let written = writer.write(&partition, marker).await;
                         vec![(partition, written)]
                     });
                 }
@@ -174,12 +168,7 @@ impl MarkerWriter {
             }
         }
         for (leader, partitions) in elsewhere {
-            let errand = Errand {
-                producer: markers.producer,
-                coordinator_epoch: epoch,
-                commit: markers.commit,
-                partitions: partitions.clone(),
-            };
+            let errand = Errand { marker, partitions: partitions.clone() };
             let couriers = self.couriers.clone();
             tries.spawn(async move {
                 match couriers.send(leader, errand).await {

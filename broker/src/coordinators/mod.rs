@@ -26,7 +26,7 @@ mod tests;
 
 pub use clock::Clock;
 pub use host::{Host, Waiting};
-pub use log::PartitionLog;
+pub use log::{PartitionLog, TxnMarker};
 pub use markers::MarkerWriter;
 pub use partition_log::LedPartition;
 pub use placement::partition_for;

@@ -25,12 +25,12 @@ impl LedPartition {
 }
 
 impl PartitionLog for LedPartition {
-    fn append(&self, batch: Bytes, now: Timestamp) -> Result<Offset, ErrorCode> {
+    fn append(&self, batch: Bytes, verification: Verification, now: Timestamp) -> Result<Offset, ErrorCode> {
         let how = LeaderAppend {
             required_acks: -1,
             origin: AppendOrigin::Coordinator,
             now,
-            verification: Verification::NotNeeded,
+            verification,
             only_at: Some(self.epoch),
         };
         let appended = self.partition.append_as_leader(batch, &how).map_err(|error| {

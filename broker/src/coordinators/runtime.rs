@@ -14,11 +14,10 @@ use std::time::Duration;
 
 use ottla_coordinator::shard::{Context, Decision, Effect, Ids, Producer, Shard, Stored, Token};
 use ottla_protocol::compression::Codec;
-use ottla_protocol::control_record::end_txn_marker;
 use ottla_protocol::{ErrorCode, Offset, ProducerId, Timestamp};
 use ottla_replication::LogOffsetSnapshot;
 use ottla_state_machine::{Purgatory, StateMachine};
-use ottla_storage::VerificationGuard;
+use ottla_storage::{Verification, VerificationGuard};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +26,7 @@ use uuid::Uuid;
 use super::batch::{Encoded, OpenBatch};
 use super::clock::Clock;
 use super::loader::{self, Loaded};
-use super::log::PartitionLog;
+use super::log::{PartitionLog, TxnMarker};
 
 /// Requests that wait for one shard.
 pub const QUEUE_MAX: usize = 1024;
@@ -54,7 +53,7 @@ pub(super) enum Call<S: Shard> {
         reply: oneshot::Sender<Answer<S>>,
     },
     /// Ends a producer's transaction on this partition.
-    Marker { producer: Producer, coordinator_epoch: i32, commit: bool, reply: oneshot::Sender<Result<(), ErrorCode>> },
+    Marker { marker: TxnMarker, reply: oneshot::Sender<Result<(), ErrorCode>> },
 }
 
 /// The metadata and the settings that decisions are made with.
@@ -301,9 +300,9 @@ impl<'a, S: Shard> Running<'a, S> {
                 self.waiting.insert(token, reply);
                 self.decide(|soft, hard, cx| soft.handle(hard, token, request, cx));
             }
-            Call::Marker { producer, coordinator_epoch, commit, reply } => {
+            Call::Marker { marker, reply } => {
                 self.markers.insert(token, reply);
-                self.append_marker(token, producer, coordinator_epoch, commit);
+                self.append_marker(token, &marker);
             }
         }
     }
@@ -353,7 +352,7 @@ impl<'a, S: Shard> Running<'a, S> {
         }
         let mut batch = self.batch.take();
         let Some(bytes) = batch.build(self.seat.codec) else { return true };
-        match self.seat.log.append(bytes, self.seat.clock.now()) {
+        match self.seat.log.append(bytes, Verification::NotNeeded, self.seat.clock.now()) {
             Ok(end) => {
                 self.end = end;
                 self.failed = false;
@@ -371,16 +370,17 @@ impl<'a, S: Shard> Running<'a, S> {
         }
     }
 
-    fn append_marker(&mut self, token: Token, producer: Producer, coordinator_epoch: i32, commit: bool) {
+    fn append_marker(&mut self, token: Token, marker: &TxnMarker) {
         if !self.flush() {
             return self.answer_marker(token, Err(ErrorCode::CoordinatorNotAvailable));
         }
         let now = self.seat.clock.now();
-        let bytes = end_txn_marker(producer.id, producer.epoch, coordinator_epoch, commit, now);
-        match self.seat.log.append(bytes, now) {
+        let (bytes, verification) = marker.batch(now);
+        match self.seat.log.append(bytes, verification, now) {
             Ok(end) => {
                 self.end = end;
                 self.parked.park(end, Parked::Marker(token));
+                let &TxnMarker { producer, coordinator_epoch, commit, .. } = marker;
                 match S::decode(Stored::Marker { producer, coordinator_epoch, commit }) {
                     Ok(Some(record)) => self.hard.replay(&record),
                     Ok(None) => {}

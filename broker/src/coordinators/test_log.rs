@@ -8,7 +8,7 @@ use ottla_coordinator::shard::Producer;
 use ottla_protocol::record_batch::{batches, stamp};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 use ottla_replication::LogOffsetSnapshot;
-use ottla_storage::VerificationGuard;
+use ottla_storage::{Verification, VerificationGuard};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -59,7 +59,7 @@ impl MemoryLog {
 }
 
 impl PartitionLog for MemoryLog {
-    fn append(&self, batch: Bytes, _now: Timestamp) -> Result<Offset, ErrorCode> {
+    fn append(&self, batch: Bytes, _verification: Verification, _now: Timestamp) -> Result<Offset, ErrorCode> {
         let mut state = self.state.lock();
         if let Some(error) = state.refuse {
             return Err(error);

@@ -12,7 +12,7 @@ use ottla_state_machine::{Outcome, StateMachine};
 use parking_lot::Mutex;
 
 use super::test_log::MemoryLog;
-use super::{Clock, Host, Status, World};
+use super::{Clock, Host, Status, TxnMarker, World};
 
 /// `sum` counts what is decided; a pending number joins it when its producer's transaction commits.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -303,7 +303,8 @@ async fn transactional_records_count_once_their_marker_commits() {
     stage.ask(Ask::Add(2)).await.unwrap();
     let again = Stage::over(stage.log).await;
     assert_eq!(again.ask(Ask::Read).await, Ok(2));
-    again.host.write_marker(0, PRODUCER, 3, true).await.unwrap();
+    let marker = TxnMarker { producer: PRODUCER, coordinator_epoch: 3, commit: true, transaction_version: 1 };
+    again.host.write_marker(0, marker).await.unwrap();
     assert_eq!(again.ask(Ask::Read).await, Ok(42));
     let once_more = Stage::over(again.log).await;
     assert_eq!(once_more.ask(Ask::Read).await, Ok(42));

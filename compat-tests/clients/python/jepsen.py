@@ -3,8 +3,10 @@
 Usage: work|final|raw BOOTSTRAP TOPIC KEYS PROCESS TRANSACTIONS SEED FILE
 """
 import json
+import os
 import random
 import sys
+import threading
 import time
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -28,6 +30,16 @@ def consumer(isolation, start):
     return made
 
 
+def patiently(end):
+    """librdkafka's ending of a client can wait for ever, with no connection open, once its broker has died under it: life
+    goes on."""
+    ending = threading.Thread(target=end, daemon=True)
+    ending.start()
+    ending.join(10)
+    if ending.is_alive():
+        print(f"{process}: a client does not end", file=sys.stderr)
+
+
 def opened():
     global sender, reader, session
     if sender is None:
@@ -36,7 +48,7 @@ def opened():
         sender.init_transactions(30)
     if reader is None or rng.randrange(200) == 0:
         if reader is not None:
-            reader.close()
+            patiently(reader.close)
         session += 1
         reader = consumer("read_committed", OFFSET_BEGINNING if session == 1 else OFFSET_END)
 
@@ -99,9 +111,11 @@ def transaction(n):
         outcome = "fail" if asked is None else "info"
         print(f"{process}: {error}", file=sys.stderr)
         # A new producer of the same id ends what was open.
+        last = [sender]
         sender = None
+        patiently(last.clear)
         if reader is not None and rng.randrange(3) == 0:
-            reader.close()
+            patiently(reader.close)
             reader = None
     entry = {"p": process, "f": "txn", "type": outcome, "commit": asked, "ops": ops}
     if with_offset:
@@ -120,7 +134,7 @@ def read_all():
     file.write(json.dumps({"p": f"{process}-{kind}", "f": kind, "type": "ok", "commit": None, "ops": ops}, separators=(",", ":")) + "\n")
     offset = reader.committed([TopicPartition(topic, 0)], timeout=30)[0].offset
     file.write(json.dumps({"f": "offset", "group": process, "n": max(offset, -1)}) + "\n")
-    reader.close()
+    patiently(reader.close)
 
 
 if kind == "work":
@@ -129,3 +143,6 @@ if kind == "work":
 else:
     read_all()
 file.close()
+# A thread that hangs in the library would keep the interpreter from ending.
+sys.stderr.flush()
+os._exit(0)

@@ -128,6 +128,8 @@ pub enum Blow {
     Restart(Duration),
     /// SIGSTOP for this long.
     Pause(Duration),
+    /// The power of its disk is cut, down for this long, started again.
+    PowerCut(Duration),
 }
 
 /// Carries out a blow on a node of this harness.
@@ -139,6 +141,11 @@ pub fn strike(broker: &mut Broker, blow: Blow) {
         Blow::Calm => {}
         Blow::Kill(down) => {
             broker.kill();
+            std::thread::sleep(down);
+            broker.restart().expect("the node starts again");
+        }
+        Blow::PowerCut(down) => {
+            broker.cut_power().expect("the disk comes back");
             std::thread::sleep(down);
             broker.restart().expect("the node starts again");
         }

@@ -1,7 +1,8 @@
 //! Transactions of three client libraries while the node is killed, stopped, paused: no anomaly.
 //!
 //! `OTTLA_JEPSEN_TRANSACTIONS` asks for a longer run, `OTTLA_JEPSEN_BLOWS` for more blows, `OTTLA_JEPSEN_PAUSE_MS` for more time
-//! between two, `OTTLA_SEED` for the same run. `OTTLA_JEPSEN_BOOTSTRAP` names a cluster
+//! between two, `OTTLA_SEED` for the same run, `OTTLA_JEPSEN_POWER=0` for one without
+//! power cuts, `OTTLA_JEPSEN_SET` for a broker setting more. `OTTLA_JEPSEN_BOOTSTRAP` names a cluster
 //! that somebody else runs; then `OTTLA_JEPSEN_NEMESIS` is a command that strikes it, called again and again. With `OTTLA_JEPSEN_EXPECT=anomalies`
 //! the run has to find some: that is how broken builds show that the checker can fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -9,22 +10,24 @@
 use std::process::Command;
 use std::time::Duration;
 
-use ottla_compat_tests::broker::{Broker, targets};
+use ottla_compat_tests::broker::{Broker, Target, targets};
 use ottla_compat_tests::clients::Client;
 use ottla_compat_tests::jepsen::run::{self, Blow, Plan};
 use ottla_compat_tests::jepsen::{Report, check};
+use ottla_compat_tests::power_disk::PowerDisk;
 use ottla_compat_tests::results::{self, Outcome};
 use ottla_compat_tests::tool;
 use ottla_compat_tests::toolchain::{self, Need};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-const STORY: &str = "transactions of Java and franz-go, node killed and paused";
+const STORY: &str = "transactions of Java, librdkafka and franz-go, node killed, paused, without power";
 /// Enough for some deaths, few enough for every day.
 const TRANSACTIONS: u64 = 4000;
 const BLOWS: u64 = 20;
 const KEYS: u32 = 6;
 const TOPIC: &str = "log";
+const DISK_MB: u64 = 4096;
 
 #[test]
 fn no_anomaly_whatever_happens_to_the_node() {
@@ -41,7 +44,7 @@ fn no_anomaly_whatever_happens_to_the_node() {
         topic: TOPIC.into(),
         keys: KEYS,
         transactions: number("OTTLA_JEPSEN_TRANSACTIONS").unwrap_or(TRANSACTIONS),
-        clients: clients(variable("OTTLA_JEPSEN_TRANSACTIONS").is_some()),
+        clients: vec![(Client::Java, 2), (Client::FranzGo, 2), (Client::ConfluentPython, 2)],
         seed,
         limit: Duration::from_secs(number("OTTLA_JEPSEN_SECONDS").unwrap_or(600)),
     };
@@ -50,6 +53,7 @@ fn no_anomaly_whatever_happens_to_the_node() {
     let target = *targets().last().expect("a target");
     let dir = run::history_dir(&format!("{}-{}", target.name(), std::process::id()));
     let mut random = StdRng::seed_from_u64(seed);
+    let powered = powered(target);
     let report = if let Some(bootstrap) = variable("OTTLA_JEPSEN_BOOTSTRAP") {
         create_topic(&bootstrap);
         let nemesis = variable("OTTLA_JEPSEN_NEMESIS");
@@ -64,8 +68,11 @@ fn no_anomaly_whatever_happens_to_the_node() {
     } else {
         results::record("Jepsen", STORY, target, Outcome::Failed);
         // Transactions of the dead end soon enough to be seen.
-        let overrides = ["transaction.abort.timed.out.transaction.cleanup.interval.ms=1000"];
-        let mut broker = Broker::start(target, &overrides).unwrap();
+        let mut settings = vec!["transaction.abort.timed.out.transaction.cleanup.interval.ms=1000".to_owned()];
+        settings.extend(variable("OTTLA_JEPSEN_SET"));
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let disk = powered.then(|| PowerDisk::new(DISK_MB).unwrap());
+        let mut broker = Broker::start_on(disk, target, &settings).unwrap();
         create_topic(&broker.bootstrap());
         let bootstrap = broker.bootstrap();
         let mut blows = Vec::new();
@@ -73,14 +80,16 @@ fn no_anomaly_whatever_happens_to_the_node() {
             pause(&mut random, pause_ms..pause_ms * 3);
             // Under blows without end the slowest client would never get done.
             if blows.len() < blows_max {
-                let blow = blow(&mut random);
+                let blow = blow(&mut random, powered);
                 blows.push(blow);
                 run::strike(&mut broker, blow);
             }
         });
         let report = check(&history.unwrap_or_else(|error| panic!("seed {seed}\n{error}\n{}", broker.log())));
-        let kills = blows.iter().filter(|blow| matches!(blow, Blow::Kill(_))).count();
-        println!("{} blows, {kills} of them kill -9", blows.len());
+        let count = |wanted: fn(&Blow) -> bool| blows.iter().filter(|blow| wanted(blow)).count();
+        let (kills, cuts) =
+            (count(|blow| matches!(blow, Blow::Kill(_))), count(|blow| matches!(blow, Blow::PowerCut(_))));
+        println!("{} blows, {kills} of them kill -9, {cuts} of them power cuts", blows.len());
         let code = broker.stop();
         assert!(code.is_some(), "the node ends after all");
         report
@@ -92,14 +101,14 @@ fn no_anomaly_whatever_happens_to_the_node() {
     }
 }
 
-/// librdkafka's client can wait for ever inside its own `close` once its broker has died under it; a run that nobody watches
-/// does without it.
-fn clients(by_hand: bool) -> Vec<(Client, u32)> {
-    let mut clients = vec![(Client::Java, 2), (Client::FranzGo, 2)];
-    if by_hand {
-        clients.push((Client::ConfluentPython, 2));
+/// Whether power cuts are among the blows. Apache Kafka alone does not promise to survive them.
+fn powered(target: Target) -> bool {
+    let missing = PowerDisk::missing();
+    if let Some(reason) = missing {
+        println!("without power cuts: {reason}");
+        assert!(!toolchain::is_ci(), "skipped under CI: {reason}");
     }
-    clients
+    target == Target::Ottla && missing.is_none() && !std::env::var("OTTLA_JEPSEN_POWER").is_ok_and(|wish| wish == "0")
 }
 
 fn judge(report: &Report, plan: &Plan, broken: bool) {
@@ -110,9 +119,10 @@ fn judge(report: &Report, plan: &Plan, broken: bool) {
 }
 
 /// Half of the time it dies; a quarter of the time nothing happens.
-fn blow(random: &mut StdRng) -> Blow {
+fn blow(random: &mut StdRng, powered: bool) -> Blow {
     let down = Duration::from_millis(random.random_range(0..800));
     match random.random_range(0..8) {
+        0..2 if powered => Blow::PowerCut(down),
         0..4 => Blow::Kill(down),
         4 => Blow::Restart(down),
         5 => Blow::Pause(down * 4),

@@ -39,7 +39,7 @@ impl Log {
         }
         for (batch, marker) in batches.iter().zip(&markers) {
             if let Some(marker) = marker {
-                writer.producers.check_marker(&batch.header, *marker)?;
+                writer.producers.check_marker(&batch.header, *marker, cx.verification)?;
             } else if let Some(first) = writer.producers.check(&batch.header, cx.origin, cx.verification)? {
                 return Ok(self.duplicate(&first, &config, cx));
             }

@@ -97,8 +97,39 @@ fn transactions_hold_the_last_stable_offset_until_their_marker_is_committed() {
     assert_eq!(state.first_unstable(), Some(Offset(5)));
     state.on_high_watermark(Offset(8));
     assert_eq!(state.first_unstable(), Some(Offset(6)));
-    let fenced = state.check_marker(&marker, Marker { commit: true, coordinator_epoch: 3 }).unwrap_err();
+    let fenced = state
+        .check_marker(&marker, Marker { commit: true, coordinator_epoch: 3 }, Verification::NotNeeded)
+        .unwrap_err();
     assert_eq!(fenced.error_code(), ErrorCode::TransactionCoordinatorFenced);
+}
+
+/// KIP-890: a marker of version 2 that is sent again when the next transaction has begun must not end that one.
+#[test]
+fn a_marker_that_comes_again_spares_the_next_transaction() {
+    let mut state = ProducerState::default();
+    let commit = Marker { commit: true, coordinator_epoch: 0 };
+    let ends = |transaction_version| Verification::Ends { transaction_version };
+    state.apply_batch(&transactional(1, 0, 0, 5));
+    let marker = |epoch| {
+        let mut marker = batch(1, epoch, -1, 1, 6);
+        marker.attributes = Attributes::default().with_transactional(true).with_control(true);
+        marker
+    };
+    // The data's own epoch ends a transaction of version 1 only.
+    assert!(state.check_marker(&marker(0), commit, ends(1)).is_ok());
+    let same = state.check_marker(&marker(0), commit, ends(2)).unwrap_err();
+    assert_eq!(same.error_code(), ErrorCode::InvalidProducerEpoch);
+    assert!(state.check_marker(&marker(1), commit, ends(2)).is_ok());
+    state.apply_marker(&marker(1), commit);
+    // Nothing is open: the second copy does no harm.
+    assert!(state.check_marker(&marker(1), commit, ends(2)).is_ok());
+    state.apply_batch(&transactional(1, 1, 0, 7));
+    let late = state.check_marker(&marker(1), commit, ends(2)).unwrap_err();
+    assert_eq!(late.error_code(), ErrorCode::InvalidProducerEpoch);
+    // At the end of the epochs there is no other way to end it.
+    state.apply_marker(&marker(2), commit);
+    state.apply_batch(&transactional(1, i16::MAX, 0, 9));
+    assert!(state.check_marker(&marker(i16::MAX), commit, ends(2)).is_ok());
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ottla_coordinator::shard::Producer;
 use ottla_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use ottla_protocol::messages::write_txn_markers_response::WriteTxnMarkersResponse;
 use ottla_protocol::messages::{self, TopicName, WriteTxnMarkersRequest};
@@ -12,18 +11,18 @@ use ottla_protocol::{BrokerId, ErrorCode, StrBytes, TopicPartition};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::coordinators::log::TxnMarker;
 use crate::peer::Neighbours;
 
 /// Errands that share a request.
 const BATCH_MAX: usize = 256;
-const VERSION: i16 = 1;
+/// The first that tells the transaction version.
+const VERSION: i16 = 2;
 
 /// Markers of one transaction for one broker.
 #[derive(Debug, Clone)]
 pub(super) struct Errand {
-    pub producer: Producer,
-    pub coordinator_epoch: i32,
-    pub commit: bool,
+    pub marker: TxnMarker,
     pub partitions: Vec<TopicPartition>,
 }
 
@@ -102,7 +101,7 @@ fn by_producer(response: &WriteTxnMarkersResponse) -> Answers {
 }
 
 fn of_errand(answers: &mut Answers, errand: Errand) -> Written {
-    let id = errand.producer.id.0;
+    let id = errand.marker.producer.id.0;
     let judge = |partition: TopicPartition| {
         let code = answers.get(&(id, partition.topic.to_string(), partition.partition));
         let written = match code.map(|&code| ErrorCode::from_code(code)) {
@@ -129,9 +128,10 @@ fn marker(errand: &Errand) -> WritableTxnMarker {
         }
     }
     WritableTxnMarker::default()
-        .with_producer_id(messages::ProducerId(errand.producer.id.0))
-        .with_producer_epoch(errand.producer.epoch.0)
-        .with_transaction_result(errand.commit)
-        .with_coordinator_epoch(errand.coordinator_epoch)
+        .with_producer_id(messages::ProducerId(errand.marker.producer.id.0))
+        .with_producer_epoch(errand.marker.producer.epoch.0)
+        .with_transaction_result(errand.marker.commit)
+        .with_coordinator_epoch(errand.marker.coordinator_epoch)
+        .with_transaction_version(i8::try_from(errand.marker.transaction_version).unwrap_or(i8::MAX))
         .with_topics(topics)
 }
