@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ottla_protocol::request::{self, DecodeError, Request};
 use ottla_protocol::versions::PRIVATE_KEY_MIN;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use super::inbox::{Frame, Inbox, Refused};
 use super::limits::{HALF_CLOSED_MAX, PRODUCES_IN_FLIGHT_MAX};
 use super::memory::RequestMemory;
+use super::outlet::Outlet;
 use super::pipeline::{Pipeline, Written};
 use crate::api::{ApiTable, BoxFuture, ConnectionId, ListenerInfo, Reply, RequestContext, Service};
 use crate::config::Effective;
@@ -83,7 +84,7 @@ pub struct Connection<S> {
     is_peer: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: AsyncRead + Outlet> Connection<S> {
     pub fn new(socket: S, id: ConnectionId, peer: SocketAddr, door: Door) -> Self {
         let frame_bytes_max = door.config.settings.usize("socket.request.max.bytes");
         let idle_ms = door.config.settings.i64("connections.max.idle.ms");

@@ -23,6 +23,10 @@ pub const SLICES_PER_WRITE_MAX: usize = 64;
 /// Bytes of lent records that are read into memory at a time.
 pub const RECORDS_PER_READ_BYTES: usize = 512 * 1024;
 
+/// Records from this length on go from the page cache to the socket without coming by; below it one system call for all
+/// that is lined up is cheaper.
+pub const SENDFILE_BYTES_MIN: usize = 32 * 1024;
+
 /// A frame that was begun must be complete after this long ...
 pub const FRAME_RECEIVE_MAX: Duration = Duration::from_secs(30);
 

@@ -15,6 +15,7 @@ mod inbox;
 pub mod limits;
 mod listener;
 mod memory;
+mod outlet;
 mod pipeline;
 pub mod reachable;
 mod records;

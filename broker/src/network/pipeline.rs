@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use ottla_storage::FileRecords;
-use tokio::io::AsyncWrite;
 
-use super::limits::{ANSWERS_QUEUED_MAX, RECORDS_PER_READ_BYTES, SLICES_PER_WRITE_MAX};
+use super::limits::{ANSWERS_QUEUED_MAX, RECORDS_PER_READ_BYTES, SENDFILE_BYTES_MIN, SLICES_PER_WRITE_MAX};
 use super::memory::Reserved;
+use super::outlet::{Outlet, send_file};
 use super::records::{Loaned, read};
 use crate::api::{BoxFuture, Chunk, Reply, Response};
 
@@ -122,11 +122,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// Those of the socket; `TimedOut` when the client took no byte for `stall_max`.
-    pub async fn write_ready<S: AsyncWrite + Unpin>(
-        &mut self,
-        socket: &mut S,
-        stall_max: Duration,
-    ) -> io::Result<Written> {
+    pub async fn write_ready<S: Outlet>(&mut self, socket: &mut S, stall_max: Duration) -> io::Result<Written> {
         let mut mute = Duration::ZERO;
         while let Some(slot) = self.slots.front_mut() {
             if matches!(slot.answer, Answer::Waiting(_)) {
@@ -153,12 +149,7 @@ impl Pipeline {
     }
 
     /// Lines an answer's bytes up; writes when enough have come together.
-    async fn gather<S: AsyncWrite + Unpin>(
-        &mut self,
-        response: Response,
-        socket: &mut S,
-        stall_max: Duration,
-    ) -> io::Result<()> {
+    async fn gather<S: Outlet>(&mut self, response: Response, socket: &mut S, stall_max: Duration) -> io::Result<()> {
         for chunk in response.chunks {
             match chunk {
                 Chunk::Bytes(bytes) => {
@@ -173,8 +164,9 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Lent records are read piece by piece, so that a slow client holds little memory.
-    async fn gather_records<S: AsyncWrite + Unpin>(
+    /// Lent records that lie in memory go straight to a socket. Others are read piece by piece, so that a slow client
+    /// holds little memory.
+    async fn gather_records<S: Outlet>(
         &mut self,
         records: &FileRecords,
         socket: &mut S,
@@ -182,10 +174,18 @@ impl Pipeline {
     ) -> io::Result<()> {
         let mut start = 0;
         while start < records.len() {
+            let many = (records.len() - start).min(RECORDS_PER_READ_BYTES);
+            if many >= SENDFILE_BYTES_MIN && socket.socket().is_some() && records.is_in_memory(start, many)? {
+                self.write_out(socket, stall_max).await?;
+                if let Some(socket) = socket.socket() {
+                    send_file(&records.slice(start, many), socket, stall_max).await?;
+                    start += many;
+                    continue;
+                }
+            }
             if self.out_bytes >= RECORDS_PER_READ_BYTES || self.out.len() >= SLICES_PER_WRITE_MAX {
                 self.write_out(socket, stall_max).await?;
             }
-            let many = (records.len() - start).min(RECORDS_PER_READ_BYTES);
             self.line_up(Piece::Records(read(records, start, many).await?));
             start += many;
         }
@@ -199,7 +199,7 @@ impl Pipeline {
         }
     }
 
-    async fn write_out<S: AsyncWrite + Unpin>(&mut self, socket: &mut S, stall_max: Duration) -> io::Result<()> {
+    async fn write_out<S: Outlet>(&mut self, socket: &mut S, stall_max: Duration) -> io::Result<()> {
         while !self.out.is_empty() {
             // Mostly the socket takes everything at once, and no timer is needed.
             let at_once = std::future::poll_fn(|cx| Poll::Ready(self.poll_write(socket, cx))).await;
@@ -216,7 +216,7 @@ impl Pipeline {
     }
 
     /// One `writev` of what is lined up; what was written is dropped.
-    fn poll_write<S: AsyncWrite + Unpin>(&mut self, socket: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write<S: Outlet>(&mut self, socket: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE_MAX];
         let count = self.out.len().min(SLICES_PER_WRITE_MAX);
         for (slice, piece) in slices.iter_mut().zip(&self.out) {

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use crate::disk::{DiskFile, read_exact_at};
 
+/// How far apart a region is looked at when it is asked for what lies in memory.
+const PROBE_BYTES: usize = 64 * 1024;
+
 /// Record batches as they lie in a segment: the file, where they begin and how many bytes they take.
 ///
 /// The file stays readable as long as this value lives, even when its segment is deleted meanwhile.
@@ -16,7 +19,7 @@ pub struct FileRecords {
 }
 
 impl FileRecords {
-    pub(crate) const fn new(file: Arc<dyn DiskFile>, position: u64, len: usize) -> Self {
+    pub const fn new(file: Arc<dyn DiskFile>, position: u64, len: usize) -> Self {
         Self { file, position, len }
     }
 
@@ -67,6 +70,21 @@ impl FileRecords {
             Some(0) if many > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
             read => Ok(read),
         }
+    }
+
+    /// Whether `len` bytes from `start` bytes into the region on lie in memory, going by one byte in [`PROBE_BYTES`]: the
+    /// kernel reads ahead and forgets in larger pieces than that, as a rule.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the log was truncated meanwhile.
+    pub fn is_in_memory(&self, start: usize, len: usize) -> io::Result<bool> {
+        let last = (start + len).saturating_sub(1);
+        for at in (start..last).step_by(PROBE_BYTES).chain([last]) {
+            if self.try_read(at, &mut [0])?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// All bytes. May wait for the disk.

@@ -1,0 +1,150 @@
+//! Where answers go, and the short way for records: from the page cache to the socket inside the kernel.
+
+use std::io;
+use std::time::Duration;
+
+use ottla_storage::FileRecords;
+use tokio::io::{AsyncWrite, Interest};
+use tokio::net::TcpStream;
+use tokio::task::coop::consume_budget;
+
+/// The writing half of a connection.
+pub trait Outlet: AsyncWrite + Unpin {
+    /// The socket, where the kernel may write to it what lies in files.
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+impl Outlet for TcpStream {
+    #[cfg(target_os = "linux")]
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
+#[cfg(test)]
+impl Outlet for tokio::io::DuplexStream {}
+
+/// Sends all of `records`. Waits for the disk where they are not in memory.
+///
+/// # Errors
+/// Those of the socket; `TimedOut` when the client took no byte for `stall_max`; `UnexpectedEof` when the file ends before
+/// the region does: it was truncated, and the frame cannot be kept to.
+pub async fn send_file(records: &FileRecords, socket: &TcpStream, stall_max: Duration) -> io::Result<()> {
+    let mut sent = 0;
+    while sent < records.len() {
+        // A client that takes everything at once leaves other tasks their turn.
+        consume_budget().await;
+        match socket.try_io(Interest::WRITABLE, || move_some(records, sent, socket)) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(moved) => sent += moved,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::timeout(stall_max, socket.writable()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// One system call: as many bytes as the socket takes, 0 when the file has ended.
+#[cfg(target_os = "linux")]
+fn move_some(records: &FileRecords, start: usize, socket: &TcpStream) -> io::Result<usize> {
+    let Some(file) = records.file().as_fd() else { return Err(io::ErrorKind::Unsupported.into()) };
+    let mut position = records.position() + start as u64;
+    Ok(rustix::fs::sendfile(socket, file, Some(&mut position), records.len() - start)?)
+}
+
+/// `socket()` is `None` on these systems: nobody gets here.
+#[cfg(not(target_os = "linux"))]
+fn move_some(_: &FileRecords, _: usize, _: &TcpStream) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytes::Bytes;
+    use ottla_storage::disk::{Disk, OpenMode, RealDisk};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::api::{Chunk, Reply, Response};
+    use crate::network::pipeline::Pipeline;
+
+    const STALL: Duration = Duration::from_secs(5);
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (there, here) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (here.unwrap().0, there.unwrap())
+    }
+
+    /// A file in which every place holds other bytes than its neighbours, and a region of it.
+    fn lent(dir: &tempfile::TempDir, position: u64, len: usize) -> (Vec<u8>, FileRecords) {
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let path = dir.path().join("log");
+        std::fs::write(&path, &bytes).unwrap();
+        let file = RealDisk.open(&path, OpenMode::ReadWrite).unwrap();
+        let from = usize::try_from(position).unwrap();
+        (bytes[from..(from + len).min(bytes.len())].to_vec(), FileRecords::new(file, position, len))
+    }
+
+    #[tokio::test]
+    async fn records_arrive_in_their_place_whichever_way_they_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut here, mut there) = pair().await;
+        let (long, long_records) = lent(&dir, 12_345, 2_500_000);
+        let (short, short_records) = lent(&dir, 7, 100);
+        let chunks = vec![
+            Chunk::Bytes(Bytes::from_static(b"head")),
+            Chunk::Records(long_records),
+            Chunk::Bytes(Bytes::from_static(b"between")),
+            Chunk::Records(short_records),
+            Chunk::Bytes(Bytes::from_static(b"tail")),
+        ];
+        let mut response = Response::from_frame(Bytes::new());
+        response.chunks = chunks;
+        let mut pipeline = Pipeline::default();
+        pipeline.push(Reply::Now(response), false, None);
+        let writing = async {
+            pipeline.write_ready(&mut here, STALL).await.unwrap();
+            drop(here);
+        };
+        let mut got = Vec::new();
+        let (_, read) = tokio::join!(writing, there.read_to_end(&mut got));
+        read.unwrap();
+        assert!(got == [&b"head"[..], &long, b"between", &short, b"tail"].concat());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_ends_early_ends_the_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, mut there) = pair().await;
+        let (_, records) = lent(&dir, 2_900_000, 200_000);
+        let reading = tokio::spawn(async move { there.read_to_end(&mut Vec::new()).await });
+        let error = send_file(&records, &here, STALL).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        drop(here);
+        reading.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, _there) = pair().await;
+        let (_, records) = lent(&dir, 0, 3_000_000);
+        let mut error = None;
+        // What the socket's buffers take depends on the system.
+        for _ in 0..100 {
+            error = send_file(&records, &here, Duration::from_millis(20)).await.err();
+            if error.is_some() {
+                break;
+            }
+        }
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::TimedOut);
+    }
+}
