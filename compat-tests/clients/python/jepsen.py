@@ -30,14 +30,33 @@ def consumer(isolation, start):
     return made
 
 
-def patiently(end):
-    """librdkafka's ending of a client can wait for ever, with no connection open, once its broker has died under it: life
-    goes on."""
-    ending = threading.Thread(target=end, daemon=True)
-    ending.start()
-    ending.join(10)
-    if ending.is_alive():
-        print(f"{process}: a client does not end", file=sys.stderr)
+def patiently(call, *arguments):
+    """librdkafka can wait for ever once its broker has died under it: in `close`, and in `send_offsets_to_transaction`, both
+    with nothing on its way to the broker. Life goes on without that client."""
+    outcome = {}
+
+    def run():
+        try:
+            outcome["value"] = call(*arguments)
+        except KafkaException as error:
+            outcome["error"] = error
+
+    running = threading.Thread(target=run, daemon=True)
+    running.start()
+    running.join(40)
+    if running.is_alive():
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{call} does not end"))
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["value"]
+
+
+def forget(end):
+    """Ends a client, or leaves it behind."""
+    try:
+        patiently(end)
+    except KafkaException as error:
+        print(f"{process}: {error}", file=sys.stderr)
 
 
 def opened():
@@ -45,10 +64,10 @@ def opened():
     if sender is None:
         sender = Producer({"bootstrap.servers": bootstrap, "transactional.id": process, "transaction.timeout.ms": 30000,
                            "linger.ms": 1, "reconnect.backoff.max.ms": 200, "socket.timeout.ms": 10000})
-        sender.init_transactions(30)
+        patiently(sender.init_transactions, 30)
     if reader is None or rng.randrange(200) == 0:
         if reader is not None:
-            patiently(reader.close)
+            forget(reader.close)
         session += 1
         reader = consumer("read_committed", OFFSET_BEGINNING if session == 1 else OFFSET_END)
 
@@ -73,7 +92,7 @@ def ended(end, retries=3):
     """A commit or abort that may be asked for again is: it is the same one."""
     for attempt in range(retries + 1):
         try:
-            return end(20)
+            return patiently(end, 20)
         except KafkaException as error:
             if attempt == retries or not error.args[0].retriable():
                 raise
@@ -99,7 +118,8 @@ def transaction(n):
                     op[3] = message.offset()
             sender.produce(topic, op[2], partition=op[1], on_delivery=delivered)
         if with_offset:
-            sender.send_offsets_to_transaction([TopicPartition(topic, 0, n)], reader.consumer_group_metadata(), 20)
+            offsets = [TopicPartition(topic, 0, n)]
+            patiently(sender.send_offsets_to_transaction, offsets, reader.consumer_group_metadata(), 20)
         if aborts:
             sender.flush(20)
             ended(sender.abort_transaction)
@@ -113,9 +133,9 @@ def transaction(n):
         # A new producer of the same id ends what was open.
         last = [sender]
         sender = None
-        patiently(last.clear)
+        forget(last.clear)
         if reader is not None and rng.randrange(3) == 0:
-            patiently(reader.close)
+            forget(reader.close)
             reader = None
     entry = {"p": process, "f": "txn", "type": outcome, "commit": asked, "ops": ops}
     if with_offset:
@@ -134,7 +154,7 @@ def read_all():
     file.write(json.dumps({"p": f"{process}-{kind}", "f": kind, "type": "ok", "commit": None, "ops": ops}, separators=(",", ":")) + "\n")
     offset = reader.committed([TopicPartition(topic, 0)], timeout=30)[0].offset
     file.write(json.dumps({"f": "offset", "group": process, "n": max(offset, -1)}) + "\n")
-    patiently(reader.close)
+    forget(reader.close)
 
 
 if kind == "work":
