@@ -27,13 +27,14 @@ pub enum Reason {
 
 /// The reasons to delete the first segments, one for each: as many segments go as there are reasons. Segments are in
 /// order, the active one last. Nothing at or behind the high watermark goes: a follower may still need it, and it may yet
-/// be truncated.
+/// be truncated. On a disk that `is_full` the active segment goes as well, once all of it lies before the log start.
 pub fn choose(
     segments: &[SegmentAge],
     log_start: Offset,
     high_watermark: Offset,
     config: &LogConfig,
     now: Timestamp,
+    is_full: bool,
 ) -> Vec<Reason> {
     let mut size_left: u64 = segments.iter().map(|segment| segment.size).sum();
     let mut reasons = Vec::new();
@@ -46,7 +47,7 @@ pub fn choose(
             config.delete && config.retention_ms >= 0 && now.0.saturating_sub(segment.latest.0) > config.retention_ms;
         let too_much = config.delete
             && u64::try_from(config.retention_bytes).is_ok_and(|limit| size_left.saturating_sub(segment.size) >= limit);
-        let reason = if !is_active && segment.end <= log_start {
+        let reason = if (is_full || !is_active) && segment.end <= log_start {
             Reason::BeforeLogStart
         } else if too_old {
             Reason::Time
@@ -75,7 +76,8 @@ mod tests {
 
     #[test]
     fn the_oldest_go_by_time_and_by_size() {
-        let choose = |config: &LogConfig, now| choose(&segments(), Offset(0), Offset(40), config, Timestamp(now));
+        let choose =
+            |config: &LogConfig, now| choose(&segments(), Offset(0), Offset(40), config, Timestamp(now), false);
         assert_eq!(choose(&config(-1, -1), i64::MAX), []);
         assert_eq!(choose(&config(-1, 500), 2501), [Reason::Time, Reason::Time]);
         // A segment goes only if enough is left without it.
@@ -87,11 +89,14 @@ mod tests {
     #[test]
     fn nothing_uncommitted_goes_and_compacted_topics_only_lose_what_lies_before_the_start() {
         let all = config(0, 0);
-        assert_eq!(choose(&segments(), Offset(0), Offset(25), &all, Timestamp(9_999)).len(), 2);
+        assert_eq!(choose(&segments(), Offset(0), Offset(25), &all, Timestamp(9_999), false).len(), 2);
         let compacted = LogConfig { delete: false, compact: true, ..all };
         assert_eq!(
-            choose(&segments(), Offset(20), Offset(40), &compacted, Timestamp(9_999)),
+            choose(&segments(), Offset(20), Offset(40), &compacted, Timestamp(9_999), false),
             [Reason::BeforeLogStart, Reason::BeforeLogStart]
         );
+        let deleted =
+            |is_full| choose(&segments(), Offset(40), Offset(40), &compacted, Timestamp(9_999), is_full).len();
+        assert_eq!((deleted(false), deleted(true)), (3, 4), "the active segment goes where its space is needed");
     }
 }

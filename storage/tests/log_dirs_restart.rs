@@ -11,7 +11,9 @@ use common::{append, config, contents, expected};
 use ottla_protocol::{BrokerId, Offset, Timestamp, TopicId, TopicPartition};
 use ottla_storage::disk::Disk;
 use ottla_storage::disk::faulty::{FaultyDisk, Operation};
-use ottla_storage::{LogConfig, LogDirs, LogDirsOptions, OpenError};
+use ottla_storage::{Durability, JournalOptions, LogConfig, LogDirs, LogDirsOptions, OpenError};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 fn options(disk: &FaultyDisk) -> LogDirsOptions {
     LogDirsOptions {
@@ -161,4 +163,86 @@ fn retention_deletes_whole_segments_and_moves_the_start() {
     let reopened = open(&disk.after_kill(), &["/a"]);
     let log = reopened.get(&id("x", 0)).unwrap();
     assert_eq!((log.offsets().log_start, log.offsets().log_end), (Offset(200), Offset(201)));
+}
+
+/// Deletion needs space itself, for the note that keeps deleted records deleted.
+#[test]
+fn records_can_be_deleted_on_a_full_disk_and_make_room() {
+    for last_bytes in [0, 1, 300, 100_000] {
+        let disk = FaultyDisk::default();
+        disk.set_capacity(1 << 20);
+        let dirs = open(&disk, &["/a"]);
+        let log = dirs.create_log(&id("x", 0), topic(1), Arc::new(config())).unwrap();
+        let mut end = 0;
+        // Full to the last byte, the reserve included.
+        while append(&log, 2).is_ok() {
+            end += 2;
+            if end % 100 == 0 {
+                log.set_high_watermark(Offset(end));
+            }
+        }
+        log.set_high_watermark(Offset(end));
+        disk.set_capacity(disk.used() + last_bytes);
+        let refused = append(&log, 1).unwrap_err();
+        assert!(matches!(refused, ottla_storage::AppendError::DiskFull), "{refused}");
+        log.increment_log_start_offset(Offset(end)).unwrap();
+        assert!(dirs.dirs()[0].online);
+        assert!(log.size() < 5_000, "{} bytes are left of what was deleted", log.size());
+        // The next look at the disk finds the space.
+        disk.set_capacity(1 << 20);
+        dirs.flush_due(Timestamp(10_000));
+        append(&log, 1).unwrap();
+        let reopened = open(&disk.after_kill(), &["/a"]);
+        assert_eq!(reopened.get(&id("x", 0)).unwrap().offsets().log_start, Offset(end), "deleted for good");
+    }
+}
+
+/// Many logs are closed with one sync of everything. Wherever the power goes: who finds the marker of a clean end finds all
+/// that there was, and nobody finds anything else than a prefix.
+#[test]
+fn the_power_goes_while_many_logs_are_closed() {
+    const LOGS: i32 = 6;
+    let run = |step: Option<u64>| {
+        let disk = FaultyDisk::default();
+        open(&disk, &["/a"]).shutdown(1);
+        let journal = JournalOptions { threads: false, file_bytes: 64 << 10 };
+        let options = LogDirsOptions { reserve_bytes: 0, recovery_threads: 1, journal, ..options(&disk) };
+        let dirs = LogDirs::open(&[PathBuf::from("/a")], options).unwrap();
+        let config = Arc::new(LogConfig { durability: Durability::Replicated, ..config() });
+        for at in 0..LOGS {
+            let log = dirs.create_log(&id("x", at), topic(1), Arc::clone(&config)).unwrap();
+            for _ in 0..12 {
+                append(&log, 2).unwrap();
+            }
+        }
+        let before = disk.operations();
+        if let Some(step) = step {
+            disk.stop_after(step);
+        }
+        dirs.shutdown(7);
+        let steps = disk.operations() - before;
+        (disk, steps)
+    };
+    let (whole, steps) = run(None);
+    assert!(open(&whole.after_kill(), &["/a"]).was_clean());
+    let mut clean = 0;
+    for step in 0..=steps + 5 {
+        let (disk, _) = run(Some(step));
+        for seed in 0..4 {
+            let mut rng = StdRng::seed_from_u64(step * 10 + seed);
+            let crashed = disk.after_power_cut(|below| rng.random_range(0..below));
+            let dirs = open(&crashed, &["/a"]);
+            for at in 0..LOGS {
+                let Some(log) = dirs.get(&id("x", at)) else {
+                    assert!(!dirs.was_clean(), "step {step} seed {seed}: a log is gone");
+                    continue;
+                };
+                let end = log.offsets().log_end.0;
+                assert!(end == 24 || !dirs.was_clean(), "step {step} seed {seed}: clean, and {end} of 24");
+                assert_eq!(contents(&log, Offset(0)), expected(end), "step {step} seed {seed}");
+            }
+            clean += usize::from(dirs.was_clean());
+        }
+    }
+    assert!(clean > 0);
 }

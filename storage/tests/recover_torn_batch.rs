@@ -4,11 +4,11 @@
 
 mod common;
 
-use common::{append, contents, dir, expected, options};
+use common::{append, contents, dir, errors_of, expected, options};
 use ottla_protocol::Offset;
 use ottla_protocol::record_batch::batches;
 use ottla_storage::disk::faulty::FaultyDisk;
-use ottla_storage::disk::read_file;
+use ottla_storage::disk::{Disk, read_file};
 use ottla_storage::{Log, LogOptions};
 
 const LOG: &str = "00000000000000000000.log";
@@ -154,4 +154,40 @@ fn damaged_indexes_do_not_change_what_is_read() {
             }
         }
     }
+}
+
+/// After a clean stop nothing is looked for; bytes that somebody took away are missed all the same.
+#[test]
+fn what_is_missing_after_a_clean_stop_is_told_as_an_error() {
+    let (disk, starts) = small_log();
+    let end = starts.last().unwrap().1;
+    let (log, _) = reopen(&disk, 0);
+    log.close().unwrap();
+    drop(log);
+    let size = starts.last().unwrap().0;
+    let reopen = |damage: &dyn Fn(&FaultyDisk)| {
+        let damaged = disk.after_kill();
+        damage(&damaged);
+        let mut opened = None;
+        let told = errors_of(|| {
+            let options = LogOptions { clean_shutdown: true, recovery_point: Offset(end), ..options(&damaged) };
+            opened = Some(Log::open(dir(), options).unwrap());
+        });
+        let (log, report) = opened.unwrap();
+        (log, report, told)
+    };
+    let (log, report, told) = reopen(&|_| {});
+    assert_eq!((log.offsets().log_end, report.lost_below, told.len()), (Offset(end), None, 0));
+    for len in 0..size {
+        let (position, kept) = *starts.iter().rfind(|(position, _)| *position <= len).unwrap();
+        let (log, report, told) = reopen(&|disk| disk.damage(&dir().join(LOG), |bytes| bytes.truncate(len)).unwrap());
+        assert_eq!(log.offsets().log_end, Offset(kept), "{len} bytes");
+        assert_eq!((report.lost_below, report.cut.is_some()), (Some(Offset(end)), position != len), "{len} bytes");
+        let [line] = &told[..] else { panic!("{len} bytes: {told:?}") };
+        assert!(line.contains("are lost") && line.contains("t-0"), "{line}");
+        assert!(line.contains(&format!("from={kept}")) && line.contains(&format!("to={end}")), "{line}");
+        assert_eq!(contents(&log, Offset(0)), expected(kept));
+    }
+    let (log, report, told) = reopen(&|disk| disk.remove_file(&dir().join(LOG)).unwrap());
+    assert_eq!((log.offsets().log_end, report.lost_below, told.len()), (Offset(0), Some(Offset(end)), 1), "{told:?}");
 }

@@ -267,8 +267,19 @@ impl State {
     }
 
     fn used(&self) -> u64 {
-        let len = |node: &Node| if let Node::File(file) = node { file.bytes.len() as u64 } else { 0 };
-        self.nodes.values().map(len).sum()
+        // What was removed takes no space any more, whoever has it open.
+        let mut dirs = vec![ROOT];
+        let mut used = 0;
+        while let Some(inode) = dirs.pop() {
+            let Some(Node::Dir { names, .. }) = self.nodes.get(&inode) else { continue };
+            for inode in names.values() {
+                match self.nodes.get(inode) {
+                    Some(Node::File(file)) => used += file.bytes.len() as u64,
+                    _ => dirs.push(*inode),
+                }
+            }
+        }
+        used
     }
 }
 

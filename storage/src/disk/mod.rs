@@ -124,6 +124,20 @@ pub fn read_exact_at(file: &dyn DiskFile, buf: &mut [u8], position: u64) -> io::
     if read == buf.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
+/// What new files are filled from: never written to, so that it takes no memory of its own.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Makes the first `len` bytes of a file zeros that the file system has given space to.
+pub fn fill_with_zeros(file: &dyn DiskFile, len: u64) -> io::Result<()> {
+    let mut position = 0;
+    while position < len {
+        let many = usize::try_from(len - position).unwrap_or(usize::MAX).min(ZEROS.len());
+        file.write_at(&[&ZEROS[..many]], position)?;
+        position += many as u64;
+    }
+    Ok(())
+}
+
 /// A whole small file; `None` if it does not exist.
 pub fn read_file(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match disk.open(path, OpenMode::Read) {
@@ -139,18 +153,33 @@ pub fn read_file(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// Replaces a file's contents in one step that survives a power cut: the old contents or the new, never a mixture.
 pub fn rewrite_atomic(disk: &dyn Disk, path: &Path, contents: &[u8]) -> io::Result<()> {
+    rewrite(disk, path, contents, |file| file.sync_data())?;
+    match path.parent() {
+        Some(parent) => disk.sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+/// Replaces a file's contents in one step, to be made durable by whoever syncs the whole file system next. A power cut before
+/// that may leave anything.
+pub fn rewrite_unsynced(disk: &dyn Disk, path: &Path, contents: &[u8]) -> io::Result<()> {
+    rewrite(disk, path, contents, |_| Ok(()))
+}
+
+fn rewrite(
+    disk: &dyn Disk,
+    path: &Path,
+    contents: &[u8],
+    sync: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
+) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
     let file = disk.open(temporary, OpenMode::Truncate)?;
     file.write_at(&[contents], 0)?;
-    file.sync_data()?;
+    sync(&*file)?;
     drop(file);
-    disk.rename(temporary, path)?;
-    match path.parent() {
-        Some(parent) => disk.sync_dir(parent),
-        None => Ok(()),
-    }
+    disk.rename(temporary, path)
 }
 
 /// Removes a file that may be gone already.

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{BLOCK, Disk, DiskFile, OpenMode, remove_if_present};
+use crate::disk::{BLOCK, Disk, DiskFile, OpenMode, fill_with_zeros, remove_if_present};
 
 const PREFIX: &str = "ottla-journal-";
 /// The first file; each new one is twice as large as the largest, up to the largest size.
@@ -135,13 +135,7 @@ impl Files {
         self.next_slot += 1;
         let fill = || {
             let file = self.disk.open(&path, OpenMode::Truncate)?;
-            let zeros = vec![0; 1 << 20];
-            let mut position = 0;
-            while position < size {
-                let many = usize::try_from(size - position).unwrap_or(usize::MAX).min(zeros.len());
-                file.write_at(&[&zeros[..many]], position)?;
-                position += many as u64;
-            }
+            fill_with_zeros(&*file, size)?;
             file.sync_data()?;
             self.disk.sync_dir(&self.dir)?;
             self.disk.open_direct(&path)

@@ -163,6 +163,11 @@ impl Journal {
         }
     }
 
+    /// What can make all of the directory durable at once.
+    pub const fn file_system(&self) -> Option<&Arc<dyn FileSystem>> {
+        self.file_system.as_ref()
+    }
+
     /// An append that [`Durable::end`] has to wait for. Called in the order of the log.
     pub fn append(&self, log: &Arc<Durable>, before: Offset, after: Offset, mut parts: Vec<Part>) {
         let bytes = parts.iter().map(|(head, rest)| head.len() + rest.len()).sum();

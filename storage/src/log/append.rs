@@ -251,8 +251,9 @@ impl Log {
         let next = Arc::new(Segment::create(&self.home, base, "", now));
         // The files exist from now on, so that a directory always shows where its log ends.
         next.create_files()?;
-        active.seal()?;
-        self.take_snapshot(writer, base)?;
+        // Deleting records must be able to roll when there is no space for either.
+        self.if_there_is_space(active.seal())?;
+        self.if_there_is_space(self.take_snapshot(writer, base))?;
         let mut segments = Vec::clone(&self.segments.load());
         let replaced = if active.is_empty() { segments.pop() } else { None };
         segments.push(next);

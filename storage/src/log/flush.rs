@@ -1,6 +1,7 @@
 //! Making a log durable, and closing it.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,7 +9,7 @@ use ottla_protocol::{Offset, Timestamp};
 
 use super::{EPOCHS_FILE, Log, Writer};
 use crate::config::{Durability, LogConfig};
-use crate::disk::{OpenMode, remove_if_present, rewrite_atomic};
+use crate::disk::{Disk, OpenMode, remove_if_present, rewrite_atomic, rewrite_unsynced};
 use crate::errors::is_shortage;
 use crate::partition_metadata;
 use crate::producer_snapshot;
@@ -17,6 +18,13 @@ use crate::segment::{FileKind, Segment};
 
 /// Bytes of a `strict` log that recovery may have to check.
 const UNFLUSHED_MAX: u64 = 32 << 20;
+
+/// What a log has written and not made durable.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unsynced {
+    end: Offset,
+    cuts: u64,
+}
 
 impl Log {
     /// Makes all that was appended before the call durable and moves the recovery point there. A failure takes the log
@@ -39,12 +47,7 @@ impl Log {
             let mut writer = self.writer.lock();
             let target = end.unwrap_or_else(|| self.log_end());
             if end.is_none() {
-                // With it recovery has to read nothing before the recovery point. It can do without: what is already in the
-                // log is made durable also when there is no space left for a snapshot of it.
-                match self.home.guard(|| self.take_snapshot(&mut writer, target)) {
-                    Err(error) if !is_shortage(&error) => return Err(error),
-                    _ => {}
-                }
+                self.keep_snapshot(&mut writer, target)?;
             }
             (target, writer.snapshot)
         };
@@ -57,6 +60,13 @@ impl Log {
         }
         if self.config.load().durability == Durability::Ephemeral {
             return Ok(());
+        }
+        // What has to be written for it. Where that finds no space the reserve is given free, once; nothing is lost by it.
+        if let Err(error) = self.home.guard(|| self.write_for_flush(synced, target)) {
+            if !is_shortage(&error) {
+                return Err(error);
+            }
+            self.home.guard(|| self.write_for_flush(synced, target))?;
         }
         // A failed sync is never tried again: the kernel may have dropped the pages, and a second one would succeed.
         self.sync_files(synced, target, snapshot)
@@ -117,11 +127,23 @@ impl Log {
         Ok(())
     }
 
-    fn sync_files(&self, synced: Offset, target: Offset, snapshot: Option<Offset>) -> io::Result<()> {
+    fn write_for_flush(&self, synced: Offset, target: Offset) -> io::Result<()> {
+        for segment in self.segments_between(synced, target) {
+            segment.write_indexes()?;
+        }
+        self.write_epochs()
+    }
+
+    /// Segments with records from `start` to before `end`.
+    fn segments_between(&self, start: Offset, end: Offset) -> Vec<Arc<Segment>> {
         let segments = self.segments.load_full();
-        let first = segments.partition_point(|segment| segment.base <= synced).saturating_sub(1);
-        for segment in segments[first..].iter().take_while(|segment| segment.base < target) {
-            segment.sync()?;
+        let first = segments.partition_point(|segment| segment.base <= start).saturating_sub(1);
+        segments[first..].iter().take_while(|segment| segment.base < end).map(Arc::clone).collect()
+    }
+
+    fn sync_files(&self, synced: Offset, target: Offset, snapshot: Option<Offset>) -> io::Result<()> {
+        for segment in self.segments_between(synced, target) {
+            segment.sync_written()?;
         }
         if let Some(snapshot) = snapshot {
             match self.home.disk.open(&self.home.file(&FileKind::Snapshot.name(snapshot.0)), OpenMode::ReadWrite) {
@@ -130,16 +152,20 @@ impl Log {
                 Err(error) => return Err(error),
             }
         }
-        self.write_epochs()?;
         self.sync_names()
     }
 
     pub(super) fn write_epochs(&self) -> io::Result<()> {
-        if self.epochs_changed.swap(false, Ordering::AcqRel) {
-            let text = self.epochs.read().to_text();
-            rewrite_atomic(&*self.home.disk, &self.home.file(EPOCHS_FILE), text.as_bytes())?;
+        self.rewrite_epochs(rewrite_atomic)
+    }
+
+    fn rewrite_epochs(&self, rewrite: fn(&dyn Disk, &Path, &[u8]) -> io::Result<()>) -> io::Result<()> {
+        if !self.epochs_changed.swap(false, Ordering::AcqRel) {
+            return Ok(());
         }
-        Ok(())
+        let text = self.epochs.read().to_text();
+        let written = rewrite(&*self.home.disk, &self.home.file(EPOCHS_FILE), text.as_bytes());
+        written.inspect_err(|_| self.epochs_changed.store(true, Ordering::Release))
     }
 
     /// `flush.messages`. A `strict` log is on the disk before it is acknowledged anyway.
@@ -172,17 +198,18 @@ impl Log {
 
     /// Flushes, writes what a quick start needs and refuses appends from then on.
     pub fn close(&self) -> io::Result<()> {
-        {
-            let mut writer = self.writer.lock();
-            if std::mem::replace(&mut writer.closed, true) {
-                return Ok(());
-            }
-        }
+        if self.refuse_appends() { Ok(()) } else { self.finish() }
+    }
+
+    /// Refuses appends from now on, without another write. True if they were refused before.
+    pub(crate) fn refuse_appends(&self) -> bool {
+        std::mem::replace(&mut self.writer.lock().closed, true)
+    }
+
+    /// What closing does once nothing is appended any more.
+    pub(crate) fn finish(&self) -> io::Result<()> {
         if self.is_online() {
-            let active = self.active();
-            if !active.is_empty() {
-                self.home.guard(|| active.seal())?;
-            }
+            self.seal()?;
             self.flush()?;
             if self.config.load().durability == Durability::Ephemeral {
                 // For a quick start; that it may not be true after a power cut is what was chosen.
@@ -190,15 +217,68 @@ impl Log {
                 self.recovery_point.store(self.log_end().0, Ordering::Release);
             }
         }
-        for segment in self.segments.load().iter() {
-            segment.close_files();
-        }
+        self.close_files();
         Ok(())
     }
 
-    /// Refuses appends from now on without another write: the log is going to be deleted.
-    pub(crate) fn abandon(&self) {
-        self.writer.lock().closed = true;
+    /// Whether [`Self::finish`] would have to wait for the disk.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.log_end().0 > self.recovery_point.load(Ordering::Acquire)
+            || self.epochs_changed.load(Ordering::Acquire)
+            || self.names_changed.load(Ordering::Acquire)
+    }
+
+    /// As [`Self::finish`], up to where the disk is waited for: whoever closes many logs waits once, for the whole file
+    /// system. [`Self::mark_synced`] ends it.
+    pub(crate) fn finish_unsynced(&self) -> io::Result<Unsynced> {
+        let _order = self.flushing.lock();
+        self.home.health.check()?;
+        let cuts = self.durable.cuts();
+        self.seal()?;
+        let end = self.log_end();
+        self.keep_snapshot(&mut self.writer.lock(), end)?;
+        let synced = Offset(self.recovery_point.load(Ordering::Acquire));
+        self.home.guard(|| {
+            for segment in self.segments_between(synced, end) {
+                segment.write_indexes()?;
+            }
+            self.rewrite_epochs(rewrite_unsynced)
+        })?;
+        Ok(Unsynced { end, cuts })
+    }
+
+    /// All of the file system was made durable since [`Self::finish_unsynced`].
+    pub(crate) fn mark_synced(&self, what: Unsynced) {
+        self.names_changed.store(false, Ordering::Release);
+        self.identity_changed.store(false, Ordering::Release);
+        self.recovery_point.fetch_max(what.end.0, Ordering::AcqRel);
+        self.durable.raise(what.end, what.cuts);
+        self.close_files();
+    }
+
+    fn seal(&self) -> io::Result<()> {
+        let active = self.active();
+        if active.is_empty() { Ok(()) } else { self.home.guard(|| active.seal()) }
+    }
+
+    fn close_files(&self) {
+        for segment in self.segments.load().iter() {
+            segment.close_files();
+        }
+    }
+
+    /// With a snapshot recovery has to read nothing before the recovery point. It can do without: what is already in the
+    /// log is made durable also when there is no space left for a snapshot of it.
+    fn keep_snapshot(&self, writer: &mut Writer, end: Offset) -> io::Result<()> {
+        self.home.health.check()?;
+        self.if_there_is_space(self.take_snapshot(writer, end))
+    }
+
+    /// What can be done without where there is no space for it.
+    pub(super) fn if_there_is_space(&self, done: io::Result<()>) -> io::Result<()> {
+        let Err(error) = done else { return Ok(()) };
+        self.home.report(&error);
+        if is_shortage(&error) { Ok(()) } else { Err(error) }
     }
 
     /// Deletes the segments that retention or DeleteRecords has left behind; how many.
@@ -214,7 +294,8 @@ impl Log {
                 let latest = segment.max_timestamp()?.map(|max| max.timestamp).filter(|latest| latest.0 >= 0);
                 ages.push(SegmentAge { end, size: segment.size(), latest: latest.unwrap_or(segment.modified) });
             }
-            let reasons = retention::choose(&ages, self.log_start(), high_watermark, &config, now);
+            let is_full = self.home.health.is_full();
+            let reasons = retention::choose(&ages, self.log_start(), high_watermark, &config, now, is_full);
             (segments, reasons)
         };
         if reasons.is_empty() {

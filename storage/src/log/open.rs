@@ -82,7 +82,10 @@ impl Log {
         };
         let mut recovered =
             recover::recover(&home, &mut segments, trusted_to, stored.clone(), log_start, now, &config)?;
-        if options.clean_shutdown && options.recovery_point > log_start {
+        if found_none && options.recovery_point > log_start {
+            // Not one segment is left of a log that had been flushed.
+            recovered.report.lost_below = Some(options.recovery_point);
+        } else if options.clean_shutdown && options.recovery_point > log_start {
             // A clean stop leaves the recovery point at the log end.
             if recovered.log_end > options.recovery_point {
                 let trusted_to = options.recovery_point;
@@ -92,6 +95,7 @@ impl Log {
             }
         }
         let mut log_end = recovered.log_end;
+        let sound_end = log_end;
         let mut report = recovered.report;
         let mut state = (recovered.epochs, recovered.producers, recovered.snapshot);
         if log_end < log_start && options.tail_follows {
@@ -149,7 +153,7 @@ impl Log {
             high_watermark: AtomicI64::new(high_watermark.0),
             host: OnceLock::new(),
         };
-        report.tell(&log.id);
+        report.tell(&log.id, sound_end);
         Ok((log, report))
     }
 

@@ -45,12 +45,12 @@ pub struct RecoveryReport {
 }
 
 impl RecoveryReport {
-    pub(super) fn tell(&self, id: &TopicPartition) {
+    pub(super) fn tell(&self, id: &TopicPartition, log_end: Offset) {
         if let Some(cut) = &self.cut {
             tracing::warn!(partition = %id, offset = %cut.offset, segment = %cut.segment, position = cut.position, bytes = cut.bytes, reason = cut.reason, "the log's tail is not sound and was cut");
         }
         if let Some(end) = self.lost_below {
-            tracing::error!(partition = %id, end = %end, "records that had been on the disk are lost");
+            tracing::error!(partition = %id, from = %log_end.min(end), to = %end, "records that had been on the disk are lost: the log ended at `to`");
         }
     }
 }
@@ -80,7 +80,7 @@ pub(super) fn recover(
         true => segments.partition_point(|segment| segment.base <= trusted_to).saturating_sub(1),
         false => segments.len() - 1,
     };
-    let (from, begin) = starting_point(&segments[first], trusted_to)?;
+    let Start { position: from, end: begin, next } = starting_point(&segments[first], trusted_to)?;
     let (mut producers, mut snapshot) = load_producers(home, segments, log_start, begin, now, config)?;
     let rebuild_epochs = epochs.is_none() && segments.iter().any(|segment| !segment.is_empty());
     let mut epochs = epochs.unwrap_or_default();
@@ -90,7 +90,7 @@ pub(super) fn recover(
             Ok(())
         })?;
     }
-    epochs.truncate_from_end(begin.max(log_start));
+    epochs.truncate_from_end(next.max(log_start));
 
     let mut log_end = begin;
     let mut cut = None;
@@ -165,13 +165,21 @@ fn is_tail_missing(home: &Home, base: Offset) -> io::Result<bool> {
     Ok(!snapshot.as_deref().is_some_and(producer_snapshot::is_kafkas))
 }
 
-/// Where in the first segment checking begins: a position and the offset of the batch there.
-fn starting_point(segment: &Segment, trusted_to: Offset) -> io::Result<(u64, Offset)> {
-    let position = segment.start_of_search(trusted_to)?;
-    let mut headers = segment.headers(position)?;
+/// Where in the first segment checking begins.
+struct Start {
+    position: u64,
+    /// What is believed ends here.
+    end: Offset,
+    /// Where the batch at the position says that it begins: it may have been compacted away, or not be true.
+    next: Offset,
+}
+
+fn starting_point(segment: &Segment, trusted_to: Offset) -> io::Result<Start> {
+    let from = segment.start_of_search(trusted_to)?;
+    let mut headers = segment.headers(from)?;
     let mut expected = segment.base;
     while let Some(batch) = headers.next_batch()? {
-        let header = &batch.header;
+        let (header, position) = (&batch.header, batch.position);
         // A header whose offsets cannot be true is no part of what was synced.
         let fits = header.base_offset >= expected
             && header.last_offset_delta >= 0
@@ -180,20 +188,25 @@ fn starting_point(segment: &Segment, trusted_to: Offset) -> io::Result<(u64, Off
             // The log was synced up to there, so a batch ends there.
             && (expected >= trusted_to || header.base_offset <= trusted_to);
         if !fits {
-            return Ok((batch.position, expected));
+            return Ok(Start { position, end: expected, next: expected });
         }
+        let next = header.base_offset;
+        // An index entry vouches for the first batch, as far as anything does.
+        let is_indexed = position == from && from > 0;
         if header.next_offset() > trusted_to {
-            return Ok((batch.position, header.base_offset));
+            let end = if is_indexed { next } else { expected };
+            return Ok(Start { position, end, next });
         }
         if trusted_to.0 == i64::MAX {
-            return Ok((position, header.base_offset));
+            return Ok(Start { position: from, end: next, next });
         }
         expected = header.next_offset();
     }
     // All of the segment is trusted, or it has no sound batch at all there.
     let position = headers.position();
     let last = if position > 0 { last_offset_before(segment, position)? } else { None };
-    Ok((position, last.map_or(segment.base, |last| last.plus(1))))
+    let end = last.map_or(segment.base, |last| last.plus(1));
+    Ok(Start { position, end, next: end })
 }
 
 fn last_offset_before(segment: &Segment, position: u64) -> io::Result<Option<Offset>> {

@@ -8,6 +8,7 @@ use ottla_protocol::{Offset, Timestamp};
 
 use super::{Log, Writer};
 use crate::config::Durability;
+use crate::errors::is_shortage;
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::ProducerState;
 use crate::segment::{FileKind, Segment};
@@ -122,7 +123,15 @@ impl Log {
             self.move_log_start(&mut writer, offset);
         }
         // What was deleted stays deleted whatever happens to this process.
-        self.checkpoint()
+        match self.checkpoint() {
+            Err(error) if is_shortage(&error) => {
+                // There is no space even for that note: what was deleted makes room for it.
+                self.apply_retention(Timestamp(0))?;
+                self.checkpoint()
+            }
+            Ok(()) if self.home.health.is_full() => self.apply_retention(Timestamp(0)).map(drop),
+            done => done,
+        }
     }
 
     /// The log start that was noted before a crash, once recovery has brought the log's end. A log that ends before it is

@@ -24,7 +24,7 @@ use ottla_protocol::{BrokerId, Timestamp, TopicId, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
-use crate::config::LogConfig;
+use crate::config::{Durability, LogConfig};
 use crate::disk::Disk;
 use crate::errors::offline;
 use crate::journal::JournalOptions;
@@ -34,6 +34,9 @@ use cleaning::Cleaning;
 use directory::Directory;
 pub(crate) use reserve::Reserve;
 use worker::Worker;
+
+/// More logs than these are closed with one sync of everything.
+const SYNCED_ONE_BY_ONE_MAX: usize = 4;
 
 /// How log directories are opened.
 #[derive(Debug, Clone)]
@@ -252,7 +255,7 @@ impl LogDirs {
     fn rename_away(&self, id: &TopicPartition, suffix: &str) -> io::Result<Option<(Arc<Log>, PathBuf)>> {
         let _changing = self.changing.lock();
         let Some(hosted) = self.logs.write().remove(id) else { return Ok(None) };
-        hosted.log.abandon();
+        hosted.log.refuse_appends();
         self.forget_cleaning(id);
         let to = hosted.dir.path.join(aside_name(id, suffix));
         hosted.log.home().guard(|| {
@@ -343,19 +346,36 @@ impl LogDirs {
 
     /// Closes every log and leaves what the next start trusts: checkpoints, snapshots and the clean-shutdown marker.
     pub fn shutdown(&self, broker_epoch: i64) {
+        // A compaction in progress notices that its log takes nothing any more.
+        for log in self.logs() {
+            log.refuse_appends();
+        }
         self.cleaning.stop();
         self.worker.stop();
-        for dir in &self.dirs {
-            if !dir.health.is_online() {
-                continue;
-            }
+        for dir in self.dirs.iter().filter(|dir| dir.health.is_online()) {
             let logs = self.logs_in(dir);
-            let closed = close_all(&logs, self.options.recovery_threads.max(1));
-            let done = closed.and_then(|()| dir.close(&*self.options.disk, &logs, broker_epoch));
+            let done = self.close_logs(dir, &logs).and_then(|()| dir.close(&*self.options.disk, &logs, broker_epoch));
             if let Err(error) = done {
                 tracing::error!(dir = %dir.path.display(), %error, "log directory was not closed cleanly");
             }
         }
+    }
+
+    /// Many logs are closed with one sync of the file system that holds them: with a handful of syncs for each, a broker of
+    /// many partitions would take seconds to end.
+    fn close_logs(&self, dir: &Directory, logs: &[Arc<Log>]) -> io::Result<()> {
+        let is_slow = |log: &&Arc<Log>| log.is_unsynced() && log.config().durability != Durability::Ephemeral;
+        let slow = logs.iter().filter(is_slow).count();
+        let file_system = dir.journal.get().and_then(|journal| journal.file_system());
+        let Some(file_system) = file_system.filter(|_| slow > SYNCED_ONE_BY_ONE_MAX) else {
+            return in_parallel(logs, self.options.recovery_threads, Log::finish);
+        };
+        let (slow, quick): (Vec<_>, Vec<_>) = logs.iter().map(Arc::clone).partition(|log| is_slow(&log));
+        in_parallel(&quick, 1, Log::finish)?;
+        let unsynced = slow.iter().map(|log| log.finish_unsynced()).collect::<io::Result<Vec<_>>>()?;
+        file_system.sync().inspect_err(|error| dir.report(error))?;
+        slow.iter().zip(unsynced).for_each(|(log, what)| log.mark_synced(what));
+        Ok(())
     }
 }
 
@@ -372,17 +392,22 @@ impl LogHost for LogDirs {
     }
 
     fn unlink_later(&self, segments: Vec<Arc<crate::segment::Segment>>, delay_ms: i64) {
-        let is_full = segments.first().is_some_and(|segment| segment.log_file().home().health.is_full());
-        self.worker.unlink_later(segments, if is_full { 0 } else { delay_ms });
+        // Somebody may wait for the space.
+        if segments.first().is_some_and(|segment| segment.log_file().home().health.is_full()) {
+            Worker::unlink_now(&*self.options.disk, segments);
+        } else {
+            self.worker.unlink_later(segments, delay_ms);
+        }
     }
 }
 
 /// Closing syncs, so it is worth doing several logs at a time.
-fn close_all(logs: &[Arc<Log>], threads: usize) -> io::Result<()> {
-    let chunk = logs.len().div_ceil(threads).max(1);
+fn in_parallel(logs: &[Arc<Log>], threads: usize, work: impl Fn(&Log) -> io::Result<()> + Sync) -> io::Result<()> {
+    let chunk = logs.len().div_ceil(threads.max(1)).max(1);
     std::thread::scope(|scope| {
+        let work = &work;
         let workers: Vec<_> =
-            logs.chunks(chunk).map(|logs| scope.spawn(move || logs.iter().try_for_each(|log| log.close()))).collect();
+            logs.chunks(chunk).map(|logs| scope.spawn(move || logs.iter().try_for_each(|log| work(log)))).collect();
         workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(io::Error::other("panicked"))))
     })
 }

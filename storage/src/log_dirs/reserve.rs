@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::disk::{Disk, OpenMode, remove_if_present};
+use crate::disk::{Disk, OpenMode, fill_with_zeros, remove_if_present};
 
 /// The file that holds the space.
 const FILE: &str = "ottla-reserve";
@@ -49,13 +49,7 @@ impl Reserve {
         }
         if there < self.bytes {
             let file = self.disk.open(&path, OpenMode::Truncate)?;
-            let zeros = vec![0; 1 << 20];
-            let mut position = 0;
-            while position < self.bytes {
-                let many = usize::try_from(self.bytes - position).unwrap_or(usize::MAX).min(zeros.len());
-                file.write_at(&[&zeros[..many]], position)?;
-                position += many as u64;
-            }
+            fill_with_zeros(&*file, self.bytes)?;
         }
         *is_held = true;
         Ok(true)

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -29,6 +30,8 @@ enum Doomed {
 /// Handle of the thread.
 #[derive(Debug)]
 pub struct Worker {
+    /// What waits is not done any more.
+    stopped: Arc<AtomicBool>,
     jobs: Mutex<Sender<Job>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Where there is no thread.
@@ -39,12 +42,15 @@ impl Worker {
     /// Without a thread the work is done by [`Self::run_pending`].
     pub fn start(disk: Arc<dyn Disk>, with_thread: bool) -> Self {
         let (jobs, queue) = channel();
+        let (jobs, stopped) = (Mutex::new(jobs), Arc::new(AtomicBool::new(false)));
         if !with_thread {
-            return Self { jobs: Mutex::new(jobs), thread: Mutex::default(), queue: Mutex::new(Some(queue)) };
+            return Self { stopped, jobs, thread: Mutex::default(), queue: Mutex::new(Some(queue)) };
         }
-        let thread = std::thread::Builder::new().name("log-worker".to_owned()).spawn(move || run(&queue, &*disk));
+        let ends = Arc::clone(&stopped);
+        let thread =
+            std::thread::Builder::new().name("log-worker".to_owned()).spawn(move || run(&queue, &*disk, &ends));
         let thread = thread.inspect_err(|error| tracing::error!(%error, "no thread for log maintenance")).ok();
-        Self { jobs: Mutex::new(jobs), thread: Mutex::new(thread), queue: Mutex::default() }
+        Self { stopped, jobs, thread: Mutex::new(thread), queue: Mutex::default() }
     }
 
     /// Does all that has come together, removals at once. False if there was nothing.
@@ -75,8 +81,14 @@ impl Worker {
         self.send(Job::Remove(due(delay_ms), Doomed::Segments(segments)));
     }
 
-    /// Ends the thread; what was to be removed later is removed by the next start.
+    pub fn unlink_now(disk: &dyn Disk, segments: Vec<Arc<Segment>>) {
+        remove(disk, Doomed::Segments(segments));
+    }
+
+    /// Ends the thread after the job that it is at. What was to be removed later is removed by the next start; what was to be
+    /// synced is synced by whoever closes the logs.
     pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
         self.send(Job::Stop);
         if let Some(thread) = self.thread.lock().take() {
             // A panic there was reported by its hook.
@@ -115,13 +127,16 @@ impl Ord for Due {
     }
 }
 
-fn run(queue: &Receiver<Job>, disk: &dyn Disk) {
+fn run(queue: &Receiver<Job>, disk: &dyn Disk, stopped: &AtomicBool) {
     let mut doomed: BinaryHeap<Due> = BinaryHeap::new();
     loop {
         let job = match doomed.peek() {
             None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(next) => queue.recv_timeout(next.0.0.saturating_duration_since(Instant::now())),
         };
+        if stopped.load(Ordering::Acquire) {
+            return;
+        }
         match job {
             Ok(Job::Flush(log)) => flush(&log),
             Ok(Job::Remove(at, what)) => doomed.push(Due(Reverse(at), what)),

@@ -324,11 +324,24 @@ impl Segment {
         self.txn_index.sync()
     }
 
+    /// As [`Self::sync`], but asks for no space: index entries that are still in memory are left there.
+    pub fn sync_written(&self) -> io::Result<()> {
+        self.log.created()?.sync_data()?;
+        self.offset_index.file().created()?.sync_data()?;
+        self.time_index.file().created()?.sync_data()?;
+        self.txn_index.sync()
+    }
+
+    /// Hands the index entries that are in memory to the operating system.
+    pub fn write_indexes(&self) -> io::Result<()> {
+        self.offset_index.write()?;
+        self.time_index.write()
+    }
+
     /// Called when the next segment takes over: the time index gets its last entry.
     pub fn seal(&self) -> io::Result<()> {
         self.index_time()?;
-        self.offset_index.write()?;
-        self.time_index.write()
+        self.write_indexes()
     }
 
     /// The four files.

@@ -1,8 +1,9 @@
 //! What the stories share.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use ottla_protocol::record_batch::{BatchBuilder, batches};
@@ -100,4 +101,48 @@ pub fn contents(log: &Log, from: Offset) -> Vec<(i64, String)> {
 /// The contents of a log to which [`append`] was applied up to `end`.
 pub fn expected(end: i64) -> Vec<(i64, String)> {
     (0..end).map(|number| (number, format!("value {number}"))).collect()
+}
+
+/// The errors that `work` tells on this thread, each with its fields.
+pub fn errors_of(work: impl FnOnce()) -> Vec<String> {
+    let heard = Heard::default();
+    let lines = Arc::clone(&heard.0);
+    tracing::subscriber::with_default(heard, work);
+    let lines = lines.lock().unwrap();
+    lines.clone()
+}
+
+#[derive(Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+struct Line(String);
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        write!(self.0, " {}={value:?}", field.name()).unwrap();
+    }
+}
+
+impl tracing::Subscriber for Heard {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }

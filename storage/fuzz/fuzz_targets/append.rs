@@ -1,0 +1,8 @@
+//! What a producer or a leader sends, validated and appended.
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::append(bytes));

@@ -1,0 +1,8 @@
+//! A log directory: checkpoints, identity and journal beside a log.
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::log_dir(bytes));
