@@ -187,6 +187,11 @@ impl Node {
         Ok(())
     }
 
+    /// Whether there is no other broker, and no other voter that might need this one's.
+    pub fn is_alone(&self) -> bool {
+        self.metadata.load().brokers.len() < 2 && self.settings.voters.len() < 2
+    }
+
     /// Hands leadership to others and leaves the cluster, while the listeners still answer.
     pub async fn leave(&mut self) {
         let alone = self.metadata.load().brokers.len() < 2;

@@ -17,7 +17,7 @@ use crate::config::container::is_alone;
 use crate::config::{Effective, ListenerSettings, Settings};
 use crate::coordinators::{Coordinators, Needs};
 use crate::declared_topics;
-use crate::network::{self, Admission, BoundListener, Door, RequestMemory, dialled, limits, reachable};
+use crate::network::{self, Admission, BoundListener, Door, Memory, dialled, reachable};
 use crate::node::{self, Ground, Node};
 use crate::quotas::Quotas;
 use crate::telemetry::Loggers;
@@ -145,8 +145,12 @@ impl Server {
     }
 
     /// Ends in the opposite order: leadership is handed over while the doors are open, then listeners and connections,
-    /// coordinators, and last the node.
+    /// coordinators, and last the node. Where nobody takes over the doors are closed first: what clients still sent would only
+    /// keep the disk from what has to be on it.
     pub async fn shutdown(mut self) {
+        if self.node.is_alone() {
+            self.shutdown.cancel();
+        }
         self.node.leave().await;
         self.shutdown.cancel();
         self.tasks.close();
@@ -160,7 +164,7 @@ impl Server {
 
 /// What all listeners share, and the connections behind them.
 struct Doors {
-    memory: RequestMemory,
+    memory: Memory,
     config: Effective,
     quotas: Quotas,
     admission: Admission,
@@ -173,12 +177,8 @@ struct Doors {
 
 impl Doors {
     fn new(settings: &Settings, config: &Effective, quotas: &Quotas) -> Self {
-        let memory = RequestMemory::new(match settings.usize("queued.max.request.bytes") {
-            0 => limits::REQUEST_MEMORY_BYTES.max(settings.usize("socket.request.max.bytes")),
-            bytes => bytes,
-        });
         Self {
-            memory,
+            memory: Memory::of(settings),
             config: config.clone(),
             admission: Admission::new(config.clone(), quotas.clone()),
             quotas: quotas.clone(),

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Broker, batch, produce_request, topic};
 use ottla_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use ottla_protocol::messages::create_topics_request::CreatableTopic;
@@ -12,13 +14,14 @@ use ottla_protocol::messages::{
     FetchResponse, MetadataRequest, MetadataResponse, ProduceResponse,
 };
 use ottla_protocol::{ErrorCode, StrBytes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Sets a quota for an entity of (type, name) pairs.
+/// Sets a quota for an entity of (type, name) pairs; an empty name is everybody's default.
 async fn set(broker: &Broker, entity: &[(&'static str, &'static str)], key: &'static str, value: f64) {
     let entity = entity.iter().map(|(kind, name)| {
         EntityData::default()
             .with_entity_type(StrBytes::from_static_str(kind))
-            .with_entity_name(Some(StrBytes::from_static_str(name)))
+            .with_entity_name(Some(StrBytes::from_static_str(name)).filter(|name| !name.is_empty()))
     });
     let op = OpData::default().with_key(StrBytes::from_static_str(key)).with_value(value);
     let entry = EntryData::default().with_entity(entity.collect()).with_ops(vec![op]);
@@ -106,4 +109,42 @@ async fn handlers_time_has_a_quota_too() {
     assert_eq!(response.throttle_time_ms, 1000, "no longer than a window");
     let response: MetadataResponse = broker.ask_as("idle", 12, request).await.value().await;
     assert_eq!(response.throttle_time_ms, 0);
+}
+
+/// Whether a connection from this address of the machine is served; it is closed without an answer otherwise.
+async fn is_served(broker: &Broker, from: [u8; 4]) -> bool {
+    let port = broker.server.bootstrap_servers()[0].rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let mut socket = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+    // ApiVersions 0.
+    socket.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff]).await.unwrap();
+    let mut answer = [0; 8];
+    let read = tokio::time::timeout(Duration::from_secs(30), socket.read_exact(&mut answer)).await;
+    read.expect("an answer, or the end").is_ok_and(|_| answer[4..] == [0, 0, 0, 7])
+}
+
+/// How many connections of an address are served before one is not. A burst of ten seconds' worth is free.
+async fn burst(broker: &Broker, from: [u8; 4]) -> usize {
+    let mut served = 0;
+    while served < 50 && is_served(broker, from).await {
+        served += 1;
+    }
+    served
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_makes_only_so_many_connections() {
+    const KEY: &str = "connection_creation_rate";
+    // Of the broker itself nobody is held back.
+    let broker = Broker::start().await;
+    set(&broker, &[("ip", "127.0.0.2")], KEY, 1.0).await;
+    let served = burst(&broker, [127, 0, 0, 2]).await;
+    assert!((10..50).contains(&served), "{served}");
+    assert_eq!(burst(&broker, [127, 0, 0, 3]).await, 50, "another address has no quota");
+    set(&broker, &[("ip", "127.0.0.1")], KEY, 100_000.0).await;
+    set(&broker, &[("ip", "")], KEY, 1.0).await;
+    let served = burst(&broker, [127, 0, 0, 4]).await;
+    assert!((10..50).contains(&served), "the default is for all others: {served}");
+    assert_eq!(burst(&broker, [127, 0, 0, 1]).await, 50, "but for those who have their own");
 }

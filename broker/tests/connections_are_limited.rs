@@ -45,6 +45,49 @@ async fn when_there_is_no_room_a_connection_waits() {
 }
 
 #[tokio::test]
+async fn a_listener_may_have_a_limit_of_its_own() {
+    let stage = Stage::with(&[("max.connections", "9"), ("listener.name.plaintext.max.connections", "1")]).await;
+    let mut first = stage.connect().await;
+    first.send(&metadata(1)).await;
+    assert_eq!(first.answer().await, Some(1));
+    let mut second = stage.connect().await;
+    second.send(&metadata(2)).await;
+    assert!(second.is_silent().await);
+    drop(first);
+    assert_eq!(second.answer().await, Some(2));
+}
+
+/// One each second, measured over two: the second connection has to wait for its second.
+#[tokio::test]
+async fn connections_that_come_too_fast_wait() {
+    for key in ["max.connection.creation.rate", "listener.name.plaintext.max.connection.creation.rate"] {
+        let stage = Stage::with(&[(key, "1"), ("quota.window.num", "2")]).await;
+        let mut first = stage.connect().await;
+        first.send(&metadata(1)).await;
+        assert_eq!(first.answer().await, Some(1), "{key}");
+        let mut second = stage.connect().await;
+        second.send(&metadata(2)).await;
+        assert!(second.is_silent().await, "{key}");
+        assert_eq!(second.answer().await, Some(2), "{key}: it is let in later");
+    }
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_connection_that_was_held_back() {
+    let stage = Stage::with(&[("max.connection.creation.rate", "1"), ("quota.window.num", "2")]).await;
+    let mut clients = Vec::new();
+    for id in 0..20 {
+        let mut client = stage.connect().await;
+        client.send(&metadata(id)).await;
+        clients.push(client);
+    }
+    stage.shutdown.cancel();
+    stage.tasks.close();
+    // All twenty would take as many seconds.
+    tokio::time::timeout(Duration::from_secs(5), stage.tasks.wait()).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed() {
     let stage = Stage::with(&[("connections.max.idle.ms", "200")]).await;
     let mut client = stage.connect().await;

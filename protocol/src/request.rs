@@ -218,11 +218,21 @@ pub fn encode<R: RequestMessage>(
     Ok(frame.freeze())
 }
 
-/// Reads one frame (without its length prefix). Byte and record fields are slices of `frame`, not copies.
+/// A frame that fits the schema of its request, not yet decoded.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    header: RequestHeader,
+    api_key: i16,
+    version: i16,
+    body: Bytes,
+    size: usize,
+    elements: usize,
+}
+
+/// Reads the header of one frame (without its length prefix) and walks over the body, without taking memory for it.
 ///
-/// No memory is reserved for more elements than the frame really holds. Bytes behind the body are ignored, as Kafka
-/// ignores them.
-pub fn decode(frame: Bytes) -> Result<Request, DecodeError> {
+/// Bytes behind the body are ignored, as Kafka ignores them.
+pub fn check(frame: Bytes) -> Result<Checked, DecodeError> {
     let size = frame.len();
     let malformed = |api_key, reason: String| DecodeError::Malformed { api_key, reason };
     if size < 8 {
@@ -240,14 +250,37 @@ pub fn decode(frame: Bytes) -> Result<Request, DecodeError> {
     let Some(header_version) = header_version(api_key, version) else {
         return Err(DecodeError::UnknownApi { api_key, version });
     };
-    let mut rest = frame;
+    let mut body = frame;
     let header =
-        RequestHeader::decode(&mut rest, header_version).map_err(|e| malformed(Some(api_key), e.to_string()))?;
+        RequestHeader::decode(&mut body, header_version).map_err(|e| malformed(Some(api_key), e.to_string()))?;
     if !known {
         let client_id = header.client_id;
         return Err(DecodeError::UnsupportedVersion { api_key, version, correlation_id, client_id });
     }
-    skeleton::check_request(api_key, version, &rest).map_err(|e| malformed(Some(api_key), e.to_string()))?;
-    let body = decode_body(api_key, version, &mut rest).map_err(|reason| malformed(Some(api_key), reason))?;
-    Ok(Request { header, api_key, version, body, size })
+    let extent =
+        skeleton::check_request(api_key, version, &body).map_err(|e| malformed(Some(api_key), e.to_string()))?;
+    Ok(Checked { header, api_key, version, body, size, elements: extent.elements })
+}
+
+impl Checked {
+    /// How many strings, structs and tagged fields it will become: what decoding takes memory for, besides bytes that are
+    /// slices of the frame.
+    pub const fn elements(&self) -> usize {
+        self.elements
+    }
+
+    /// The request. Byte and record fields are slices of the frame, not copies.
+    ///
+    /// No memory is reserved for more elements than the frame really holds.
+    pub fn decode(self) -> Result<Request, DecodeError> {
+        let Self { header, api_key, version, mut body, size, .. } = self;
+        let body = decode_body(api_key, version, &mut body)
+            .map_err(|reason| DecodeError::Malformed { api_key: Some(api_key), reason })?;
+        Ok(Request { header, api_key, version, body, size })
+    }
+}
+
+/// Reads one frame (without its length prefix): [`check`] and [`Checked::decode`] in one.
+pub fn decode(frame: Bytes) -> Result<Request, DecodeError> {
+    check(frame)?.decode()
 }

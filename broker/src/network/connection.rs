@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::inbox::{Frame, Inbox, Refused};
-use super::limits::{HALF_CLOSED_MAX, PRODUCES_IN_FLIGHT_MAX};
-use super::memory::RequestMemory;
+use super::limits::{ELEMENT_BYTES, ELEMENTS_ON_TRUST, FAREWELL_MAX, HALF_CLOSED_MAX, PRODUCES_IN_FLIGHT_MAX};
+use super::memory::Memory;
 use super::outlet::Outlet;
 use super::pipeline::{Pipeline, Written};
 use crate::api::{ApiTable, BoxFuture, ConnectionId, ListenerInfo, Reply, RequestContext, Service};
@@ -35,7 +35,7 @@ pub struct Door {
     pub listener: Arc<ListenerInfo>,
     /// Those of the container that this runs in, if it does.
     pub gateways: Arc<[std::net::IpAddr]>,
-    pub memory: RequestMemory,
+    pub memory: Memory,
     pub config: Effective,
     pub quotas: Quotas,
     pub shutdown: CancellationToken,
@@ -50,6 +50,8 @@ enum End {
     Idle,
     #[error("a request took too long to come in")]
     SlowSender,
+    #[error("it does not take its answers, and memory for such is used up")]
+    Unread,
     #[error("the broker stops")]
     Shutdown,
     #[error("closed by the answer")]
@@ -90,13 +92,14 @@ impl<S: AsyncRead + Outlet> Connection<S> {
         let idle_ms = door.config.settings.i64("connections.max.idle.ms");
         // Negative: never.
         let idle_max = u64::try_from(idle_ms).map_or(Duration::from_secs(365 * 86_400), Duration::from_millis);
+        let pipeline = Pipeline::new(door.memory.unread.clone());
         Self {
             socket,
             id,
             peer,
             door,
             inbox: Inbox::new(frame_bytes_max),
-            pipeline: Pipeline::default(),
+            pipeline,
             next: None,
             client_id: "".into(),
             idle_max,
@@ -110,7 +113,13 @@ impl<S: AsyncRead + Outlet> Connection<S> {
 
     /// Serves the client until either side ends it.
     pub async fn run(mut self) {
-        let Err(end) = self.serve().await;
+        let shutdown = self.door.shutdown.clone();
+        let end = tokio::select! {
+            biased;
+            Err(end) = self.serve() => end,
+            // Whoever does not take the answer that is being written, or waits for another part of the broker, holds up nobody.
+            () = async { shutdown.cancelled().await; tokio::time::sleep(FAREWELL_MAX).await } => End::Shutdown,
+        };
         if self.is_peer {
             self.door.service.peer_closed(self.id);
         }
@@ -119,7 +128,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
         match end {
             End::ByClient | End::Shutdown | End::ByAnswer => debug!(id, %peer, listener, reason = %end, "disconnected"),
             End::Io(error) => debug!(id, %peer, listener, %error, "disconnected"),
-            End::Idle | End::SlowSender => info!(id, %peer, listener, reason = %end, "disconnected"),
+            End::Idle | End::SlowSender | End::Unread => info!(id, %peer, listener, reason = %end, "disconnected"),
             End::Refused(_) | End::Undecodable(_) => {
                 let reason = end.to_string();
                 warn!(id, %peer, listener, client_id = ?self.client_id, ?reason, "disconnected");
@@ -146,7 +155,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             tokio::select! {
                 biased;
                 () = self.pipeline.front(), if !self.pipeline.is_empty() => {}
-                read = self.inbox.read(&mut self.socket, &self.door.memory), if may_read => {
+                read = self.inbox.read(&mut self.socket, &self.door.memory.frames), if may_read => {
                     if read? == 0 {
                         if self.is_peer {
                             return Err(End::ByClient);
@@ -187,8 +196,8 @@ impl<S: AsyncRead + Outlet> Connection<S> {
     /// Decodes a request and runs the part of it that must keep its place.
     async fn start(&mut self, frame: Frame) -> Result<(), End> {
         let (api_key, reserved) = (frame.api_key(), frame.reserved);
-        let request = match request::decode(frame.bytes) {
-            Ok(request) => request,
+        let checked = match request::check(frame.bytes) {
+            Ok(checked) => checked,
             Err(DecodeError::UnsupportedVersion { api_key: API_VERSIONS, version, correlation_id, client_id }) => {
                 let client_id = client_id.unwrap_or_default();
                 let cx = self.context(API_VERSIONS, version, correlation_id, &client_id, 0);
@@ -197,7 +206,12 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             }
             Err(error) => return Err(error.into()),
         };
-        let Request { header, version, body, size, .. } = request;
+        let elements = checked.elements();
+        let decoded = match elements > ELEMENTS_ON_TRUST {
+            true => self.door.memory.elements.reserve(elements * ELEMENT_BYTES).await,
+            false => None,
+        };
+        let Request { header, version, body, size, .. } = checked.decode()?;
         if !self.door.table.serves_version(api_key, version) {
             let client_id = header.client_id;
             return Err(DecodeError::UnsupportedVersion {
@@ -212,6 +226,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
         let client_id = header.client_id.unwrap_or_default();
         let cx = self.context(api_key, version, header.correlation_id, &client_id, size);
         let (mut reply, busy) = guarded(self.door.service.call(&cx, body)).await;
+        drop(decoded);
         if !cx.listener.is_controller && self.door.quotas.is_any_set() {
             let percent_seconds = busy.as_secs_f64() * 100.0;
             let throttle_ms = self.door.quotas.record(quotas::Kind::Request, &cx.client(), percent_seconds);
@@ -250,7 +265,10 @@ impl<S: AsyncRead + Outlet> Connection<S> {
     }
 
     async fn write(&mut self) -> Result<(), End> {
-        let written = self.pipeline.write_ready(&mut self.socket, self.idle_max).await?;
+        let written = match self.pipeline.write_ready(&mut self.socket, self.idle_max).await {
+            Err(error) if error.kind() == std::io::ErrorKind::OutOfMemory => return Err(End::Unread),
+            written => written?,
+        };
         self.last_active = Instant::now();
         match written {
             Written::Close => Err(End::ByAnswer),
@@ -348,9 +366,11 @@ fn throttled(reply: Reply, cx: RequestContext, throttle_ms: i32) -> Reply {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use ottla_metadata::MetadataImage;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::sync::Notify;
 
     use super::*;
     use crate::api::{ApiSpec, RequestBody};
@@ -371,11 +391,15 @@ mod tests {
     }
 
     fn connect() -> DuplexStream {
+        connect_to(Arc::new(Deaf), Memory::new(1 << 20))
+    }
+
+    fn connect_to(service: Arc<dyn Service>, memory: Memory) -> DuplexStream {
         let values = BTreeMap::from([("log.dirs".to_owned(), "/nowhere".to_owned())]);
         let settings = Arc::new(Settings::new(Given { values, ..Given::default() }).unwrap());
         let metadata = MetadataCache::new(Arc::new(MetadataImage::default()));
         let door = Door {
-            service: Arc::new(Deaf),
+            service,
             table: Arc::new(ApiTable::new([ApiSpec::of(0), ApiSpec::of(3)])),
             listener: Arc::new(ListenerInfo {
                 name: "PLAINTEXT".into(),
@@ -385,7 +409,7 @@ mod tests {
                 is_controller: false,
             }),
             gateways: Arc::default(),
-            memory: RequestMemory::new(1 << 20),
+            memory,
             quotas: Quotas::new(&settings, metadata.clone()),
             config: Effective::new(settings, metadata),
             shutdown: CancellationToken::new(),
@@ -394,6 +418,57 @@ mod tests {
         let connection = Connection::new(there, ConnectionId(1), ([127, 0, 0, 1], 1).into(), door);
         tokio::spawn(connection.run());
         here
+    }
+
+    /// Handles each request until it is let go.
+    #[derive(Default)]
+    struct Slow {
+        called: AtomicUsize,
+        let_go: Notify,
+    }
+
+    impl Service for Slow {
+        fn call<'a>(&'a self, _cx: &'a RequestContext, _body: RequestBody) -> BoxFuture<'a, Reply> {
+            Box::pin(async {
+                self.called.fetch_add(1, Ordering::Relaxed);
+                self.let_go.notified().await;
+                Reply::None { throttle_ms: 0 }
+            })
+        }
+
+        fn unsupported_api_versions(&self, _cx: &RequestContext) -> Reply {
+            Reply::Close
+        }
+    }
+
+    /// Metadata v1 of so many topics without a name.
+    fn metadata(topics: usize) -> Vec<u8> {
+        let mut frame = vec![0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff];
+        frame.extend_from_slice(&u32::try_from(topics).unwrap().to_be_bytes());
+        frame.resize(frame.len() + 2 * topics, 0);
+        [&u32::try_from(frame.len()).unwrap().to_be_bytes()[..], &frame[..]].concat()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_of_many_elements_share_the_memory_that_they_are_decoded_into() {
+        let (service, memory) = (Arc::new(Slow::default()), Memory::new(1 << 20));
+        let pause = || tokio::time::sleep(Duration::from_secs(1));
+        let mut clients: Vec<DuplexStream> = Vec::new();
+        // Each takes all of it, or all but a little; a small request asks for none.
+        for topics in [ELEMENTS_ON_TRUST + 1, 7_000, 10] {
+            let mut client = connect_to(Arc::clone(&service) as Arc<dyn Service>, memory.clone());
+            client.write_all(&metadata(topics)).await.unwrap();
+            clients.push(client);
+            pause().await;
+        }
+        assert_eq!(service.called.load(Ordering::Relaxed), 2, "the second waits");
+        assert_eq!(memory.elements.free_bytes(), 0);
+        service.let_go.notify_waiters();
+        pause().await;
+        assert_eq!(service.called.load(Ordering::Relaxed), 3);
+        service.let_go.notify_waiters();
+        pause().await;
+        assert_eq!(memory.elements.free_bytes(), 1 << 20, "it comes back");
     }
 
     /// Seconds until the connection is closed.

@@ -8,6 +8,25 @@ pub const PRODUCES_IN_FLIGHT_MAX: usize = 64;
 /// Answers that may wait to be written with one system call.
 pub const ANSWERS_QUEUED_MAX: usize = 64;
 
+/// Bytes of answers that may wait to be written with one system call; no request is started behind them before they are gone.
+pub const ANSWERS_QUEUED_BYTES_MAX: usize = 256 * 1024;
+
+/// A client that takes nothing for this long does not keep up: its connection lets go of the records it has read for it.
+pub const STALL: Duration = Duration::from_millis(100);
+
+/// Memory for answers of all connections whose clients do not take them, unless `queued.max.request.bytes` says otherwise;
+/// who would need more is disconnected.
+pub const UNREAD_ANSWERS_BYTES: usize = 256 * 1024 * 1024;
+
+/// Elements of long requests (see `skeleton::ELEMENTS_MAX`) take about this much memory each while they are handled.
+pub const ELEMENT_BYTES: usize = 256;
+
+/// Requests of fewer elements than this are handled without asking for memory.
+pub const ELEMENTS_ON_TRUST: usize = 4096;
+
+/// What a connection may still do once the broker stops: hand out an answer that is being written.
+pub const FAREWELL_MAX: Duration = Duration::from_millis(100);
+
 /// Bytes of a connection's standing read buffer; a longer frame gets a buffer of its own.
 pub const INBOX_BYTES: usize = 16 * 1024;
 
@@ -27,6 +46,18 @@ pub const RECORDS_PER_READ_BYTES: usize = 512 * 1024;
 /// that is lined up is cheaper.
 pub const SENDFILE_BYTES_MIN: usize = 32 * 1024;
 
+/// The same for a client that does not keep up, and for all while the large buffers are in use.
+pub const RECORDS_PER_STALL_BYTES: usize = 64 * 1024;
+
+/// Buffers of `RECORDS_PER_READ_BYTES` that may be in use at a time.
+pub const LARGE_BUFFERS_MAX: usize = 128;
+
+/// Bytes of an answer that a client which takes nothing keeps in memory, besides what is not in a file.
+pub const STALLED_BYTES: usize = 4 * 1024;
+
+/// Bytes of answers that a client need not take at once, without a look at what others hold.
+pub const UNREAD_ON_TRUST: usize = 64 * 1024;
+
 /// A frame that was begun must be complete after this long ...
 pub const FRAME_RECEIVE_MAX: Duration = Duration::from_secs(30);
 
@@ -41,6 +72,10 @@ pub const DESCRIPTORS_FOR_FILES_MIN: usize = 256;
 
 /// Connections waiting to be accepted, unless `socket.listen.backlog.size` is given.
 pub const BACKLOG: u32 = 1024;
+
+/// Refused connections of one listener that are kept open for a while, so that they do not come back at once; more are closed
+/// at once.
+pub const LINGERING_MAX: usize = 1024;
 
 /// Read buffers kept for the next answer when nobody uses them.
 pub const SPARE_BUFFERS_MAX: usize = 4;

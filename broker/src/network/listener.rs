@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::admission::Admission;
+use super::admission::{Admission, Denied};
 use super::connection::{Connection, Door};
 use super::dialled::as_seen_by;
-use super::limits::BACKLOG;
+use super::limits::{BACKLOG, LINGERING_MAX};
 use crate::api::ConnectionId;
 use crate::config::{ListenerSettings, Settings};
 
@@ -100,10 +101,11 @@ impl BoundListener {
 
 async fn accept(socket: TcpListener, door: Door, admission: Admission, ids: Arc<AtomicU64>, tasks: TaskTracker) {
     let shutdown = door.shutdown.clone();
+    let lingering = Arc::new(Semaphore::new(LINGERING_MAX));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
-            accepted = async { admission.wait_for_room().await; socket.accept().await } => accepted,
+            accepted = async { admission.wait_for_room(&door.listener).await; socket.accept().await } => accepted,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -114,19 +116,31 @@ async fn accept(socket: TcpListener, door: Door, admission: Admission, ids: Arc<
                 continue;
             }
         };
-        admission.pace(&door.listener.name).await;
-        if let Some(wait) = admission.too_fast(peer.ip()) {
-            debug!(listener = &*door.listener.name, %peer, "refused: too many new connections from this address");
-            // Closed only after a while, or the client would be back at once.
-            tasks.spawn(async move {
-                tokio::time::sleep(wait).await;
-                drop(stream);
-            });
-            continue;
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = admission.pace(&door.listener) => {}
         }
-        let Some(ticket) = admission.admit(peer.ip()) else {
-            debug!(listener = &*door.listener.name, %peer, "refused: max.connections.per.ip is reached");
-            continue;
+        let ticket = match admission.admit(&door.listener, peer.ip()) {
+            Ok(ticket) => ticket,
+            Err(Denied::TooMany) => {
+                debug!(listener = &*door.listener.name, %peer, "refused: max.connections.per.ip is reached");
+                continue;
+            }
+            Err(Denied::TooFast(wait)) => {
+                debug!(listener = &*door.listener.name, %peer, "refused: too many new connections from this address");
+                // Closed only after a while, or the client would be back at once.
+                let Ok(place) = Arc::clone(&lingering).try_acquire_owned() else { continue };
+                let shutdown = shutdown.clone();
+                tasks.spawn(async move {
+                    let _place = place;
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                    drop(stream);
+                });
+                continue;
+            }
         };
         if let Err(error) = prepare(&stream, &door.config.settings) {
             debug!(%peer, %error, "socket options");

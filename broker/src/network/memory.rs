@@ -1,11 +1,48 @@
-//! The memory that long requests of all connections share.
+//! The memory that all connections share.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::limits::{REQUEST_MEMORY_BYTES, UNREAD_ANSWERS_BYTES};
+use crate::config::Settings;
+
 /// Bytes per unit of the semaphore, so that any budget fits into its count.
 const UNIT_BYTES: usize = 1024;
+
+/// The budgets of all connections. They are apart from each other: a request that has its frame may wait for memory to be
+/// decoded into, and readers that do not read must not hold up those who write.
+#[derive(Clone)]
+pub struct Memory {
+    /// Frames of long requests, until they are done.
+    pub frames: RequestMemory,
+    /// What long requests are decoded into, until they were handled.
+    pub elements: RequestMemory,
+    /// Answers that their clients do not take.
+    pub unread: RequestMemory,
+}
+
+impl Memory {
+    /// `queued.max.request.bytes` for each, or what is usual.
+    pub fn of(settings: &Settings) -> Self {
+        match settings.usize("queued.max.request.bytes") {
+            0 => Self {
+                frames: RequestMemory::new(REQUEST_MEMORY_BYTES.max(settings.usize("socket.request.max.bytes"))),
+                elements: RequestMemory::new(REQUEST_MEMORY_BYTES),
+                unread: RequestMemory::new(UNREAD_ANSWERS_BYTES),
+            },
+            bytes => Self::new(bytes),
+        }
+    }
+
+    pub fn new(bytes: usize) -> Self {
+        Self {
+            frames: RequestMemory::new(bytes),
+            elements: RequestMemory::new(bytes),
+            unread: RequestMemory::new(bytes),
+        }
+    }
+}
 
 /// A budget of bytes. Cheap to clone.
 #[derive(Clone)]
@@ -25,8 +62,16 @@ impl RequestMemory {
 
     /// Waits until `bytes` are free and sets them aside; first come, first served. More than there is counts as all.
     pub async fn reserve(&self, bytes: usize) -> Option<Reserved> {
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.units_max);
-        Arc::clone(&self.units).acquire_many_owned(units).await.ok()
+        Arc::clone(&self.units).acquire_many_owned(self.units_for(bytes)).await.ok()
+    }
+
+    /// Sets `bytes` aside if they are free right now.
+    pub fn try_reserve(&self, bytes: usize) -> Option<Reserved> {
+        Arc::clone(&self.units).try_acquire_many_owned(self.units_for(bytes)).ok()
+    }
+
+    fn units_for(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.units_max)
     }
 
     /// Bytes that nobody has set aside.

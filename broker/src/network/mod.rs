@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Listener ─accept─► Connection ─Inbox─► frames ─► Api::dispatch ─► Reply ─► Pipeline ─writev─► socket
-//!      Admission (how many, from where)       RequestMemory (how many bytes)      in request order
+//!      Admission (how many, from where)       Memory (how many bytes)             in request order
 //! ```
 //!
 //! A connection is one task. It handles one request after the other, as Kafka does; only produce requests right behind
@@ -23,4 +23,4 @@ mod records;
 pub use admission::Admission;
 pub use connection::{Connection, Door};
 pub use listener::{BoundListener, bind};
-pub use memory::RequestMemory;
+pub use memory::{Memory, RequestMemory};

@@ -62,6 +62,24 @@ impl<R: Decodable + HeaderVersion> Sent<R> {
         response
     }
 
+    /// The socket takes little of what the broker has to say, and nobody reads it.
+    pub fn limit_what_comes_in(&mut self) {
+        let _ = socket2::SockRef::from(&self.socket).set_recv_buffer_size(4096);
+    }
+
+    /// True when nothing has come for a while.
+    pub async fn is_waiting(&self) -> bool {
+        tokio::time::timeout(Duration::from_millis(300), self.socket.peek(&mut [0; 1])).await.is_err()
+    }
+
+    /// How many bytes still come before the connection is closed.
+    pub async fn bytes_to_the_end(mut self) -> usize {
+        let mut bytes = Vec::new();
+        // A connection that is reset is as good as closed.
+        let _ = self.socket.read_to_end(&mut bytes).await;
+        bytes.len()
+    }
+
     pub async fn silence(mut self) -> Silence {
         let mut byte = [0; 1];
         match tokio::time::timeout(Duration::from_millis(300), self.socket.read(&mut byte)).await {
@@ -146,7 +164,7 @@ impl Broker {
     }
 }
 
-fn settings(dir: &Path, overrides: &[(&str, &str)]) -> Arc<Settings> {
+pub fn settings(dir: &Path, overrides: &[(&str, &str)]) -> Arc<Settings> {
     let mut values: BTreeMap<String, String> = [
         ("node.id", "1"),
         ("process.roles", "broker,controller"),

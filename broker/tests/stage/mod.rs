@@ -12,7 +12,7 @@ use ottla::api::{ApiSpec, ApiTable, BoxFuture, ListenerInfo, Reply, RequestBody,
 use ottla::config::sources::Given;
 use ottla::config::{Effective, Settings};
 use ottla::metadata_cache::MetadataCache;
-use ottla::network::{Admission, Door, RequestMemory, bind};
+use ottla::network::{Admission, Door, Memory, bind};
 use ottla::quotas::Quotas;
 use ottla_metadata::MetadataImage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -116,7 +116,7 @@ impl Stage {
                 is_controller: false,
             }),
             gateways: Arc::default(),
-            memory: RequestMemory::new(64 << 20),
+            memory: Memory::new(64 << 20),
             config: config.clone(),
             quotas: quotas.clone(),
             shutdown: shutdown.clone(),

@@ -92,22 +92,37 @@ pub enum WalkError {
     UnknownMessage,
 }
 
-/// Checks the body of a request (without its header); answers how many bytes lie behind it.
-pub fn check_request(api_key: i16, version: i16, body: &[u8]) -> Result<usize, WalkError> {
+/// What a body that fits its schema is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes behind the body.
+    pub behind: usize,
+    /// Elements that it will be decoded into, as [`ELEMENTS_MAX`] counts them.
+    pub elements: usize,
+}
+
+/// Checks the body of a request (without its header).
+pub fn check_request(api_key: i16, version: i16, body: &[u8]) -> Result<Extent, WalkError> {
     check(tables::REQUESTS, api_key, version, body, ELEMENTS_MAX)
 }
 
-/// Checks the body of an answer (without its header); answers how many bytes lie behind it.
-pub fn check_response(api_key: i16, version: i16, body: &[u8]) -> Result<usize, WalkError> {
+/// Checks the body of an answer (without its header).
+pub fn check_response(api_key: i16, version: i16, body: &[u8]) -> Result<Extent, WalkError> {
     check(tables::RESPONSES, api_key, version, body, usize::MAX)
 }
 
-fn check(schemas: &[Schema], api_key: i16, version: i16, body: &[u8], elements_max: usize) -> Result<usize, WalkError> {
+fn check(
+    schemas: &[Schema],
+    api_key: i16,
+    version: i16,
+    body: &[u8],
+    elements_max: usize,
+) -> Result<Extent, WalkError> {
     let schema = find(schemas, api_key, version).ok_or(WalkError::UnknownMessage)?;
     let mut walk =
         Walk { version, flexible: version >= schema.flexible, cursor: Cursor::new(body), left: elements_max };
     walk.fields(schema.fields)?;
-    Ok(walk.cursor.remaining())
+    Ok(Extent { behind: walk.cursor.remaining(), elements: elements_max - walk.left })
 }
 
 fn find(schemas: &[Schema], api_key: i16, version: i16) -> Option<&Schema> {
