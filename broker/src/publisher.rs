@@ -92,7 +92,10 @@ impl Work {
 }
 
 async fn run_blocking(work: impl FnOnce() + Send + 'static) {
-    if let Err(error) = tokio::task::spawn_blocking(work).await {
+    // Where the process ends meanwhile the work is not begun any more, and nobody is served.
+    if let Err(error) = tokio::task::spawn_blocking(work).await
+        && error.is_panic()
+    {
         // A half-applied image would serve some partitions under old roles: better to end the process loudly.
         tracing::error!(%error, "a metadata change could not be applied");
         std::panic::resume_unwind(error.into_panic());
