@@ -137,9 +137,16 @@ impl Assignment {
             let is_ours = owner
                 .and_then(|topic| topic.partition(id.partition))
                 .is_some_and(|partition| partition.replicas.contains(&self.local));
-            if log.has_lost_its_topic() && image.topics.by_name(&id.topic).is_some() {
-                // Nobody can say whether it is this topic's: it stays where it is, and the partition offline.
-                tracing::error!(partition = %id, dir = %log.dir().display(), "partition.metadata is missing beside records");
+            let named = image.topics.by_name(&id.topic);
+            if log.has_lost_its_topic()
+                && let Some(topic) = named
+            {
+                // Nobody can say whether it is this topic's. Kafka takes it for nobody's, too.
+                let directory = log.dir();
+                tracing::error!(partition = %id, dir = %directory.display(), records = log.offsets().log_end.0 - log.offsets().log_start.0, bytes = log.size(), topic_id = %topic.id, "partition.metadata is missing or empty beside records: they are moved aside and the partition begins anew without them. To have them back: stop the broker, give the directory its name back and put a partition.metadata with this topic_id into it");
+                if let Err(error) = self.log_dirs.move_aside(&id) {
+                    tracing::error!(partition = %id, %error, "could not be moved aside");
+                }
             } else if !is_ours {
                 tracing::warn!(partition = %id, topic_id = %log.topic_id(), bytes = log.size(), "not in the metadata, moved aside");
                 if let Err(error) = self.log_dirs.move_aside(&id) {
