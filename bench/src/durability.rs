@@ -89,6 +89,7 @@ fn measure(name: &'static str, target: Target, setting: &str, load: Load) -> Res
     );
     let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
     tool::start("kafka-topics", &arguments, b"")?.wait(Duration::from_secs(120)).ok();
+    load.settle(broker.address(), "load")?;
     // Files are created and code is compiled before anything counts.
     Load { seconds: load.seconds / 2.0, ..load }.run(broker.address(), "load")?;
     let stop = AtomicBool::new(false);

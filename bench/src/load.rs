@@ -58,6 +58,27 @@ impl Load {
         Ok(all)
     }
 
+    /// Waits until every partition takes a request: a topic may be known before all of it is led.
+    pub fn settle(&self, address: SocketAddr, topic: &str) -> Result<(), String> {
+        let failed = |error: io::Error| format!("{topic}: {error}");
+        let mut stream = TcpStream::connect(address).map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(failed)?;
+        let batch = batch(1);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for partition in 0..i32::try_from(self.partitions).unwrap_or(i32::MAX) {
+            loop {
+                stream.write_all(&request(partition, topic, &[partition], &batch)).map_err(failed)?;
+                match check(&receive(&mut stream).map_err(failed)?, topic) {
+                    Ok(()) => break,
+                    Err(error) if Instant::now() > deadline => return Err(error),
+                    Err(_) => std::thread::sleep(Duration::from_millis(20)),
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn produce(
         &self,
         address: SocketAddr,
