@@ -45,6 +45,9 @@ pub enum Action {
 struct StartArgs {
     /// Configuration: a Kafka server.properties, or the same keys in TOML. Default: ./ottla.toml if there is one.
     file: Option<PathBuf>,
+    /// Join the cluster of this node: its id is taken from there, a node id is given, and up to three nodes vote. Once is enough: what was given is kept with the data.
+    #[arg(long, value_name = "HOST:PORT")]
+    join: Option<String>,
     #[command(flatten)]
     more: More,
 }
@@ -87,6 +90,8 @@ pub struct HealthArgs {
 pub struct Start {
     pub file: Option<PathBuf>,
     pub overrides: Vec<String>,
+    /// A node of the cluster to join.
+    pub join: Option<String>,
     pub log_format: LogFormat,
     pub in_container: bool,
     /// `NAME=value` words of a container's command line.
@@ -94,14 +99,15 @@ pub struct Start {
 }
 
 impl From<StartArgs> for Start {
-    fn from(StartArgs { file, more }: StartArgs) -> Self {
-        Self { file, overrides: more.overrides, log_format: more.log_format, ..Self::default() }
+    fn from(StartArgs { file, join, more }: StartArgs) -> Self {
+        Self { file, join, overrides: more.overrides, log_format: more.log_format, ..Self::default() }
     }
 }
 
 impl From<ContainerArgs> for Start {
     fn from(ContainerArgs { variables, file, more }: ContainerArgs) -> Self {
-        Self { file, overrides: more.overrides, log_format: more.log_format, in_container: true, variables }
+        let (overrides, log_format) = (more.overrides, more.log_format);
+        Self { file, overrides, join: None, log_format, in_container: true, variables }
     }
 }
 
@@ -139,6 +145,7 @@ mod tests {
         assert_eq!(given.file.unwrap().to_str(), Some("a.properties"));
         assert_eq!(given.overrides, ["x=1", "y=2"]);
         assert_eq!(start(&["ottla", "--override", "x=1"]).overrides, ["x=1"]);
+        assert_eq!(start(&["ottla", "start", "--join", "a:9092"]).join.as_deref(), Some("a:9092"));
         assert!(Cli::try_parse_from(["ottla", "--nonsense"]).is_err());
     }
 

@@ -21,8 +21,11 @@ pub fn supported() -> Vec<FeatureRange> {
     built.map(|&(name, min, max, _)| FeatureRange { name: name.into(), min, max }).collect()
 }
 
-/// What a new cluster begins with.
-pub fn of_new_cluster() -> Vec<(Arc<str>, i16)> {
-    let begun = FEATURES.iter().filter(|(_, _, _, level)| *level > 0);
-    begun.map(|&(name, _, _, level)| (Arc::from(name), level)).collect()
+/// What a new cluster begins with. `voters_change`: its voters are not those of a configuration.
+pub fn of_new_cluster(voters_change: bool) -> Vec<(Arc<str>, i16)> {
+    let level = |&(name, _, _, level): &(&'static str, i16, i16, i16)| match name {
+        "kraft.version" => (Arc::from(name), i16::from(voters_change)),
+        _ => (Arc::from(name), level),
+    };
+    FEATURES.iter().map(level).filter(|(_, level)| *level > 0).collect()
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod coordinators;
 pub mod declared_topics;
 pub mod features;
+pub mod join;
 pub mod metadata_cache;
 pub mod network;
 pub mod node;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use ottla::cli::{Action, COMMANDS, Cli, HealthArgs, Start};
 use ottla::config::{ConfigError, Settings};
+use ottla::join;
 use ottla::server::Server;
 use ottla::startup;
 use ottla::telemetry::{Loggers, start_logging};
@@ -172,12 +173,14 @@ fn run(start: &Start, loggers: Loggers) -> Result<(), Box<dyn std::error::Error>
         let text = panic.to_string();
         error!(?text, "a part of the broker panicked");
     }));
-    let settings = Arc::new(Settings::new(startup::configuration(start)?)?);
+    let given = startup::configuration(start)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("ottla").build()?;
+    let given = runtime.block_on(join::complete(given, start.join.as_deref()))?;
+    let settings = Arc::new(Settings::new(given)?);
     if start.in_container {
         startup::run_init_scripts()?;
     }
     raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("ottla").build()?;
     let result = runtime.block_on(serve(Arc::clone(&settings), loggers));
     runtime.shutdown_timeout(Duration::from_millis(100));
     result.map_err(|error| match startup::explain_denied(&error.to_string(), &settings.log_dirs) {

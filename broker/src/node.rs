@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_controller::{Controller, ControllerDefaults, ControllerOptions, VoterInfo};
+use ottla_controller::{
+    AutoJoin, Controller, ControllerDefaults, ControllerOptions, InternalTopicGrowth, Joining, VoterInfo,
+};
+use ottla_metadata::config_def;
 use ottla_metadata::{Endpoint, MetadataImage};
 use ottla_protocol::ids::encode_uuid;
 use ottla_storage::{LogDirs, LogDirsOptions};
@@ -15,20 +18,21 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::config::{Effective, Settings, Voter, log_config, session};
+use crate::config::{Effective, Settings, Voter, log_config, sessions};
+use crate::coordinators::internal_topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use crate::features;
 use crate::metadata_cache::MetadataCache;
 use crate::peer::Limits;
 use crate::peer::quorum::{QuorumPeers, QuorumTransport};
 use crate::publisher::Publisher;
-use crate::registration::{Identity, Registered, Registration, RegistrationError};
+use crate::registration::{Heartbeats, Identity, Registered, Registration, RegistrationError};
 use crate::replica::{Assignment, FetchOptions, Fetchers, Partitions, PeerLeaders, Throttle, isr_proposals};
 use crate::upkeep::Upkeep;
 
 /// Longest wait for a controlled shutdown where there is nobody to hand leadership to.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
-/// How long a broker's machine may not answer after its connections closed.
-const DISCONNECT_GRACE: Duration = Duration::from_millis(250);
+/// A node that was started with `--join` votes while there are fewer voters than this.
+const VOTERS_OF_JOINED: usize = 3;
 /// Longest wait for others to take over and to hear of it.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -146,8 +150,9 @@ impl Node {
                 log_dirs: log_dirs.dirs().iter().filter(|dir| dir.online).map(|dir| dir.id).collect(),
                 previous_broker_epoch: log_dirs.previous_broker_epoch(),
             };
-            let (interval, _) = session(&settings);
-            let broker = Registered::new(controller.clone(), publisher.clone(), identity, interval).await?;
+            let (alone, among) = sessions(&settings);
+            let heartbeats = Heartbeats { alone: alone.heartbeat, among_others: among.heartbeat };
+            let broker = Registered::new(controller.clone(), publisher.clone(), identity, heartbeats).await?;
             broker_epoch = broker.broker_epoch();
             let proposer =
                 isr_proposals::Proposer { local: settings.node_id, lag_check: millis((lag_max_ms / 2).max(1)) };
@@ -243,34 +248,55 @@ async fn start_controller(
     directory_id: Uuid,
     endpoints: Vec<Endpoint>,
 ) -> Result<Controller, StartError> {
+    let voters_change = settings.voters.is_empty();
+    let (alone, among) = sessions(settings);
     let defaults = ControllerDefaults {
         node_id: settings.node_id,
         cluster_id: Arc::clone(cluster_id),
         num_partitions: settings.i32("num.partitions"),
         default_replication_factor: i16::try_from(settings.i32("default.replication.factor")).unwrap_or(1),
         delete_topic_enable: settings.bool("delete.topic.enable"),
-        broker_session_timeout_ms: i64::try_from(session(settings).1.as_millis()).unwrap_or(i64::MAX),
+        broker_session_timeout_ms: in_millis(alone.timeout),
+        cluster_session_timeout_ms: (among != alone).then(|| in_millis(among.timeout)),
+        internal_topics: internal_topics(settings),
         static_configs: Arc::new(settings.explicit.clone()),
         supported_features: features::supported(),
-        bootstrap_features: features::of_new_cluster(),
+        bootstrap_features: features::of_new_cluster(voters_change),
     };
     let voters = &settings.voters;
-    let founders = match voters.is_empty() {
-        true => vec![VoterInfo { id: settings.node_id, directory_id, endpoints }],
-        false => voters.iter().map(static_voter).collect(),
+    let founders = match (voters.is_empty(), settings.bootstrap.is_empty()) {
+        (false, _) => voters.iter().map(static_voter).collect(),
+        // Nobody is named: this node is its whole quorum, until others join it.
+        (true, true) => vec![VoterInfo { id: settings.node_id, directory_id, endpoints: endpoints.clone() }],
+        (true, false) => Vec::new(),
     };
+    let election_timeout = millis(settings.i64("controller.quorum.election.timeout.ms"));
+    let joining = voters_change.then(|| Joining {
+        endpoints,
+        auto_join: match (settings.joins, settings.bool("controller.quorum.auto.join.enable")) {
+            (true, _) => AutoJoin::Below(VOTERS_OF_JOINED),
+            (false, true) => AutoJoin::Always,
+            (false, false) => AutoJoin::Never,
+        },
+        // Who shares a given cluster id with others may be one of them that has lost its disk.
+        listen_before_founding: if settings.cluster_id.is_some() { election_timeout } else { Duration::ZERO },
+    });
     let options = ControllerOptions {
         node_id: settings.node_id,
         directory_id,
         log_dir,
         voters: founders,
-        bootstrap: voters.iter().map(|voter| voter.endpoint.clone()).collect(),
+        joining,
+        bootstrap: voters.iter().map(|voter| voter.endpoint.clone()).chain(settings.bootstrap.clone()).collect(),
         request_timeout: millis(settings.i64("controller.socket.timeout.ms")),
-        disconnect_grace: DISCONNECT_GRACE,
+        disconnect_grace: millis(settings.i64("broker.disconnect.grace.ms")),
+        leader_grace: millis(settings.i64("controller.disconnect.grace.ms")),
+        leader_silence_max: millis(settings.i64("controller.leader.silence.max.ms").max(1)),
+        leader_session_grace: among.heartbeat * 2,
         fetch_bytes_max: u32::try_from(settings.i64("controller.quorum.fetch.max.bytes")).unwrap_or(u32::MAX),
         snapshot_bytes: u64::try_from(settings.i64("metadata.log.max.record.bytes.between.snapshots"))
             .unwrap_or(u64::MAX),
-        election_timeout: millis(settings.i64("controller.quorum.election.timeout.ms")),
+        election_timeout,
         leader_balance_interval: settings.bool("auto.leader.rebalance.enable").then(|| {
             Duration::from_secs(
                 u64::try_from(settings.i64("leader.imbalance.check.interval.seconds")).unwrap_or(0).max(1),
@@ -325,7 +351,7 @@ fn cluster_id(settings: &Settings) -> Result<String, StartError> {
     if let Some(id) = of_data.or(given) {
         return Ok(id);
     }
-    if settings.voters.len() > 1 || !settings.is_controller() {
+    if settings.voters.len() > 1 || settings.bootstrap.len() > 1 || !settings.is_controller() {
         return if settings.in_container { Ok(CLUSTER_ID_OF_IMAGES.to_owned()) } else { Err(StartError::NoClusterId) };
     }
     Ok(encode_uuid(Uuid::new_v4()))
@@ -350,6 +376,26 @@ fn cluster_id_of_data(settings: &Settings) -> Result<Option<String>, StartError>
 /// `log.dirs` may be given relative, while storage knows them absolute.
 fn same_dir(one: &Path, other: &Path) -> bool {
     one == other || std::path::absolute(other).is_ok_and(|other| one == other)
+}
+
+/// Internal topics and the replicas that they grow to: what is asked for, or else Kafka's defaults.
+fn internal_topics(settings: &Settings) -> InternalTopicGrowth {
+    let number = |key: &str| {
+        let text = if settings.is_asked_for(key) { settings.text(key) } else { config_def::broker_default(key) };
+        text.and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(1)
+    };
+    let min_isr = u16::try_from(number("transaction.state.log.min.isr")).ok();
+    InternalTopicGrowth {
+        partitions_max: settings.usize("internal.topics.grow.partitions.max"),
+        topics: vec![
+            (GROUP_TOPIC.into(), number("offsets.topic.replication.factor"), None),
+            (TRANSACTION_TOPIC.into(), number("transaction.state.log.replication.factor"), min_isr),
+        ],
+    }
+}
+
+fn in_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn millis(milliseconds: i64) -> Duration {

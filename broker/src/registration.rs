@@ -40,10 +40,18 @@ pub enum RegistrationError {
     Stopped,
 }
 
+/// How often a broker says that it lives.
+#[derive(Debug, Clone, Copy)]
+pub struct Heartbeats {
+    /// While it is the only one.
+    pub alone: Duration,
+    pub among_others: Duration,
+}
+
 /// A registered broker that is not yet unfenced: nobody is sent here before it can serve.
 pub struct Registered {
     life: Life,
-    heartbeat_interval: Duration,
+    heartbeats: Heartbeats,
 }
 
 /// A registered, unfenced broker.
@@ -62,7 +70,7 @@ impl Registered {
         controller: Controller,
         publisher: Publisher,
         identity: Identity,
-        heartbeat_interval: Duration,
+        heartbeats: Heartbeats,
     ) -> Result<Self, RegistrationError> {
         let incarnation = Uuid::new_v4();
         let request = registration_request(&identity, incarnation);
@@ -94,7 +102,7 @@ impl Registered {
         publisher.wait_applied(registered.offset).await.map_err(|_| RegistrationError::Stopped)?;
         let epoch = registered.response.broker_epoch;
         let life = Life { controller, publisher, broker: identity.broker, epoch };
-        Ok(Self { life, heartbeat_interval })
+        Ok(Self { life, heartbeats })
     }
 
     /// The epoch of this life.
@@ -107,7 +115,7 @@ impl Registered {
     /// # Errors
     /// When the controller refuses this broker.
     pub async fn unfence(self) -> Result<Registration, RegistrationError> {
-        let Self { mut life, heartbeat_interval } = self;
+        let Self { mut life, heartbeats } = self;
         loop {
             match life.heartbeat(false).await {
                 Ok((answer, offset)) if !answer.is_fenced => {
@@ -123,7 +131,7 @@ impl Registered {
         }
         let (leave, left) = watch::channel(false);
         let epoch = life.epoch;
-        let task = tokio::spawn(async move { life.run(heartbeat_interval, left).await });
+        let task = tokio::spawn(async move { life.run(heartbeats, left).await });
         Ok(Registration { epoch, leave, task })
     }
 }
@@ -152,7 +160,7 @@ struct Life {
 }
 
 impl Life {
-    async fn run(&mut self, interval: Duration, mut left: watch::Receiver<bool>) {
+    async fn run(&mut self, heartbeats: Heartbeats, mut left: watch::Receiver<bool>) {
         loop {
             let leaving = *left.borrow_and_update();
             match self.heartbeat(leaving).await {
@@ -163,9 +171,17 @@ impl Life {
                 Ok(_) => {}
                 Err(code) => tracing::warn!(error = ?code, "heartbeat refused"),
             }
-            let pause = if leaving { RETRY } else { interval };
+            let mut images = self.publisher.applied();
+            let is_alone = images.borrow().brokers.len() < 2;
+            let pause = match (leaving, is_alone) {
+                (true, _) => RETRY,
+                (false, true) => heartbeats.alone,
+                (false, false) => heartbeats.among_others,
+            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                // Sessions are shorter from now on.
+                _ = images.wait_for(|image| image.brokers.len() > 1), if is_alone => {}
                 changed = left.changed() => {
                     if changed.is_err() {
                         return;

@@ -65,17 +65,25 @@ impl Server {
                 .collect()
         };
         let public = endpoints(false);
-        let ground = Ground::lay(Arc::clone(&settings), endpoints(true)).await?;
+        // A controller without a listener for other nodes is reached by them as by clients.
+        let anywhere = settings.is_controller() && !listeners.iter().any(|listener| listener.is_controller);
+        let of_controller = if anywhere { public.clone() } else { endpoints(true) };
+        let ground = Ground::lay(Arc::clone(&settings), of_controller).await?;
         let metadata = ground.metadata.clone();
         let config = Effective::new(Arc::clone(&settings), metadata);
         let quotas = Quotas::new(&settings, ground.metadata.clone());
         let mut doors = Doors::new(&settings, &config, &quotas);
-        let messages = QuorumMessages::new(ground.controller.clone(), Arc::clone(&ground.cluster_id), settings.node_id);
+        let (controller, cluster_id) = (ground.controller.clone(), Arc::clone(&ground.cluster_id));
+        let messages = QuorumMessages::new(controller, cluster_id, settings.node_id, anywhere);
         let (ready, api_when_ready) = watch::channel(None);
         let gate: Arc<dyn Service> = Arc::new(Gate::new(messages, api_when_ready));
-        let (of_controllers, of_clients): (Vec<_>, Vec<_>) =
+        let (of_controllers, mut of_clients): (Vec<_>, Vec<_>) =
             bound.into_iter().zip(listeners.clone()).partition(|(_, info)| info.is_controller);
         doors.open(of_controllers, &gate, &ApiTable::of_controller());
+        if anywhere && !ground.controller.is_alone().await {
+            // Without the others there is no quorum, and they come by this door.
+            doors.open(std::mem::take(&mut of_clients), &gate, &ApiTable::of_both());
+        }
 
         let mut node = Node::start(ground, public).await?;
         let coordinators = Coordinators::start(Needs {
@@ -101,8 +109,11 @@ impl Server {
         };
         let api = Arc::new(Api::new(&house));
         ready.send_replace(Some(Arc::clone(&api)));
-        let service = Arc::clone(&api) as Arc<dyn Service>;
-        doors.open(of_clients, &service, &ApiTable::of_broker());
+        let (service, table) = match anywhere {
+            true => (gate, ApiTable::of_both()),
+            false => (Arc::clone(&api) as Arc<dyn Service>, ApiTable::of_broker()),
+        };
+        doors.open(of_clients, &service, &table);
         node.open().await?;
         let Doors { shutdown, tasks, .. } = doors;
         reachable::check(&listeners, settings.in_container);

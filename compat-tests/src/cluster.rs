@@ -97,6 +97,22 @@ impl Cluster {
 
     /// Writes every node's configuration and starts none.
     pub fn prepare(nodes: &[(i32, Roles)], overrides: &[&str]) -> Result<Self, String> {
+        Self::prepare_with(nodes, overrides, |cluster| format!("controller.quorum.voters={}", cluster.voters()))
+    }
+
+    /// As `prepare`, with voters that change while the cluster runs: nobody is named but the controller `first`.
+    pub fn prepare_dynamic(nodes: &[(i32, Roles)], first: i32, overrides: &[&str]) -> Result<Self, String> {
+        Self::prepare_with(nodes, overrides, |cluster| {
+            let port = cluster.node(first).controller_port;
+            format!("controller.quorum.bootstrap.servers=127.0.0.1:{port}")
+        })
+    }
+
+    fn prepare_with(
+        nodes: &[(i32, Roles)],
+        overrides: &[&str],
+        quorum: impl Fn(&Self) -> String,
+    ) -> Result<Self, String> {
         let dir =
             tempfile::Builder::new().prefix("cluster").tempdir_in(cache::dir("run")).map_err(|e| e.to_string())?;
         let mut cluster = Self { dir, nodes: BTreeMap::new() };
@@ -108,9 +124,9 @@ impl Cluster {
             let node = Node { id: *id, roles: *roles, port, controller_port, dir, daemon: None, starts: 0 };
             cluster.nodes.insert(*id, node);
         }
-        let voters = cluster.voters();
+        let quorum = quorum(&cluster);
         for node in cluster.nodes.values() {
-            let text = configuration(node, &voters, overrides);
+            let text = configuration(node, &quorum, overrides);
             fs::write(node.properties(), text).map_err(|e| e.to_string())?;
         }
         Ok(cluster)
@@ -242,7 +258,8 @@ impl Cluster {
 }
 
 impl Node {
-    fn properties(&self) -> PathBuf {
+    /// Its configuration.
+    pub fn properties(&self) -> PathBuf {
         self.dir.join("server.properties")
     }
 
@@ -266,7 +283,7 @@ impl Node {
     }
 }
 
-fn configuration(node: &Node, voters: &str, overrides: &[&str]) -> String {
+fn configuration(node: &Node, quorum: &str, overrides: &[&str]) -> String {
     let mut listeners = Vec::new();
     if node.roles.serves_clients() {
         listeners.push(format!("PLAINTEXT://127.0.0.1:{}", node.port));
@@ -277,7 +294,7 @@ fn configuration(node: &Node, voters: &str, overrides: &[&str]) -> String {
     let mut text = format!(
         "process.roles={}\n\
          node.id={}\n\
-         controller.quorum.voters={voters}\n\
+         {quorum}\n\
          controller.listener.names=CONTROLLER\n\
          listeners={}\n\
          listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\

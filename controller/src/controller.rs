@@ -11,20 +11,21 @@ use ottla_protocol::{BrokerId, ErrorCode, Offset, Timestamp};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::lost;
 use crate::member::Member;
-use crate::message::{self, Answer, Message, Submit, Submitted, WireQuorum};
+use crate::message::{
+    self, Answer, AssignedId, Message, Submit, Submitted, VoterChangeKind, VoterChanged, WireQuorum, WireVoterChange,
+};
 use crate::observer::Observer;
 use crate::options::ControllerOptions;
-use crate::quorum::{QuorumInfo, VoterInfo};
+use crate::quorum::{QuorumInfo, VoterChange, VoterError, VoterInfo};
 use crate::raft::network::{Destination, Lane, Transport};
 use crate::raft::types::{VoterEndpoint, VoterNode};
 
 /// Pause before the active controller is looked for again.
 const RETRY: Duration = Duration::from_millis(20);
-/// How long the leader's machine may not answer before votes are asked for; an election decides in any case.
-const LEADER_GRACE: Duration = Duration::from_millis(200);
 /// Longest wait for the answer of one node before the leader is looked up again.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 
@@ -64,6 +65,7 @@ struct Inner {
     transport: Arc<dyn Transport>,
     request_timeout: Duration,
     disconnect_grace: Duration,
+    leader_grace: Duration,
 }
 
 enum Role {
@@ -100,6 +102,7 @@ impl Controller {
             transport,
             request_timeout: options.request_timeout,
             disconnect_grace: options.disconnect_grace,
+            leader_grace: options.leader_grace,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -275,12 +278,12 @@ impl Controller {
             && node != self.inner.node_id
             && let Some(address) = message::endpoint(&voter)
         {
-            is_gone = lost::is_gone(transport, address, LEADER_GRACE, &is_back).await;
+            is_gone = lost::is_gone(transport, address, self.inner.leader_grace, &is_back).await;
             if !is_gone {
                 return;
             }
             // Where it was a broker too, the next leader fences it.
-            member.leader_lost(leader).await;
+            member.elections.leader_lost(leader).await;
         }
         let image = self.inner.images.borrow().clone();
         if member.is_active()
@@ -329,6 +332,71 @@ impl Controller {
         }
     }
 
+    /// Changes the quorum's voters, here or at whoever leads it.
+    ///
+    /// # Errors
+    /// Kafka's error code, and what to say with it.
+    pub async fn change_voters(&self, change: VoterChange) -> Result<(), VoterError> {
+        let timed_out = || VoterError::new(ErrorCode::RequestTimedOut, ErrorCode::RequestTimedOut.message());
+        let patience = match &change {
+            VoterChange::Add { timeout_ms, .. } => Duration::from_millis((*timeout_ms).into()),
+            VoterChange::Remove { .. } | VoterChange::Update { .. } => self.inner.request_timeout,
+        };
+        let deadline = Instant::now() + patience;
+        let change = WireVoterChange::from(change);
+        let message = message::write(&Message::ChangeVoters(change.clone()));
+        let message = message.map_err(|error| VoterError::new(ErrorCode::UnknownServerError, error.to_string()))?;
+        loop {
+            let done = if let Role::Member(member) = &self.inner.role
+                && member.is_active()
+            {
+                Some(member.change_voters(change.clone()).await)
+            } else if let Some(leader) = self.other_leader() {
+                let call = self.inner.transport.call(leader, Lane::Control, message.clone());
+                match tokio::time::timeout_at(deadline, call).await.map_err(io::Error::other).and_then(|done| done) {
+                    Ok(bytes) => match message::read::<Answer<VoterChanged>>(&bytes).map_err(|error| error.to_string())
+                    {
+                        Ok(Ok(Ok(()))) => Some(Ok(())),
+                        Ok(Ok(Err((code, message)))) => {
+                            let code = ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError);
+                            Some(Err(VoterError { code, message }))
+                        }
+                        Ok(Err(message)) | Err(message) => {
+                            return Err(VoterError::new(ErrorCode::UnknownServerError, message));
+                        }
+                    },
+                    Err(error) => {
+                        tracing::debug!(%error, "the leader of the quorum did not answer");
+                        None
+                    }
+                }
+            } else {
+                None
+            };
+            match done {
+                Some(Err(VoterError { code: ErrorCode::NotController, .. })) | None => {}
+                Some(done) => return done,
+            }
+            if Instant::now() >= deadline {
+                return Err(timed_out());
+            }
+            self.wait_for_leader(deadline).await;
+        }
+    }
+
+    /// Whether this is the only member of its quorum: nobody else has to be reached for it to serve.
+    pub async fn is_alone(&self) -> bool {
+        match &self.inner.role {
+            Role::Member(member) => member.is_alone().await,
+            Role::Observer(_) => false,
+        }
+    }
+
+    /// Whether a message was sent by this very node: it looks which of the addresses it was given are its own.
+    pub fn is_own(&self, message: &[u8]) -> bool {
+        matches!(&self.inner.role, Role::Member(member) if member.is_own(message))
+    }
+
     /// The quorum as this node itself sees it; nothing on an observer.
     pub fn local_quorum(&self) -> Option<QuorumInfo> {
         match &self.inner.role {
@@ -373,6 +441,48 @@ impl Controller {
         let Committed { response, offset } = self.submit(origin, request.into()).await?;
         let response = R::try_from(response).map_err(|_| ErrorCode::UnknownServerError)?;
         Ok(Committed { response, offset })
+    }
+}
+
+/// What a controller answers a node that has no id yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assigned {
+    Id(i32),
+    /// Another one gives ids out: this one, if it is known.
+    Ask(Option<Endpoint>),
+}
+
+/// The message by which a new node asks for a node id. Asked again with the same token the answer is the same.
+///
+/// # Errors
+/// Never, as far as is known: when the message cannot be written.
+pub fn assignment_request(token: Uuid) -> io::Result<Bytes> {
+    message::write(&Message::AssignNodeId(token))
+}
+
+/// Reads the answer to it.
+///
+/// # Errors
+/// When the bytes are no such answer, or no id could be given.
+pub fn read_assignment(bytes: &[u8]) -> io::Result<Assigned> {
+    match message::read::<Answer<AssignedId>>(bytes)?.map_err(io::Error::other)? {
+        Ok(id) => Ok(Assigned::Id(i32::try_from(id).map_err(io::Error::other)?)),
+        Err(leader) => Ok(Assigned::Ask(leader.and_then(|(_, node)| message::endpoint(&node)))),
+    }
+}
+
+impl From<VoterChange> for WireVoterChange {
+    fn from(change: VoterChange) -> Self {
+        let (kind, voter, timeout_ms, wait_until_committed) = match change {
+            VoterChange::Add { voter, timeout_ms, wait_until_committed } => {
+                (VoterChangeKind::Add, voter, timeout_ms, wait_until_committed)
+            }
+            VoterChange::Remove { id, directory_id } => {
+                (VoterChangeKind::Remove, VoterInfo { id, directory_id, endpoints: Vec::new() }, 0, true)
+            }
+            VoterChange::Update { voter } => (VoterChangeKind::Update, voter, 0, true),
+        };
+        Self { kind, id: node_id(voter.id), node: voter_node(&voter), timeout_ms, wait_until_committed }
     }
 }
 

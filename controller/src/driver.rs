@@ -24,8 +24,10 @@ use ottla_state_machine::StateMachine;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::controller::Committed;
+use crate::controller::{Committed, broker_id};
+use crate::elections::Heard;
 use crate::raft::types::{Batch, Raft};
+use crate::voters::{KRAFT_VERSION, Members, is_nil};
 
 /// What one round may take: an entry stays well below what a replica must hold in memory at once.
 const REQUESTS_PER_ROUND_MAX: usize = 512;
@@ -37,6 +39,10 @@ const ELECTIONS_PER_RUN_MAX: usize = 1_000;
 const STALL: Duration = Duration::from_millis(100);
 /// How long heartbeats that wait unread may take to be read then.
 const STALL_GRACE: Duration = Duration::from_millis(500);
+/// A broker that was the only one said that it lives every two seconds.
+const SHORTER_SESSIONS_GRACE: Duration = Duration::from_secs(3);
+/// Between two looks at how far internal topics have grown.
+const GROWTH_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) type Answer = Result<Committed<ControllerResponse>, ErrorCode>;
 
@@ -61,6 +67,14 @@ pub(crate) struct Driver {
     pub balance_interval: Option<Duration>,
     /// The term this node leads in, once it may decide; for those who wait for it.
     pub active: watch::Sender<Option<u64>>,
+    /// See `Voters::entries`.
+    pub entries: Arc<tokio::sync::Mutex<()>>,
+    /// From which leader this node heard last, and when.
+    pub heard: Heard,
+    /// How long a leader that went silent may take to report as a broker to the next one.
+    pub leader_session_grace: Duration,
+    /// The quorum was not founded from a configuration that names its voters.
+    pub voters_change: bool,
 }
 
 /// In office.
@@ -68,8 +82,10 @@ struct Office {
     term: u64,
     soft: SoftState,
     next_balance: Option<Instant>,
-    /// No session ends before: this process itself had no time to hear of heartbeats.
+    /// No session ends before: this process itself had no time to hear of heartbeats, or sessions became shorter.
     sessions_hold_until: Instant,
+    session_timeout_ms: i64,
+    next_growth: Option<Instant>,
 }
 
 struct RandomIds;
@@ -104,6 +120,9 @@ impl Driver {
                     None => None,
                 };
                 self.active.send_replace(office.as_ref().map(|office| office.term));
+            }
+            if let Some(office) = &mut office {
+                self.note_image(office);
             }
             let wake_at = office.as_ref().and_then(|office| self.wake_at(office, started));
             tokio::select! {
@@ -148,18 +167,56 @@ impl Driver {
         if !bootstrap.is_empty() {
             // A failure shows as lost leadership; the next controller finds the log empty and does the same.
             let _ = self.propose(&bootstrap).await;
+        } else if self.voters_change && state.image.features.level(KRAFT_VERSION) == 0 && self.knows_directories() {
+            // Founded by a build that could not change voters; nothing else was missing.
+            let level = MetadataRecord::FeatureLevel { name: KRAFT_VERSION.into(), level: 1 };
+            let _ = self.propose(&[level]).await;
         }
-        let soft = SoftState::activate(&state.image, now(started));
+        let mut soft = SoftState::activate(&state.image, now(started));
+        if let Some((leader, at)) = *self.heard.lock() {
+            // It was silent towards this voter, so its broker was: what is left of its session is not a whole one.
+            let session = Duration::from_millis(u64::try_from(state.session_timeout_ms()).unwrap_or(0));
+            let latest = (Instant::now() + self.leader_session_grace).checked_sub(session);
+            let contact = latest.map_or(at, |latest| latest.max(at)).saturating_duration_since(started);
+            soft.backdate(broker_id(leader), Timestamp(contact.as_millis() as i64));
+        }
         Office {
             term,
             soft,
             next_balance: self.balance_interval.map(|interval| Instant::now() + interval),
             sessions_hold_until: Instant::now(),
+            session_timeout_ms: self.state().session_timeout_ms(),
+            next_growth: None,
         }
+    }
+
+    /// What the newest image changes for this office.
+    fn note_image(&mut self, office: &mut Office) {
+        let state = self.state();
+        let timeout = state.session_timeout_ms();
+        if timeout < office.session_timeout_ms {
+            let hold = Instant::now() + SHORTER_SESSIONS_GRACE;
+            office.sessions_hold_until = office.sessions_hold_until.max(hold);
+        }
+        office.session_timeout_ms = timeout;
+        if !state.internal_topics_can_grow() {
+            office.next_growth = None;
+        } else if office.next_growth.is_none() {
+            office.next_growth = Some(Instant::now() + GROWTH_PAUSE);
+        }
+    }
+
+    /// Whether every voter is known by its directory.
+    fn knows_directories(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let members = Members::of(&metrics.borrow_watched());
+        members.voters.iter().all(|id| members.voter_directory(*id).is_some_and(|directory| !is_nil(directory)))
     }
 
     /// Decides on everything that waits and answers it together.
     async fn round(&mut self, office: &mut Office, first: Submission, started: Instant) {
+        let entries = Arc::clone(&self.entries);
+        let _no_entry_between = entries.lock().await;
         let mut state = self.state();
         let mut records: Vec<MetadataRecord> = Vec::new();
         let mut decided: Vec<(oneshot::Sender<Answer>, ControllerResponse)> = Vec::new();
@@ -199,11 +256,10 @@ impl Driver {
     }
 
     fn wake_at(&self, office: &Office, started: Instant) -> Option<Instant> {
-        let timeout = self.defaults.broker_session_timeout_ms;
-        let session = office.soft.next_deadline(&self.images.borrow(), timeout);
+        let session = office.soft.next_deadline(&self.images.borrow(), office.session_timeout_ms);
         let session = session.map(|at| started + Duration::from_millis(at.0.max(0) as u64));
         let session = session.map(|at| at.max(office.sessions_hold_until));
-        session.into_iter().chain(office.next_balance).min()
+        session.into_iter().chain(office.next_balance).chain(office.next_growth).min()
     }
 
     async fn fence_lost(&mut self, broker: BrokerId, epoch: i64) {
@@ -221,10 +277,20 @@ impl Driver {
             office.sessions_hold_until = Instant::now() + STALL_GRACE;
             return;
         }
-        while let Some((broker, records)) = self.state().fence_expired(&office.soft, now(started)) {
+        while Instant::now() >= office.sessions_hold_until
+            && let Some((broker, records)) = self.state().fence_expired(&office.soft, now(started))
+        {
             tracing::warn!(broker = broker.0, "fencing a broker: no heartbeat within broker.session.timeout.ms");
             if self.propose(&records).await.is_err() {
                 return;
+            }
+        }
+        if office.next_growth.is_some_and(|at| at <= Instant::now()) {
+            office.next_growth = Some(Instant::now() + GROWTH_PAUSE);
+            let records = self.state().grow_internal_topics();
+            if !records.is_empty() {
+                tracing::info!(changes = records.len(), "internal topics grow: there are brokers for more replicas");
+                let _ = self.propose(&records).await;
             }
         }
         if office.next_balance.is_some_and(|at| at <= Instant::now()) {

@@ -6,6 +6,8 @@
 mod controller;
 mod disk;
 mod driver;
+mod elections;
+mod join;
 mod lost;
 mod member;
 mod message;
@@ -14,10 +16,13 @@ mod options;
 mod quorum;
 mod raft;
 mod typed;
+mod voters;
 
-pub use controller::{Committed, Controller, StartError};
-pub use options::ControllerOptions;
-pub use ottla_decisions::{ControllerDefaults, ControllerRequest, ControllerResponse, RequestOrigin};
-pub use quorum::{QuorumInfo, ReplicaState, VoterInfo};
+pub use controller::{Assigned, Committed, Controller, StartError, assignment_request, read_assignment};
+pub use options::{AutoJoin, ControllerOptions, Joining};
+pub use ottla_decisions::{
+    ControllerDefaults, ControllerRequest, ControllerResponse, InternalTopicGrowth, RequestOrigin,
+};
+pub use quorum::{QuorumInfo, ReplicaState, VoterChange, VoterError, VoterInfo};
 pub use raft::network::{Carried, Destination, Lane, NoTransport, Probe, Probing, Transport};
 pub use raft::types::{VoterEndpoint, VoterNode};

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,14 +18,20 @@ use tokio::task::JoinHandle;
 
 use crate::controller::{Committed, StartError, broker_id, node_id, voter_info, voter_node, wall_clock};
 use crate::driver::{Driver, Submission};
-use crate::message::{self, Answer, Message, Pull, Pulled, PulledData, PulledEntry, Submitted, WireQuorum};
+use crate::elections::Elections;
+use crate::join::{Joiner, KnownAs};
+use crate::message::{
+    self, Answer, AssignedId, Attach, Attached, Directed, Message, Pull, Pulled, PulledData, PulledEntry, RaftMessage,
+    Submitted, VoterChangeKind, VoterChanged, WireQuorum, WireVoterChange,
+};
 use crate::options::ControllerOptions;
-use crate::quorum::{QuorumInfo, ReplicaState, VoterInfo};
+use crate::quorum::{QuorumInfo, ReplicaState, VoterError, VoterInfo};
 use crate::raft::log_store::LogStore;
-use crate::raft::network::{Network, Transport};
+use crate::raft::network::{AddressBook, Network, Transport};
 use crate::raft::snapshot::{self, SnapshotDir};
 use crate::raft::state_machine::ImageMachine;
 use crate::raft::types::{Batch, Raft, Snapshot, SnapshotMeta, VoterNode};
+use crate::voters::{Members, Voters, is_nil};
 
 /// The folder of the metadata log.
 const METADATA_DIR: &str = "__cluster_metadata-0";
@@ -40,10 +45,6 @@ const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(10);
 const RESIGN_TIMEOUT: Duration = Duration::from_millis(500);
 /// News may come between a look and the wait for it.
 const NEWS_MAX: Duration = Duration::from_millis(100);
-/// Between the turns of voters that lost their leader: time for one to win.
-const STAND_PAUSE: Duration = Duration::from_millis(60);
-/// Before a voter that did not win stands again.
-const STAND_AGAIN: Duration = Duration::from_millis(180);
 /// Brokers that are about to be fenced.
 const LOST_QUEUE_MAX: usize = 1024;
 /// An observer that is further behind gets a snapshot: cheaper to send and to read.
@@ -64,10 +65,15 @@ pub(crate) struct Member {
     log: LogStore,
     observers: Mutex<BTreeMap<u64, ReplicaState>>,
     lost_brokers: mpsc::Sender<(BrokerId, i64)>,
-    /// One past the term whose leader is known to be gone.
-    leaderless: AtomicU64,
-    election_timeout: Duration,
+    pub(crate) elections: Elections,
+    voters: Voters,
+    /// Of the directory that holds the log, as text.
+    directory: Arc<str>,
+    id: u64,
+    known_as: KnownAs,
     driver: Mutex<Option<JoinHandle<()>>>,
+    joiner: Mutex<Option<JoinHandle<()>>>,
+    watch: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Member {
@@ -93,12 +99,23 @@ impl Member {
         let bytes_since_snapshot = Arc::clone(&machine.bytes_since_snapshot);
         let config = raft_config(options)?;
         let id = node_id(options.node_id);
-        let raft =
-            Raft::new(id, config, Network { transport }, log.clone(), machine).await.map_err(StartError::raft)?;
+        let directory: Arc<str> = ottla_protocol::ids::encode_uuid(options.directory_id).into();
+        let addresses = AddressBook::default();
+        let network = Network {
+            transport: Arc::clone(&transport),
+            own: (id, Arc::clone(&directory)),
+            addresses: addresses.clone(),
+        };
+        let raft = Raft::new(id, config, network, log.clone(), machine).await.map_err(StartError::raft)?;
         let (requests, submissions) = mpsc::channel(REQUEST_QUEUE_MAX);
         let (active_sender, active) = watch::channel(None);
         let (lost_brokers, lost) = mpsc::channel(LOST_QUEUE_MAX);
+        let elections = Elections::new(raft.clone(), active.clone(), Arc::clone(&directory), options);
+        let (watching, of_watch) = (elections.clone(), Arc::clone(&transport));
+        let watch = async move { watching.watch_leader(&of_watch).await };
+        let voters = Voters::new(raft.clone(), images.clone(), addresses);
         let driver = Driver {
+            entries: Arc::clone(&voters.entries),
             raft: raft.clone(),
             images: images.clone(),
             requests: submissions,
@@ -108,21 +125,51 @@ impl Member {
             snapshot_bytes: options.snapshot_bytes,
             balance_interval: options.leader_balance_interval,
             active: active_sender,
+            heard: elections.heard(),
+            leader_session_grace: options.leader_session_grace,
+            voters_change: options.joining.is_some(),
         };
         let driver = Mutex::new(Some(tokio::spawn(driver.run())));
         let member = Self {
             requests,
             images: images.clone(),
             active,
-            raft,
             log,
             observers: Mutex::default(),
             lost_brokers,
-            leaderless: AtomicU64::new(0),
-            election_timeout: options.election_timeout,
+            elections,
+            voters,
+            directory,
+            id,
+            known_as: KnownAs::default(),
             driver,
+            joiner: Mutex::default(),
+            watch: Mutex::new(Some(tokio::spawn(watch))),
+            raft,
         };
         member.begin(options, is_new).await?;
+        if let Some(joining) = options.joining.clone() {
+            let members = member.voters.members().await.map_err(|error| StartError::Raft(error.message))?;
+            let votes = members.voter_directory(id) == Some(&*member.directory);
+            member.voters.raft.runtime_config().elect(votes);
+            let own = VoterInfo {
+                id: options.node_id,
+                directory_id: options.directory_id,
+                endpoints: joining.endpoints.clone(),
+            };
+            let joiner = Joiner::new(
+                member.voters.clone(),
+                transport,
+                id,
+                voter_node(&own),
+                joining,
+                options.bootstrap.clone(),
+                member.log.is_pristine(),
+                Arc::clone(&member.known_as),
+                member.active.clone(),
+            );
+            *member.joiner.lock() = Some(tokio::spawn(joiner.run()));
+        }
         Ok((member, images))
     }
 
@@ -140,10 +187,8 @@ impl Member {
             }
         }
         // Asked of raft itself: its metrics are still empty at this moment.
-        let voters =
-            self.raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect::<Vec<_>>());
-        let voters = voters.await.map_err(StartError::raft)?;
-        if voters != [node_id(options.node_id)] {
+        let members = self.voters.members().await.map_err(|error| StartError::Raft(error.message))?;
+        if members.voters != [self.id].into() {
             return Ok(());
         }
         if !is_new {
@@ -154,7 +199,7 @@ impl Member {
         match activated {
             Ok(Ok(_)) => {
                 // Nobody else can lead or wait for a heartbeat: without ticks an idle node sleeps.
-                self.raft.runtime_config().tick(false);
+                self.raft.runtime_config().tick(members.nodes.len() > 1);
                 Ok(())
             }
             _ => Err(StartError::Raft("the only voter did not become the leader".to_owned())),
@@ -163,6 +208,16 @@ impl Member {
 
     pub(crate) fn is_active(&self) -> bool {
         self.active.borrow().is_some()
+    }
+
+    pub(crate) async fn is_alone(&self) -> bool {
+        let members = self.voters.members().await;
+        members.is_ok_and(|members| members.voters == [self.id].into() && members.nodes.len() == 1)
+    }
+
+    pub(crate) fn is_own(&self, message: &[u8]) -> bool {
+        let attach = message::read(message);
+        matches!(attach, Ok(Message::Attach(Attach { id, node })) if id == self.id && node.directory_id == *self.directory)
     }
 
     /// Changes when this node becomes the active controller or no longer is.
@@ -199,23 +254,102 @@ impl Member {
 
     /// Handles a message of another node; the bytes are the answer to send back.
     pub(crate) async fn receive(&self, bytes: &[u8]) -> io::Result<Bytes> {
-        let raft = &self.raft;
         match message::read(bytes)? {
-            Message::Append(request) => message::write(&text(raft.append_entries(request).await)),
-            Message::Vote(mut request) => {
-                // The lease protects a leader that lives. Of a dead one it would only delay the next.
-                request.leadership_transfer |= self.is_leaderless();
-                message::write(&text(raft.vote(request).await))
-            }
-            Message::PreVote(request) => message::write(&text(raft.pre_vote(request).await)),
-            Message::Snapshot { vote, meta, data } => {
-                let snapshot = Snapshot { meta, snapshot: data.0 };
-                message::write(&text(raft.install_full_snapshot(vote, snapshot).await))
-            }
-            Message::TransferLeader(request) => message::write(&text(raft.handle_transfer_leader(request).await)),
+            Message::Raft(directed) => self.receive_raft(directed).await,
             Message::Submit(submit) => message::write(&text(self.forwarded(submit).await)),
             Message::Pull(pull) => message::write(&text(self.pull(pull).await)),
             Message::Quorum => message::write(&self.quorum_if_active()),
+            Message::Attach(attach) => message::write(&self.attach(attach).await),
+            Message::ChangeVoters(change) => {
+                let changed: VoterChanged =
+                    self.change_voters(change).await.map_err(|error| (error.code.code(), error.message));
+                message::write::<Answer<VoterChanged>>(&Ok(changed))
+            }
+            Message::HearsNothingOf(leader) => message::write::<Answer<bool>>(&Ok(self.elections.agrees(leader))),
+            Message::AssignNodeId(token) => {
+                let id = if self.is_active() { Ok(self.voters.assign_node_id(token)) } else { Err(self.leader()) };
+                message::write::<Answer<AssignedId>>(&Ok(id))
+            }
+        }
+    }
+
+    async fn receive_raft(&self, directed: Directed) -> io::Result<Bytes> {
+        self.check_directories(&directed)?;
+        let raft = &self.raft;
+        if matches!(directed.message, RaftMessage::Append(_) | RaftMessage::Snapshot { .. }) {
+            self.elections.note_heard(directed.from);
+        }
+        match directed.message {
+            RaftMessage::Append(request) => message::write(&text(raft.append_entries(request).await)),
+            RaftMessage::Vote(mut request) => {
+                // The lease protects a leader that lives. Of a dead one it would only delay the next.
+                request.leadership_transfer |= self.elections.is_leaderless();
+                message::write(&text(raft.vote(request).await))
+            }
+            RaftMessage::PreVote(request) => message::write(&text(raft.pre_vote(request).await)),
+            RaftMessage::Snapshot { vote, meta, data } => {
+                let snapshot = Snapshot { meta, snapshot: data.0 };
+                message::write(&text(raft.install_full_snapshot(vote, snapshot).await))
+            }
+            RaftMessage::TransferLeader(request) => message::write(&text(raft.handle_transfer_leader(request).await)),
+        }
+    }
+
+    /// A node whose disk was lost is not who it was: it neither hears of what its old self is told nor speaks for it.
+    fn check_directories(&self, directed: &Directed) -> io::Result<()> {
+        if !is_nil(&directed.to_directory) && *directed.to_directory != *self.directory {
+            *self.known_as.lock() = Some(directed.to_directory.clone());
+            let message = replaced_disk(self.id, &directed.to_directory, &self.directory);
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let known = metrics.membership_config.membership().get_node(&directed.from);
+        match known.filter(|known| !is_nil(&known.directory_id) && known.directory_id != directed.from_directory) {
+            Some(known) => {
+                let message = replaced_disk(directed.from, &known.directory_id, &directed.from_directory);
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn attach(&self, attach: Attach) -> Answer<Attached> {
+        if attach.id == self.id {
+            return match attach.node.directory_id == *self.directory {
+                true => Ok(Attached::Yourself),
+                false => Err(format!("node.id {} is in use: give one of the two another node.id", self.id)),
+            };
+        }
+        if !self.is_active() {
+            let leader = self.leader().filter(|(id, _)| *id != self.id);
+            return Ok(Attached::NotLeader { leader, is_new: self.log.is_pristine() });
+        }
+        self.voters.attach(attach).await.map_err(|error| error.message)
+    }
+
+    /// `NotController` where another voter has to be asked.
+    pub(crate) async fn change_voters(&self, change: WireVoterChange) -> Result<(), VoterError> {
+        let not_here = || VoterError::new(ErrorCode::NotController, "this node does not lead the quorum");
+        if !self.is_active() {
+            return Err(not_here());
+        }
+        match change.kind {
+            VoterChangeKind::Add => {
+                let timeout = Duration::from_millis(change.timeout_ms.into());
+                self.voters.add(change.id, change.node, timeout, change.wait_until_committed).await
+            }
+            // Who leads hands over first; the next leader then takes its vote.
+            VoterChangeKind::Remove
+                if change.id == self.id
+                    && change.node.directory_id == *self.directory
+                    && self.voters.members().await?.voters.len() > 1 =>
+            {
+                self.resign().await;
+                Err(not_here())
+            }
+            VoterChangeKind::Remove => self.voters.remove(change.id, &change.node.directory_id).await,
+            VoterChangeKind::Update => self.voters.update(change.id, change.node).await,
         }
     }
 
@@ -326,43 +460,6 @@ impl Member {
         observers.insert(pull.node_id, state);
     }
 
-    fn is_leaderless(&self) -> bool {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        // A candidate raised the term meanwhile; a new leader ends it.
-        self.leaderless.load(Ordering::Relaxed) > 0
-            && metrics.current_leader.is_none_or(|_| self.leaderless.load(Ordering::Relaxed) > metrics.current_term)
-    }
-
-    /// The leader is known to be gone: nobody waits for its lease to end. Voters stand in turn, so that they do not split the
-    /// votes.
-    pub(crate) async fn leader_lost(&self, leader: u64) {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
-        if metrics.current_leader != Some(leader) || !voters.contains(&metrics.id) {
-            return;
-        }
-        let term = metrics.current_term;
-        tracing::warn!(leader, epoch = term, "the leader of the quorum is gone: an election begins");
-        self.leaderless.store(term + 1, Ordering::Relaxed);
-        tokio::time::sleep(STAND_PAUSE * crate::lost::turn(&voters, leader, metrics.id)).await;
-        let deadline = tokio::time::Instant::now() + self.election_timeout;
-        while tokio::time::Instant::now() < deadline {
-            let now = self.raft.metrics().borrow_watched().clone();
-            if now.current_term > term && now.current_leader.is_some() {
-                break;
-            }
-            if self.raft.trigger().elect(false).await.is_err() {
-                return;
-            }
-            let mut active = self.active();
-            let _ = tokio::time::timeout(STAND_AGAIN, active.wait_for(Option::is_some)).await;
-        }
-        if self.raft.metrics().borrow_watched().current_leader == Some(metrics.id) {
-            let mut active = self.active();
-            let _ = tokio::time::timeout(self.election_timeout, active.wait_for(Option::is_some)).await;
-        }
-    }
-
     /// A broker is known to be gone: it is fenced now and not when its session ends.
     pub(crate) async fn broker_lost(&self, broker: BrokerId, epoch: i64) {
         let _ = self.lost_brokers.send((broker, epoch)).await;
@@ -373,37 +470,37 @@ impl Member {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let wall_clock = wall_clock();
         let voters: Vec<VoterInfo> = self.voters().iter().map(|(id, node)| voter_info(*id, node)).collect();
-        let replicas = voters
-            .iter()
-            .map(|voter| {
-                let id = node_id(voter.id);
-                let is_self = id == metrics.id;
-                let matched = metrics.replication.as_ref().and_then(|all| all.get(&id)?.as_ref());
-                let last = if is_self { metrics.last_log_index } else { matched.map(|matched| matched.index) };
-                let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&id)?.as_ref());
-                let heard = heard.map(|at| Timestamp(wall_clock.0 - at.elapsed().as_millis() as i64));
-                let heard = if is_self { wall_clock } else { heard.unwrap_or(Timestamp(-1)) };
-                let caught_up = is_self || last == metrics.last_log_index;
-                ReplicaState {
-                    id: voter.id,
-                    directory_id: voter.directory_id,
-                    log_end_offset: Offset(last.map_or(0, |index| index as i64 + 1)),
-                    last_fetch: heard,
-                    last_caught_up: if caught_up { heard } else { Timestamp(-1) },
-                }
-            })
-            .collect();
+        let progress = |voter: &VoterInfo| {
+            let id = node_id(voter.id);
+            let is_self = id == metrics.id;
+            let matched = metrics.replication.as_ref().and_then(|all| all.get(&id)?.as_ref());
+            let last = if is_self { metrics.last_log_index } else { matched.map(|matched| matched.index) };
+            let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&id)?.as_ref());
+            let heard = heard.map(|at| Timestamp(wall_clock.0 - at.elapsed().as_millis() as i64));
+            let heard = if is_self { wall_clock } else { heard.unwrap_or(Timestamp(-1)) };
+            let caught_up = is_self || last == metrics.last_log_index;
+            ReplicaState {
+                id: voter.id,
+                directory_id: voter.directory_id,
+                log_end_offset: Offset(last.map_or(0, |index| index as i64 + 1)),
+                last_fetch: heard,
+                last_caught_up: if caught_up { heard } else { Timestamp(-1) },
+            }
+        };
+        let replicas = voters.iter().map(progress).collect();
         let committed = metrics.local_committed.as_ref();
-        let voter_ids: Vec<u64> = voters.iter().map(|voter| node_id(voter.id)).collect();
-        let observers = self.observers.lock();
-        let observers = observers.iter().filter(|(id, _)| !voter_ids.contains(id)).map(|(_, state)| state.clone());
+        let members = Members::of(&metrics);
+        let learners = members.learners().map(|(id, node)| progress(&voter_info(id, node)));
+        let pulling = self.observers.lock();
+        let pulling = pulling.iter().filter(|(id, _)| !members.nodes.contains_key(id)).map(|(_, state)| state.clone());
+        let observers: Vec<ReplicaState> = learners.chain(pulling).collect();
         QuorumInfo {
             leader: metrics.current_leader.map(broker_id),
             leader_epoch: metrics.current_term as i32,
             high_watermark: Offset(committed.map_or(0, |id| id.index as i64 + 1)),
             voters,
             replicas,
-            observers: observers.collect(),
+            observers,
         }
     }
 
@@ -427,6 +524,11 @@ impl Member {
     /// Stops deciding, then raft, and closes the log.
     pub(crate) async fn shutdown(&self) {
         let driver = self.driver.lock().take();
+        let others = [self.joiner.lock().take(), self.watch.lock().take()];
+        for task in others.into_iter().flatten() {
+            task.abort();
+            let _ = task.await;
+        }
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop cleanly");
         }
@@ -435,6 +537,15 @@ impl Member {
             let _ = driver.await;
         }
     }
+}
+
+/// What there is to say of a node whose directory is another than the quorum knows.
+pub(crate) fn replaced_disk(id: u64, lost: &str, directory: &str) -> String {
+    format!(
+        "node {id} has directory id {directory}, and the quorum knows it by {lost}: its disk was lost or replaced, and with it \
+         what it had voted for. It does not vote as its old self: remove that one (kafka-metadata-quorum remove-controller \
+         --controller-id {id} --controller-directory-id {lost}) and add this one (kafka-metadata-quorum add-controller)"
+    )
 }
 
 fn text<T, E: std::fmt::Display>(result: Result<T, E>) -> Answer<T> {

@@ -18,26 +18,91 @@ use crate::quorum::{QuorumInfo, ReplicaState};
 use crate::raft::types::{Batch, SnapshotMeta, TypeConfig, Vote, VoterNode};
 
 /// Bumped when a message changes so that an older build would misread it.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Message {
-    Append(AppendEntriesRequest<TypeConfig>),
-    Vote(VoteRequest<TypeConfig>),
-    PreVote(VoteRequest<TypeConfig>),
-    Snapshot {
-        vote: Vote,
-        meta: SnapshotMeta,
-        data: Batch,
-    },
-    TransferLeader(TransferLeaderRequest<TypeConfig>),
+    /// Raft's own, from one member to another.
+    Raft(Directed),
     /// A request to the active controller, from another node.
     Submit(Submit),
     /// An observer reads the log.
     Pull(Pull),
     /// The quorum as its leader sees it.
     Quorum,
+    /// A controller that is no voter asks to be sent the log.
+    Attach(Attach),
+    /// The leader is to change the voters.
+    ChangeVoters(WireVoterChange),
+    /// Whether a voter, too, hears nothing of this leader.
+    HearsNothingOf(u64),
+    /// A new node asks for a node id; the same token is given the same id.
+    AssignNodeId(Uuid),
 }
+
+/// A member is its node id and its directory id: who lost its disk is not who it was, and neither hears of what its old
+/// self is told nor speaks for it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Directed {
+    pub from: u64,
+    pub from_directory: String,
+    /// As the membership knows it.
+    pub to_directory: String,
+    pub message: RaftMessage,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum RaftMessage {
+    Append(AppendEntriesRequest<TypeConfig>),
+    Vote(VoteRequest<TypeConfig>),
+    PreVote(VoteRequest<TypeConfig>),
+    Snapshot { vote: Vote, meta: SnapshotMeta, data: Batch },
+    TransferLeader(TransferLeaderRequest<TypeConfig>),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Attach {
+    pub id: u64,
+    pub node: VoterNode,
+}
+
+/// What became of `Attach`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Attached {
+    /// It is a member, and will be sent the log.
+    Member,
+    /// Who asks is who is asked.
+    Yourself,
+    /// Somebody else leads, if anybody does. `is_new`: who answers belongs to no quorum yet.
+    NotLeader { leader: Option<(u64, VoterNode)>, is_new: bool },
+    /// The voter of this id has another directory: this one.
+    KnownAs(String),
+    /// The voters of this quorum are those of its configuration.
+    Static,
+}
+
+/// A change of the voters, on its way to the leader.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct WireVoterChange {
+    pub kind: VoterChangeKind,
+    pub id: u64,
+    pub node: VoterNode,
+    pub timeout_ms: u32,
+    pub wait_until_committed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum VoterChangeKind {
+    Add,
+    Remove,
+    Update,
+}
+
+/// The id that a new node was given, or who leads and can give one.
+pub(crate) type AssignedId = Result<u64, Option<(u64, VoterNode)>>;
+
+/// Done, or Kafka's error code and what to say with it.
+pub(crate) type VoterChanged = Result<(), (i16, String)>;
 
 /// The answer to each message; a refusal is text for a log.
 pub(crate) type Answer<T> = Result<T, String>;
@@ -227,7 +292,7 @@ pub(crate) fn endpoint(node: &VoterNode) -> Option<Endpoint> {
     })
 }
 
-pub(crate) fn write(value: &impl Serialize) -> io::Result<Bytes> {
+pub(crate) fn write<T: Serialize>(value: &T) -> io::Result<Bytes> {
     Ok(postcard::to_extend(value, vec![FORMAT]).map_err(io::Error::other)?.into())
 }
 

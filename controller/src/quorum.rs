@@ -1,7 +1,7 @@
 //! What the quorum looks like from here: what DescribeQuorum and DescribeCluster answer from.
 
 use ottla_metadata::Endpoint;
-use ottla_protocol::{BrokerId, Offset, Timestamp};
+use ottla_protocol::{BrokerId, ErrorCode, Offset, Timestamp};
 use uuid::Uuid;
 
 /// A member of the quorum.
@@ -39,4 +39,28 @@ pub struct QuorumInfo {
     pub replicas: Vec<ReplicaState>,
     /// Nodes that read the log and do not vote; complete on the leader only.
     pub observers: Vec<ReplicaState>,
+}
+
+/// A change of the quorum's voters: AddRaftVoter, RemoveRaftVoter, UpdateRaftVoter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VoterChange {
+    /// A member that has the log gets a vote.
+    Add { voter: VoterInfo, timeout_ms: u32, wait_until_committed: bool },
+    /// A voter loses its vote.
+    Remove { id: BrokerId, directory_id: Uuid },
+    /// A voter is reached elsewhere.
+    Update { voter: VoterInfo },
+}
+
+/// Why voters were not changed: Kafka's error code, and what to say with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VoterError {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+impl VoterError {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
 }

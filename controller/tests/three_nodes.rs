@@ -119,6 +119,7 @@ async fn an_observer_has_what_the_controllers_have_and_asks_through_them() {
         node_id: BrokerId(7),
         voters: Vec::new(),
         bootstrap: vec![address(9), address(1), address(2), address(3)],
+        joining: None,
         ..nodes[0].options()
     };
     let observer = Controller::observe(&observing, Arc::new(switch.clone()));

@@ -84,6 +84,8 @@ impl Quorum {
             default_replication_factor: 3,
             delete_topic_enable: true,
             broker_session_timeout_ms: SESSION_TIMEOUT_MS,
+            cluster_session_timeout_ms: None,
+            internal_topics: Default::default(),
             static_configs: Arc::new(
                 [("min.insync.replicas".to_owned(), cx.plan.min_insync_replicas.to_string())].into(),
             ),

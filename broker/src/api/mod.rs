@@ -257,6 +257,9 @@ impl Api {
                 self.credentials.alter_user_scram_credentials(cx, request).await
             }
             RequestBody::DescribeQuorum(request) => self.quorum.describe_quorum(cx, request).await,
+            RequestBody::AddRaftVoter(request) => self.quorum.add_raft_voter(cx, request).await,
+            RequestBody::RemoveRaftVoter(request) => self.quorum.remove_raft_voter(cx, request).await,
+            RequestBody::UpdateRaftVoter(request) => self.quorum.update_raft_voter(cx, request).await,
             RequestBody::UpdateFeatures(request) => self.features.handle(cx, request).await,
             RequestBody::DescribeCluster(request) => self.cluster.describe_cluster(cx, request).await,
             RequestBody::DescribeProducers(request) => self.txn_admin.describe_producers(cx, request).await,

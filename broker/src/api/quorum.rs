@@ -1,25 +1,175 @@
-//! DescribeQuorum v0-2 (v1 timestamps, v2 directory ids and nodes). Voters do not change while the cluster runs:
-//! AddRaftVoter and RemoveRaftVoter are not advertised.
+//! DescribeQuorum v0-2 (v1 timestamps, v2 directory ids and nodes). AddRaftVoter v0-1 (v1 an answer before the commit),
+//! RemoveRaftVoter v0, UpdateRaftVoter v0: they change the voters at whoever leads the quorum.
 
-use ottla_controller::{Controller, QuorumInfo, ReplicaState as Replica, VoterInfo};
+use std::sync::Arc;
+
+use ottla_controller::{Controller, QuorumInfo, ReplicaState as Replica, VoterChange, VoterError, VoterInfo};
 use ottla_decisions::names::CLUSTER_METADATA_TOPIC;
+use ottla_metadata::Endpoint;
 use ottla_protocol::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
-use ottla_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
-use ottla_protocol::{ErrorCode, StrBytes};
+use ottla_protocol::messages::{
+    AddRaftVoterRequest, AddRaftVoterResponse, DescribeQuorumRequest, DescribeQuorumResponse, RemoveRaftVoterRequest,
+    RemoveRaftVoterResponse, UpdateRaftVoterRequest, UpdateRaftVoterResponse, update_raft_voter_response,
+};
+use ottla_protocol::{BrokerId, Encodable, ErrorCode, HeaderVersion, StrBytes};
+use uuid::Uuid;
 
 use super::{ApiSpec, House, Reply, RequestContext};
 
-/// Handler of DescribeQuorum.
+/// Handler of requests about the quorum.
 pub struct Quorum {
     controller: Controller,
+    cluster_id: Arc<str>,
+    /// The listener by which voters reach each other.
+    listener: Arc<str>,
 }
+
+/// Longest wait for a change of the voters, whatever the request allows.
+const CHANGE_MS_MAX: i32 = 60_000;
 
 impl Quorum {
     /// What is advertised of this family.
-    pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(55)];
+    pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(55), ApiSpec::of(80), ApiSpec::of(81), ApiSpec::of(82)];
 
     pub fn new(house: &House) -> Self {
-        Self { controller: house.controller.clone() }
+        let named = house.settings.list("controller.listener.names").first().map(|name| name.to_uppercase());
+        // A controller without a listener for other nodes is reached as clients reach it.
+        let own = || house.settings.listeners.first().map(|listener| listener.name.clone());
+        Self {
+            controller: house.controller.clone(),
+            cluster_id: Arc::clone(&house.cluster_id),
+            listener: named.or_else(own).unwrap_or_else(|| "CONTROLLER".to_owned()).into(),
+        }
+    }
+
+    pub async fn add_raft_voter(&self, cx: &RequestContext, request: AddRaftVoterRequest) -> Reply {
+        let change = self.addition(&request);
+        self.change(cx, change, |code, message| {
+            AddRaftVoterResponse::default().with_error_code(code).with_error_message(message)
+        })
+    }
+
+    pub async fn remove_raft_voter(&self, cx: &RequestContext, request: RemoveRaftVoterRequest) -> Reply {
+        let change = self.check_cluster(request.cluster_id.as_ref()).and_then(|()| {
+            if request.voter_id < 0 || request.voter_directory_id.is_nil() {
+                return Err(invalid("Remove voter request didn't include a valid voter"));
+            }
+            let (id, directory_id) = (BrokerId(request.voter_id), request.voter_directory_id);
+            Ok(VoterChange::Remove { id, directory_id })
+        });
+        self.change(cx, change, |code, message| {
+            RemoveRaftVoterResponse::default().with_error_code(code).with_error_message(message)
+        })
+    }
+
+    pub async fn update_raft_voter(&self, cx: &RequestContext, request: UpdateRaftVoterRequest) -> Reply {
+        let endpoints = request.listeners.iter().map(|listener| (&listener.name, &listener.host, listener.port));
+        let change = self.check_cluster(request.cluster_id.as_ref()).and_then(|()| {
+            let voter = self.voter(request.voter_id, request.voter_directory_id, endpoints)?;
+            let known = self.controller.local_quorum().map_or(-1, |quorum| quorum.leader_epoch);
+            match request.current_leader_epoch {
+                epoch if epoch < 0 || known < 0 || epoch == known => Ok(VoterChange::Update { voter }),
+                epoch if epoch < known => Err(VoterError {
+                    code: ErrorCode::FencedLeaderEpoch,
+                    message: ErrorCode::FencedLeaderEpoch.message().to_owned(),
+                }),
+                _ => Err(VoterError {
+                    code: ErrorCode::UnknownLeaderEpoch,
+                    message: ErrorCode::UnknownLeaderEpoch.message().to_owned(),
+                }),
+            }
+        });
+        let quorum = self.controller.local_quorum();
+        self.change(cx, change, move |code, _| {
+            let leader = quorum.as_ref().and_then(|quorum| {
+                let id = quorum.leader?;
+                let endpoint = quorum.voters.iter().find(|voter| voter.id == id)?.endpoints.first()?.clone();
+                Some((id, quorum.leader_epoch, endpoint))
+            });
+            let known = update_raft_voter_response::CurrentLeader::default();
+            let known = match leader {
+                Some((id, epoch, endpoint)) => known
+                    .with_leader_id(id.0.into())
+                    .with_leader_epoch(epoch)
+                    .with_host(StrBytes::from_string(endpoint.host.to_string()))
+                    .with_port(i32::from(endpoint.port)),
+                None => known.with_leader_id((-1).into()).with_leader_epoch(-1),
+            };
+            UpdateRaftVoterResponse::default().with_error_code(code).with_current_leader(known)
+        })
+    }
+
+    fn addition(&self, request: &AddRaftVoterRequest) -> Result<VoterChange, VoterError> {
+        self.check_cluster(request.cluster_id.as_ref())?;
+        if request.voter_id < 0 || request.voter_directory_id.is_nil() {
+            return Err(invalid("Add voter request didn't include a valid voter"));
+        }
+        let endpoints = request.listeners.iter().map(|listener| (&listener.name, &listener.host, listener.port));
+        let voter = self.voter(request.voter_id, request.voter_directory_id, endpoints)?;
+        let timeout_ms = u32::try_from(request.timeout_ms.clamp(1, CHANGE_MS_MAX)).unwrap_or(1);
+        Ok(VoterChange::Add { voter, timeout_ms, wait_until_committed: request.ack_when_committed })
+    }
+
+    fn check_cluster(&self, named: Option<&StrBytes>) -> Result<(), VoterError> {
+        match named.filter(|named| named.as_str() != &*self.cluster_id) {
+            Some(named) => Err(VoterError {
+                code: ErrorCode::InconsistentClusterId,
+                message: format!(
+                    "The given id \"{}\" doesn't match the cluster id \"{}\"",
+                    named.as_str(),
+                    self.cluster_id
+                ),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The listener by which the quorum is reached comes first.
+    fn voter<'a>(
+        &self,
+        id: i32,
+        directory_id: Uuid,
+        endpoints: impl Iterator<Item = (&'a StrBytes, &'a StrBytes, u16)>,
+    ) -> Result<VoterInfo, VoterError> {
+        let endpoint = |(name, host, port): (&StrBytes, &StrBytes, u16)| Endpoint {
+            name: name.as_str().into(),
+            host: host.as_str().into(),
+            port,
+            security_protocol: 0,
+        };
+        let mut endpoints: Vec<Endpoint> = endpoints.map(endpoint).collect();
+        if !endpoints.iter().any(|endpoint| *endpoint.name == *self.listener) {
+            let named: Vec<String> =
+                endpoints.iter().map(|at| format!("ListenerName({})={}:{}", at.name, at.host, at.port)).collect();
+            return Err(invalid(&format!(
+                "Add voter request didn't include the endpoint (Endpoints(endpoints={{{}}})) for the default listener \
+                 ListenerName({})",
+                named.join(", "),
+                self.listener
+            )));
+        }
+        endpoints.sort_by_key(|endpoint| *endpoint.name != *self.listener);
+        Ok(VoterInfo { id: BrokerId(id), directory_id, endpoints })
+    }
+
+    fn change<R: Encodable + HeaderVersion>(
+        &self,
+        cx: &RequestContext,
+        change: Result<VoterChange, VoterError>,
+        answer: impl FnOnce(i16, Option<StrBytes>) -> R + Send + 'static,
+    ) -> Reply {
+        let (controller, cx) = (self.controller.clone(), cx.clone());
+        Reply::Later(Box::pin(async move {
+            let changed = match change {
+                Ok(change) => controller.change_voters(change).await,
+                Err(error) => Err(error),
+            };
+            let response = match changed {
+                Ok(()) => answer(0, None),
+                Err(error) => answer(error.code.code(), Some(StrBytes::from_string(error.message))),
+            };
+            cx.respond(&response)
+        }))
     }
 
     pub async fn describe_quorum(&self, cx: &RequestContext, request: DescribeQuorumRequest) -> Reply {
@@ -33,6 +183,10 @@ impl Quorum {
             cx.respond(&response)
         }))
     }
+}
+
+fn invalid(message: &str) -> VoterError {
+    VoterError { code: ErrorCode::InvalidRequest, message: message.to_owned() }
 }
 
 fn describe(request: &DescribeQuorumRequest, quorum: &QuorumInfo, version: i16) -> DescribeQuorumResponse {
@@ -102,7 +256,7 @@ fn refused(request: &DescribeQuorumRequest, code: ErrorCode, version: i16) -> De
 #[cfg(test)]
 mod tests {
     use ottla_protocol::messages::describe_quorum_request;
-    use ottla_protocol::{BrokerId, Encodable, Offset, Timestamp};
+    use ottla_protocol::{Offset, Timestamp};
     use uuid::Uuid;
 
     use super::*;

@@ -1,4 +1,5 @@
-//! The quorum's own messages, on controller listeners: raft, forwarded requests, observers. Not advertised.
+//! The quorum's own messages, on controller listeners: raft, forwarded requests, observers. Not advertised. A controller
+//! without such a listener takes them on those of clients, which is how `--join` needs no configuration.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,17 +20,22 @@ pub struct QuorumMessages {
     node_id: BrokerId,
     /// Which nodes are connected, and by what.
     contacts: Arc<Mutex<HashMap<ConnectionId, BrokerId>>>,
+    /// What was refused last, so that it is said once.
+    refused: Arc<Mutex<String>>,
+    /// Taken on any listener.
+    anywhere: bool,
 }
 
 impl QuorumMessages {
     pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(20_000)];
 
-    pub fn new(controller: Controller, cluster_id: Arc<str>, node_id: BrokerId) -> Self {
-        Self { controller, cluster_id, node_id, contacts: Arc::default() }
+    /// `anywhere`: this controller has no listener of its own for them.
+    pub fn new(controller: Controller, cluster_id: Arc<str>, node_id: BrokerId, anywhere: bool) -> Self {
+        Self { controller, cluster_id, node_id, contacts: Arc::default(), refused: Arc::default(), anywhere }
     }
 
     pub fn handle(&self, cx: &RequestContext, request: QuorumMessageRequest) -> Reply {
-        if !cx.listener.is_controller {
+        if !cx.listener.is_controller && !self.anywhere {
             return Reply::Close;
         }
         if let Err((code, message)) = self.check(cx, &request) {
@@ -38,13 +44,24 @@ impl QuorumMessages {
             );
         }
         self.contacts.lock().insert(cx.connection, BrokerId(request.from_id.0));
-        let (controller, cx) = (self.controller.clone(), cx.clone());
+        let (controller, cx, refused) = (self.controller.clone(), cx.clone(), Arc::clone(&self.refused));
         Reply::Later(Box::pin(async move {
             let response = match controller.receive(&request.payload).await {
                 Ok(payload) => QuorumMessageResponse::default().with_payload(payload),
-                Err(error) => QuorumMessageResponse::default()
-                    .with_error_code(ErrorCode::UnknownServerError as i16)
-                    .with_error_message(Some(text(&error.to_string()))),
+                Err(error) => {
+                    let (message, mut code) = (error.to_string(), ErrorCode::UnknownServerError);
+                    if error.kind() == std::io::ErrorKind::PermissionDenied {
+                        code = ErrorCode::InvalidRequest;
+                        let mut refused = refused.lock();
+                        if *refused != message {
+                            tracing::warn!(peer = %cx.peer, ?message, "a message to the quorum is refused");
+                            refused.clone_from(&message);
+                        }
+                    }
+                    QuorumMessageResponse::default()
+                        .with_error_code(code as i16)
+                        .with_error_message(Some(text(&message)))
+                }
             };
             cx.respond(&response)
         }))
@@ -82,7 +99,8 @@ impl QuorumMessages {
             );
             return refused(ErrorCode::InconsistentClusterId, message);
         }
-        if from == here.0 {
+        // Who looks which of its bootstrap servers is itself is no stranger.
+        if from == here.0 && !(to < 0 && self.controller.is_own(&request.payload)) {
             let message = format!(
                 "another process of the cluster already uses node.id {here}: give one of the two another node.id"
             );

@@ -22,6 +22,11 @@ impl ApiTable {
         Self::new(Api::specs().into_iter().filter(|spec| spec.listeners.controller))
     }
 
+    /// What a listener for clients serves on a controller that has no listener for other nodes: both.
+    pub fn of_both() -> Self {
+        Self::new(Api::specs().into_iter().filter(|spec| spec.listeners.broker || spec.is_private()))
+    }
+
     /// A table of exactly these.
     pub fn new(specs: impl IntoIterator<Item = ApiSpec>) -> Self {
         let mut rows = Vec::new();

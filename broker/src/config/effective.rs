@@ -391,8 +391,8 @@ mod tests {
         let image = image(&[]);
         let at = At { settings: &settings, image: &image };
         let all = at.describe_broker();
-        // Kafka's 340, `log.durability`, and the stranger.
-        assert_eq!(all.len(), 342);
+        // Kafka's 340, seven of our own, and the stranger.
+        assert_eq!(all.len(), 348);
         let secret = find(all.clone(), "ssl.key.password");
         assert_eq!((secret.value, secret.is_sensitive, secret.source), (None, true, Source::Static));
         let stranger = find(all.clone(), "who.knows");

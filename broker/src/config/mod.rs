@@ -20,5 +20,5 @@ pub mod sources;
 pub use effective::Effective;
 pub use listeners::ListenerSettings;
 pub use log_config::log_config;
-pub use quorum::{Voter, session};
+pub use quorum::{Session, Voter, sessions, split_address};
 pub use settings::{ConfigError, Settings};

@@ -8,9 +8,12 @@ use ottla_protocol::BrokerId;
 
 use super::settings::{ConfigError, Settings};
 
-/// Five heartbeats may be late or lost before a broker is fenced.
-const FAST_HEARTBEAT: Duration = Duration::from_millis(300);
-const FAST_SESSION: Duration = Duration::from_millis(1_600);
+const BOOTSTRAP: &str = "controller.quorum.bootstrap.servers";
+const AUTO_JOIN: &str = "controller.quorum.auto.join.enable";
+
+/// What holds for brokers that are not alone where Kafka's own keys are not given.
+const CLUSTER_HEARTBEAT: &str = "cluster.broker.heartbeat.interval.ms";
+const CLUSTER_SESSION: &str = "cluster.broker.session.timeout.ms";
 
 /// One entry of `controller.quorum.voters`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,26 +41,57 @@ pub fn read_voters(settings: &Settings) -> Result<Vec<Voter>, ConfigError> {
     Ok(voters)
 }
 
-fn read_voter(entry: &str, listener: &str) -> Option<Voter> {
-    let (id, address) = entry.trim().split_once('@')?;
-    let (host, port) = address.rsplit_once(':')?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let id: i32 = id.parse().ok().filter(|id| *id >= 0)?;
-    let endpoint =
-        Endpoint { name: listener.into(), host: host.into(), port: port.parse().ok()?, security_protocol: 0 };
-    (!host.is_empty()).then_some(Voter { id: BrokerId(id), endpoint })
+/// `controller.quorum.bootstrap.servers`: `host:port`, several parted by commas.
+pub fn read_bootstrap(settings: &Settings) -> Result<Vec<Endpoint>, ConfigError> {
+    let listener = settings.list("controller.listener.names").first().map(|name| name.to_uppercase());
+    let listener = listener.unwrap_or_else(|| "CONTROLLER".to_owned());
+    let entries = settings.list(BOOTSTRAP).into_iter().map(|entry| {
+        read_address(&entry, &listener).ok_or_else(|| {
+            ConfigError::new(format!(
+                "Invalid value {entry} for configuration {BOOTSTRAP}: an entry is written as host:port"
+            ))
+        })
+    });
+    entries.collect()
 }
 
-/// How often a broker says that it lives, and after which silence it is fenced: as given by Kafka's keys. Where neither is
-/// given, a node of several is found frozen within two seconds instead of Kafka's nine; on a node of its own there is
-/// nobody to take over, and nobody is woken.
-pub fn session(settings: &Settings) -> (Duration, Duration) {
+fn read_address(address: &str, listener: &str) -> Option<Endpoint> {
+    let (host, port) = split_address(address)?;
+    Some(Endpoint { name: listener.into(), host: host.into(), port, security_protocol: 0 })
+}
+
+/// `host:port`, an IPv6 host in brackets.
+pub fn split_address(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.trim().rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    Some((host, port.parse().ok()?)).filter(|_| !host.is_empty())
+}
+
+fn read_voter(entry: &str, listener: &str) -> Option<Voter> {
+    let (id, address) = entry.trim().split_once('@')?;
+    let id: i32 = id.parse().ok().filter(|id| *id >= 0)?;
+    Some(Voter { id: BrokerId(id), endpoint: read_address(address, listener)? })
+}
+
+/// How often a broker says that it lives, and after which silence it is fenced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    pub heartbeat: Duration,
+    pub timeout: Duration,
+}
+
+/// The sessions of a broker that is the only one, and of one among several: as given by Kafka's keys. Where neither key is
+/// given, a broker of several is found frozen within two seconds instead of Kafka's nine; a single one has nobody to take
+/// over from it, and nobody is woken.
+pub fn sessions(settings: &Settings) -> (Session, Session) {
     const HEARTBEAT: &str = "broker.heartbeat.interval.ms";
     const SESSION: &str = "broker.session.timeout.ms";
     let millis = |key| Duration::from_millis(u64::try_from(settings.i64(key)).unwrap_or(0));
+    let kafkas = Session { heartbeat: millis(HEARTBEAT), timeout: millis(SESSION) };
     let is_given = [HEARTBEAT, SESSION].iter().any(|key| settings.given(key).is_some());
-    let is_alone = settings.voters.len() < 2 && settings.is_controller();
-    if is_given || is_alone { (millis(HEARTBEAT), millis(SESSION)) } else { (FAST_HEARTBEAT, FAST_SESSION) }
+    let fast = Session { heartbeat: millis(CLUSTER_HEARTBEAT), timeout: millis(CLUSTER_SESSION) };
+    let among = if is_given { kafkas } else { fast };
+    (kafkas, among)
 }
 
 /// What roles, voters and listeners may say together; the texts are Kafka's where Kafka has one.
@@ -82,7 +116,7 @@ pub fn check(settings: &Settings) -> Result<(), ConfigError> {
             ),
         )?;
         require(
-            settings.voters.len() < 2 || controller_listeners > 0,
+            (settings.voters.len() < 2 && settings.bootstrap.is_empty()) || settings.joins || controller_listeners > 0,
             "No controller listener is defined: the other voters reach this node by the listener that \
              controller.listener.names and listeners name"
                 .to_owned(),
@@ -98,7 +132,7 @@ pub fn check(settings: &Settings) -> Result<(), ConfigError> {
             ),
         )?;
         require(
-            !settings.voters.is_empty(),
+            !settings.voters.is_empty() || !settings.bootstrap.is_empty(),
             "If using process.roles, either controller.quorum.bootstrap.servers must contain the set of bootstrap \
              controllers or controller.quorum.voters must contain a parseable set of controllers."
                 .to_owned(),
@@ -115,6 +149,13 @@ pub fn check(settings: &Settings) -> Result<(), ConfigError> {
                 .to_owned(),
         )?;
     }
+    require(
+        !settings.bool(AUTO_JOIN) || (settings.is_controller() && settings.voters.is_empty()),
+        format!(
+            "{AUTO_JOIN} is only supported when process.roles contains the 'controller' role and controller.quorum.voters \
+             is not set: then {BOOTSTRAP} says where the quorum is"
+        ),
+    )?;
     if !settings.is_broker() {
         require(
             controller_listeners > 0 && controller_listeners == settings.listeners.len(),
@@ -164,10 +205,33 @@ mod tests {
     #[test]
     fn kafkas_sessions_are_honoured_when_asked_for() {
         let both = ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093");
-        let of = |more: &[(&str, &str)]| session(&settings(&[&[VOTERS, NAMES, both], more].concat()).unwrap()).1;
-        assert_eq!(of(&[]), FAST_SESSION);
-        assert_eq!(of(&[("broker.session.timeout.ms", "9000")]), Duration::from_secs(9));
-        assert_eq!(session(&settings(&[]).unwrap()), (Duration::from_secs(2), Duration::from_secs(9)), "one node");
+        let of = |more: &[(&str, &str)]| sessions(&settings(&[&[VOTERS, NAMES, both], more].concat()).unwrap());
+        let kafkas = Session { heartbeat: Duration::from_secs(2), timeout: Duration::from_secs(9) };
+        assert_eq!(
+            of(&[]),
+            (kafkas, Session { heartbeat: Duration::from_millis(300), timeout: Duration::from_millis(1600) })
+        );
+        assert_eq!(of(&[("broker.session.timeout.ms", "9000")]), (kafkas, kafkas));
+    }
+
+    #[test]
+    fn voters_may_be_left_to_the_quorum() {
+        let bootstrap = ("controller.quorum.bootstrap.servers", "a:9093,[::1]:9094");
+        let both = ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093");
+        let combined = settings(&[bootstrap, NAMES, both, ("controller.quorum.auto.join.enable", "true")]).unwrap();
+        let shown = |endpoint: &Endpoint| (endpoint.host.to_string(), endpoint.port);
+        assert_eq!(
+            combined.bootstrap.iter().map(shown).collect::<Vec<_>>(),
+            [("a".into(), 9093), ("::1".into(), 9094)]
+        );
+        assert!(settings(&[bootstrap, NAMES, ("process.roles", "broker"), ("node.id", "4")]).is_ok());
+        assert!(refusal(&[bootstrap, NAMES]).contains("No controller listener is defined"));
+        assert!(refusal(&[("controller.quorum.bootstrap.servers", "a")]).contains("host:port"));
+        let auto = ("controller.quorum.auto.join.enable", "true");
+        assert!(refusal(&[VOTERS, NAMES, both, auto]).contains("auto.join"));
+        assert!(
+            refusal(&[bootstrap, NAMES, auto, ("process.roles", "broker"), ("node.id", "4")]).contains("auto.join")
+        );
     }
 
     #[test]

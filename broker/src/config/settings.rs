@@ -1,8 +1,9 @@
 //! The static configuration: what was given at start, over Kafka's defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use ottla_metadata::Endpoint;
 use ottla_metadata::config_def::{self, Value, split_list};
 use ottla_protocol::BrokerId;
 
@@ -34,6 +35,12 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// `controller.quorum.voters`
     pub voters: Vec<Voter>,
+    /// `controller.quorum.bootstrap.servers`
+    pub bootstrap: Vec<Endpoint>,
+    /// Started with `--join`.
+    pub joins: bool,
+    /// Keys that are in `explicit` because of where the node starts, not because somebody gave them.
+    pub presumed: BTreeSet<String>,
     /// Keys that were given, with the text they were given, unknown keys included.
     pub explicit: BTreeMap<String, String>,
     /// Given keys that are no configuration of Kafka's; one warning names them all.
@@ -56,7 +63,7 @@ impl Settings {
     /// # Errors
     /// When a value does not fit its key, keys contradict each other, or something is asked for that is not built.
     pub fn new(given: sources::Given) -> Result<Self, ConfigError> {
-        let sources::Given { mut values, cluster_id, origin, in_container } = given;
+        let sources::Given { mut values, cluster_id, origin, in_container, presumed, joins } = given;
         checks::alias_broker_id(&mut values)?;
         let declared_topics = declared_topics::read(&values.remove(declared_topics::KEY).unwrap_or_default())?;
         let is_of_zookeeper_age = values.contains_key("zookeeper.connect");
@@ -69,11 +76,13 @@ impl Settings {
         }
         let mut settings = Self { cluster_id, explicit: values, unknown, warnings, declared_topics, ..Self::default() };
         (settings.origin, settings.in_container) = (origin, in_container);
+        (settings.presumed, settings.joins) = (presumed, joins);
         settings.is_of_zookeeper_age = is_of_zookeeper_age;
         settings.node_id = BrokerId(settings.i32("node.id"));
         settings.log_dirs = checks::log_dirs(&settings)?;
         settings.listeners = read_listeners(&settings)?;
         settings.voters = quorum::read_voters(&settings)?;
+        settings.bootstrap = quorum::read_bootstrap(&settings)?;
         checks::together(&settings)?;
         settings.warnings.extend(checks::open_doors(&settings));
         Ok(settings)
@@ -98,6 +107,11 @@ impl Settings {
     /// What was given for exactly this key.
     pub fn given(&self, key: &str) -> Option<&str> {
         self.explicit.get(key).map(String::as_str)
+    }
+
+    /// Whether somebody gave this key: what is presumed of a node alone does not count.
+    pub fn is_asked_for(&self, key: &str) -> bool {
+        self.explicit.contains_key(key) && !self.presumed.contains(key)
     }
 
     /// The value of a broker key as text, default included; `None` when it has neither.

@@ -1,6 +1,6 @@
 //! Where configuration comes from: a file, the environment, the command line. The later wins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::container;
@@ -15,6 +15,10 @@ pub struct Given {
     pub origin: String,
     /// Started as the images start it.
     pub in_container: bool,
+    /// Keys of `values` that nobody gave: what holds where no server.properties is read.
+    pub presumed: BTreeSet<String>,
+    /// Started with `--join`.
+    pub joins: bool,
 }
 
 /// What a node runs with when no file is given.
@@ -93,6 +97,7 @@ pub fn gather(
     // In a container every key keeps its default when another is set, whichever way it is set.
     let adds = in_container || !is_kafkas;
     let mut values = if adds { without_a_file(place, &given) } else { BTreeMap::new() };
+    let presumed = values.keys().filter(|key| !given.contains_key(*key)).cloned().collect();
     values.extend(given);
     if adds {
         listen_where_advertised(&mut values);
@@ -101,7 +106,7 @@ pub fn gather(
     if origin.is_empty() {
         origin.push("defaults".to_owned());
     }
-    Ok(Given { values, cluster_id, origin: origin.join(", "), in_container })
+    Ok(Given { values, cluster_id, origin: origin.join(", "), in_container, presumed, joins: false })
 }
 
 /// What holds where no server.properties is read, as far as nothing `given` speaks against it.

@@ -75,7 +75,7 @@ impl InternalTopics {
         // What nobody asked for must not keep a small cluster from working; what somebody set is taken at its word.
         let at_most = |key: &str, most: i64| {
             let wanted = number(key);
-            if self.effective.settings.given(key).is_some() { wanted } else { wanted.min(most) }
+            if self.effective.settings.is_asked_for(key) { wanted } else { wanted.min(most) }
         };
         let factor = |key: &str| i16::try_from(at_most(key, brokers)).unwrap_or(i16::MAX);
         if topic == GROUP_TOPIC {

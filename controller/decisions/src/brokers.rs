@@ -56,7 +56,7 @@ impl ControllerState {
         let existing = self.image.brokers.get(&id);
         let same_life = existing.is_some_and(|existing| existing.incarnation_id == request.incarnation_id);
         if let Some(existing) = existing.filter(|_| !same_life) {
-            let timeout = self.defaults.broker_session_timeout_ms;
+            let timeout = self.session_timeout_ms();
             // A broker that let itself be fenced has gone; only one that may still be running is in the way.
             if !existing.fenced && soft.has_valid_session(id, existing.epoch, cx.now, timeout) {
                 return Err(ApiError::new(
@@ -334,7 +334,7 @@ impl ControllerState {
 
     /// Fences one broker whose session ran out. One at a time, so that each sees what the one before changed.
     pub fn fence_expired(&self, soft: &SoftState, now: Timestamp) -> Option<(BrokerId, Vec<MetadataRecord>)> {
-        let id = soft.expired(&self.image, now, self.defaults.broker_session_timeout_ms)?;
+        let id = soft.expired(&self.image, now, self.session_timeout_ms())?;
         let broker = self.image.brokers.get(&id)?;
         Some((id, self.fence(broker)))
     }

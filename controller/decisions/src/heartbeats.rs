@@ -37,6 +37,13 @@ impl SoftState {
         soft
     }
 
+    /// A broker was last heard of before this controller took office.
+    pub fn backdate(&mut self, broker: BrokerId, contact: Timestamp) {
+        if let Some(known) = self.brokers.get_mut(&broker).filter(|known| !known.heard) {
+            known.last_contact = known.last_contact.min(contact);
+        }
+    }
+
     /// A broker was heard of.
     pub(crate) fn touch(
         &mut self,

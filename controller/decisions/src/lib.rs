@@ -17,6 +17,7 @@ mod configs;
 mod elections;
 mod error;
 mod features;
+mod growth;
 mod heartbeats;
 pub mod names;
 mod partition_change;
@@ -32,7 +33,7 @@ mod topics;
 pub use error::ApiError;
 pub use heartbeats::SoftState;
 pub use request::{CodecError, ControllerRequest, ControllerResponse, Decision, Encoded, RequestOrigin};
-pub use state::{Context, ControllerDefaults, ControllerState, IdSource};
+pub use state::{Context, ControllerDefaults, ControllerState, IdSource, InternalTopicGrowth};
 
 fn topic_name(name: &str) -> ottla_protocol::messages::TopicName {
     ottla_protocol::StrBytes::from_string(name.to_owned()).into()

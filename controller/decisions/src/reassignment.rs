@@ -77,7 +77,7 @@ impl ControllerState {
         }
     }
 
-    fn begin_reassignment(
+    pub(crate) fn begin_reassignment(
         &self,
         topic: &TopicImage,
         index: i32,

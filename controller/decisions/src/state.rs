@@ -35,12 +35,25 @@ pub struct ControllerDefaults {
     pub delete_topic_enable: bool,
     /// `broker.session.timeout.ms`
     pub broker_session_timeout_ms: i64,
+    /// The same where several brokers are registered; `None` where the key was set, and holds for any number.
+    pub cluster_session_timeout_ms: Option<i64>,
+    /// How internal topics that were made on fewer brokers grow.
+    pub internal_topics: InternalTopicGrowth,
     /// The properties file of this node: what topic configs fall back to.
     pub static_configs: Arc<BTreeMap<String, String>>,
     /// Every feature this build can run.
     pub supported_features: Vec<FeatureRange>,
     /// Levels that a new cluster begins with.
     pub bootstrap_features: Vec<(Arc<str>, i16)>,
+}
+
+/// Internal topics that get the replicas they would have had, had there been enough brokers when they were made.
+#[derive(Debug, Clone, Default)]
+pub struct InternalTopicGrowth {
+    /// `internal.topics.grow.partitions.max`: partitions that grow at one time; 0 for never.
+    pub partitions_max: usize,
+    /// Each topic with its replication factor and, where it is to have one, its `min.insync.replicas`.
+    pub topics: Vec<(Arc<str>, usize, Option<u16>)>,
 }
 
 /// All that a decision may know besides the state.
@@ -98,6 +111,14 @@ impl ControllerState {
             }
             Q::CreateAcls(request) => self.create_acls(request, cx).map(R::CreateAcls),
             Q::DeleteAcls(request) => self.delete_acls(request).map(R::DeleteAcls),
+        }
+    }
+
+    /// After which silence a broker is fenced.
+    pub fn session_timeout_ms(&self) -> i64 {
+        match self.defaults.cluster_session_timeout_ms {
+            Some(timeout) if self.image.brokers.len() > 1 => timeout,
+            _ => self.defaults.broker_session_timeout_ms,
         }
     }
 

@@ -85,6 +85,8 @@ impl World {
             default_replication_factor: 1,
             delete_topic_enable: true,
             broker_session_timeout_ms: 9000,
+            cluster_session_timeout_ms: None,
+            internal_topics: Default::default(),
             static_configs: Arc::new(BTreeMap::from([("log.retention.hours".to_owned(), "24".to_owned())])),
             supported_features: features.iter().map(range).collect(),
             bootstrap_features: features.iter().map(|(name, _, max)| ((*name).into(), *max)).collect(),

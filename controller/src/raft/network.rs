@@ -1,5 +1,6 @@
 //! Raft's messages between controllers. What carries them is the host's affair.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -14,11 +15,12 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotRespon
 use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse};
 use ottla_metadata::Endpoint;
 use ottla_protocol::BrokerId;
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::types::{Batch, Snapshot, TypeConfig, Vote, VoterNode};
 use crate::controller::broker_id;
-use crate::message::{self, Answer, Message};
+use crate::message::{self, Answer, Directed, Message, RaftMessage};
 
 /// Another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +88,27 @@ impl Transport for NoTransport {
 #[derive(Clone)]
 pub(crate) struct Network {
     pub transport: Arc<dyn Transport>,
+    /// This node's id, and the id of its directory.
+    pub own: (u64, Arc<str>),
+    pub addresses: AddressBook,
+}
+
+/// Members that are reached elsewhere than when raft first asked for a connection to them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AddressBook {
+    moved: Arc<Mutex<BTreeMap<u64, VoterNode>>>,
+}
+
+impl AddressBook {
+    pub(crate) fn set(&self, id: u64, node: VoterNode) {
+        self.moved.lock().insert(id, node);
+    }
+
+    /// Where the member is now, if it is still the one with this directory.
+    fn endpoint(&self, id: u64, directory: &str) -> Option<Endpoint> {
+        let moved = self.moved.lock();
+        message::endpoint(moved.get(&id).filter(|node| node.directory_id == directory)?)
+    }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -93,24 +116,46 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     async fn new_client(&mut self, target: u64, node: &VoterNode) -> Peer {
         let to = Destination { id: Some(broker_id(target)), endpoint: message::endpoint(node) };
-        Peer { transport: Arc::clone(&self.transport), to }
+        self.addresses.set(target, node.clone());
+        Peer {
+            id: target,
+            addresses: self.addresses.clone(),
+            transport: Arc::clone(&self.transport),
+            to,
+            to_directory: node.directory_id.as_str().into(),
+            own: self.own.clone(),
+        }
     }
 }
 
 /// Another controller.
 pub(crate) struct Peer {
     transport: Arc<dyn Transport>,
+    id: u64,
     to: Destination,
+    addresses: AddressBook,
+    to_directory: Arc<str>,
+    own: (u64, Arc<str>),
 }
 
 impl Peer {
     async fn call<T: for<'de> Deserialize<'de>>(
         &self,
         lane: Lane,
-        message: &Message,
+        message: RaftMessage,
         option: &RPCOption,
     ) -> io::Result<T> {
-        let call = self.transport.call(self.to.clone(), lane, message::write(message)?);
+        let message = Message::Raft(Directed {
+            from: self.own.0,
+            from_directory: self.own.1.to_string(),
+            to_directory: self.to_directory.to_string(),
+            message,
+        });
+        let mut to = self.to.clone();
+        if let Some(moved) = self.addresses.endpoint(self.id, &self.to_directory) {
+            to.endpoint = Some(moved);
+        }
+        let call = self.transport.call(to, lane, message::write(&message)?);
         let bytes = tokio::time::timeout(option.hard_ttl(), call).await.map_err(io::Error::other)??;
         let answer: Answer<T> = message::read(&bytes)?;
         answer.map_err(io::Error::other)
@@ -129,7 +174,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(Lane::Raft, &Message::Append(rpc), &option).await.map_err(unreachable)
+        self.call(Lane::Raft, RaftMessage::Append(rpc), &option).await.map_err(unreachable)
     }
 
     async fn vote(
@@ -137,7 +182,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(Lane::Raft, &Message::Vote(rpc), &option).await.map_err(unreachable)
+        self.call(Lane::Raft, RaftMessage::Vote(rpc), &option).await.map_err(unreachable)
     }
 
     async fn pre_vote(
@@ -145,7 +190,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(Lane::Raft, &Message::PreVote(rpc), &option).await.map_err(unreachable)
+        self.call(Lane::Raft, RaftMessage::PreVote(rpc), &option).await.map_err(unreachable)
     }
 
     async fn full_snapshot(
@@ -155,10 +200,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let message = Message::Snapshot { vote, meta: snapshot.meta, data: Batch(snapshot.snapshot) };
+        let message = RaftMessage::Snapshot { vote, meta: snapshot.meta, data: Batch(snapshot.snapshot) };
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            answer = self.call(Lane::Bulk, &message, &option) => {
+            answer = self.call(Lane::Bulk, message, &option) => {
                 answer.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))
             }
         }
@@ -169,6 +214,6 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         request: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(Lane::Raft, &Message::TransferLeader(request), &option).await.map_err(unreachable)
+        self.call(Lane::Raft, RaftMessage::TransferLeader(request), &option).await.map_err(unreachable)
     }
 }

@@ -32,6 +32,8 @@ pub fn defaults() -> ControllerDefaults {
         default_replication_factor: 1,
         delete_topic_enable: true,
         broker_session_timeout_ms: 9000,
+        cluster_session_timeout_ms: None,
+        internal_topics: Default::default(),
         static_configs: Arc::default(),
         supported_features: features
             .iter()
@@ -54,8 +56,12 @@ impl Node {
             log_dir: self.dir.path().to_owned(),
             voters: vec![voter],
             bootstrap: Vec::new(),
+            joining: None,
             request_timeout: Duration::from_secs(20),
             disconnect_grace: Duration::from_millis(250),
+            leader_grace: Duration::from_millis(200),
+            leader_silence_max: Duration::from_millis(700),
+            leader_session_grace: Duration::from_millis(600),
             fetch_bytes_max: 1 << 20,
             snapshot_bytes: self.snapshot_bytes,
             election_timeout: Duration::from_millis(1000),
@@ -83,7 +89,7 @@ pub async fn register(controller: &Controller, id: i32) -> i64 {
         let base = Feature::default().with_name(StrBytes::from_static_str(name));
         base.with_min_supported_version(0).with_max_supported_version(max)
     };
-    let features = [("metadata.version", 30), ("group.version", 1), ("transaction.version", 2)];
+    let features = [("metadata.version", 30), ("group.version", 1), ("transaction.version", 2), ("kraft.version", 1)];
     let request = BrokerRegistrationRequest::default()
         .with_broker_id(id.into())
         .with_cluster_id(StrBytes::from_static_str(CLUSTER_ID))
