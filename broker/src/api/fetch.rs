@@ -287,10 +287,13 @@ impl Fetch {
             self.throttle.record(round.throttled_size, clock::now());
         }
         let throttle_ms = self.throttle_ms(cx, fetcher, &round);
-        if throttle_ms > 0 {
+        let context = if throttle_ms > 0 {
             // The client is told to wait and gets nothing yet (KIP-219).
             round = Round::default();
-        }
+            context.held_back()
+        } else {
+            context
+        };
         let (session_id, answers) = self.sessions.finish(context, round.answers, told, clock::now());
         let answer = match answers {
             Ok(answers) => FetchAnswer {

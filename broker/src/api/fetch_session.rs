@@ -226,6 +226,15 @@ impl FetchContext {
         }
     }
 
+    /// The request is answered with nothing but a time to wait. Clients take an empty answer to a complete request for no
+    /// answer, and ask all of it again: nobody would ever use a session that it opened.
+    pub fn held_back(self) -> Self {
+        match self {
+            Self::Full { .. } => Self::Sessionless(Vec::new()),
+            Self::Refused(_) | Self::Sessionless(_) | Self::Incremental { .. } => self,
+        }
+    }
+
     /// The partitions to read, in order.
     pub fn asked(&self) -> &[Asked] {
         match self {
@@ -545,6 +554,21 @@ mod tests {
         let _fast = resolve(&sessions, request(id, 2, vec![]), 1);
         let (_, answers) = sessions.finish(slow, vec![(key(0), told(10, false))], |t| *t, Timestamp(1));
         assert_eq!(answers.unwrap_err(), ErrorCode::InvalidFetchSessionEpoch);
+    }
+
+    #[test]
+    fn a_complete_request_that_is_held_back_opens_no_session() {
+        let sessions = FetchSessions::new(10);
+        let context = resolve(&sessions, request(0, 0, vec![asked(0, 0)]), 0).held_back();
+        let (id, answers) = sessions.finish(context, Vec::new(), |told: &Told| *told, Timestamp(0));
+        assert_eq!((id, answers.unwrap().len()), (NO_SESSION, 0));
+        assert_eq!(sessions.size(), (0, 0));
+        // A session that is there already goes on.
+        let kept = open(&sessions, 1, 0);
+        let context = resolve(&sessions, request(kept, 1, vec![]), 1).held_back();
+        let (id, answers) = sessions.finish(context, Vec::new(), |told: &Told| *told, Timestamp(1));
+        assert_eq!((id, answers.unwrap().len()), (kept, 0));
+        assert_eq!(sessions.size(), (1, 1));
     }
 
     #[tokio::test]
