@@ -2,7 +2,7 @@
 //!
 //! v7 zstd · v8 errors by record · v10 the current leader beside NOT_LEADER_OR_FOLLOWER · v13 topic ids.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ impl Produce {
                     }
                     response
                 }
-                Err(refusal) => refusal.response(cx, image, known_name, index),
+                Err(refusal) => refusal.response(cx.version, index),
             };
             responses.push(response);
         }
@@ -279,17 +279,11 @@ impl Refusal {
         Self { code, log_start: None, error: None }
     }
 
-    fn response(
-        self,
-        cx: &RequestContext,
-        image: &MetadataImage,
-        topic: Option<&str>,
-        index: i32,
-    ) -> PartitionProduceResponse {
+    fn response(self, version: i16, index: i32) -> PartitionProduceResponse {
         let mut response = refused(index, self.code);
         if let Some(AppendError::Log(error)) = &self.error {
             response.log_start_offset = self.log_start.map_or(-1, |offset| offset.0);
-            if cx.version >= RECORD_ERRORS_VERSION && !error.record_errors().is_empty() {
+            if version >= RECORD_ERRORS_VERSION && !error.record_errors().is_empty() {
                 response.error_message = Some(text(&error.to_string()));
                 response.record_errors = error
                     .record_errors()
@@ -301,14 +295,6 @@ impl Refusal {
                     })
                     .collect();
             }
-        }
-        if self.code == ErrorCode::NotLeaderOrFollower
-            && cx.version >= CURRENT_LEADER_VERSION
-            && let Some(topic) = topic
-        {
-            let (leader, epoch) = current_leader(image, topic, index);
-            response.current_leader =
-                LeaderIdAndEpoch::default().with_leader_id(leader.0.into()).with_leader_epoch(epoch.0);
         }
         response
     }
@@ -362,18 +348,41 @@ async fn wait_for_all(mut response: ProduceResponse, pending: Vec<Pending>, dead
 
 fn answer(cx: &RequestContext, image: &MetadataImage, mut response: ProduceResponse) -> Response {
     if cx.version >= CURRENT_LEADER_VERSION {
-        add_endpoints(cx, image, &mut response);
+        let leaders = name_leaders(cx.version, image, &mut response.responses);
+        response.node_endpoints = endpoints(cx, image, leaders);
     }
     Response { throttle_ms: response.throttle_time_ms, ..cx.respond(&response) }
 }
 
-/// Where the leaders are that `current_leader` names.
-fn add_endpoints(cx: &RequestContext, image: &MetadataImage, response: &mut ProduceResponse) {
-    let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
-    let mut leaders: Vec<i32> = partitions.map(|p| p.current_leader.leader_id.0).filter(|&id| id >= 0).collect();
-    leaders.sort_unstable();
-    leaders.dedup();
-    response.node_endpoints = leaders
+/// Tells who leads now where this broker does not, or no longer: leadership may be lost while a producer waits for the
+/// in-sync set. Answers with all leaders that it named.
+fn name_leaders(version: i16, image: &MetadataImage, responses: &mut [TopicProduceResponse]) -> BTreeSet<i32> {
+    let mut leaders = BTreeSet::new();
+    for topic in responses {
+        let name = if version >= TOPIC_ID_VERSION {
+            image.topics.by_id(TopicId(topic.topic_id)).map(|topic| &*topic.name)
+        } else {
+            Some(topic.name.as_str())
+        };
+        let Some(name) = name else { continue };
+        let wrong_here = |answered: &&mut PartitionProduceResponse| {
+            answered.error_code == ErrorCode::NotLeaderOrFollower as i16
+        };
+        for answered in topic.partition_responses.iter_mut().filter(wrong_here) {
+            let (leader, epoch) = current_leader(image, name, answered.index);
+            answered.current_leader =
+                LeaderIdAndEpoch::default().with_leader_id(leader.0.into()).with_leader_epoch(epoch.0);
+            if leader.0 >= 0 {
+                leaders.insert(leader.0);
+            }
+        }
+    }
+    leaders
+}
+
+/// Where the leaders are.
+fn endpoints(cx: &RequestContext, image: &MetadataImage, leaders: BTreeSet<i32>) -> Vec<NodeEndpoint> {
+    leaders
         .into_iter()
         .filter_map(|id| {
             let (broker, endpoint) = endpoint_of(image, ottla_protocol::BrokerId(id), &cx.listener.name)?;
@@ -385,5 +394,45 @@ fn add_endpoints(cx: &RequestContext, image: &MetadataImage, response: &mut Prod
                     .with_rack(broker.rack.as_deref().map(text)),
             )
         })
-        .collect();
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_metadata::{MetadataRecord, PartitionImage};
+    use ottla_protocol::{BrokerId, LeaderEpoch};
+    use ottla_state_machine::StateMachine;
+
+    use super::*;
+    use crate::api::wire::topic_name;
+
+    #[test]
+    fn a_leader_that_was_lost_while_a_producer_waited_is_replaced_in_the_answer() {
+        let id = TopicId(uuid::Uuid::from_u128(9));
+        let mut image = MetadataImage::default();
+        image.replay(&MetadataRecord::Topic { name: "t".into(), id });
+        let partition =
+            PartitionImage { leader: Some(BrokerId(2)), leader_epoch: LeaderEpoch(5), ..PartitionImage::default() };
+        image.replay(&MetadataRecord::Partition { topic_id: id, index: 0, partition });
+        let waited = |code: ErrorCode| {
+            PartitionProduceResponse::default().with_index(0).with_base_offset(7).with_error_code(code as i16)
+        };
+        for version in [CURRENT_LEADER_VERSION, TOPIC_ID_VERSION] {
+            let partitions = vec![waited(ErrorCode::NotLeaderOrFollower), waited(ErrorCode::RequestTimedOut)];
+            let topic = TopicProduceResponse::default().with_partition_responses(partitions);
+            let topic = if version >= TOPIC_ID_VERSION {
+                topic.with_topic_id(id.0)
+            } else {
+                topic.with_name(topic_name("t"))
+            };
+            let mut responses = [topic];
+            assert_eq!(name_leaders(version, &image, &mut responses), BTreeSet::from([2]), "v{version}");
+            let told: Vec<(i32, i32)> = responses[0]
+                .partition_responses
+                .iter()
+                .map(|answered| (answered.current_leader.leader_id.0, answered.current_leader.leader_epoch))
+                .collect();
+            assert_eq!(told, [(2, 5), (-1, -1)], "v{version}");
+        }
+    }
 }
