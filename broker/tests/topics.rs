@@ -6,6 +6,7 @@ mod common;
 use common::{Broker, topic};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use ottla_protocol::messages::delete_topics_request::DeleteTopicState;
 use ottla_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
 use ottla_protocol::messages::{
@@ -137,6 +138,34 @@ async fn deleted_topics_are_gone_at_once() {
     assert_eq!(broker.produce("t", 0, &["x"]).await.error_code, ErrorCode::UnknownTopicOrPartition as i16);
     broker.create_topic("t", 1).await;
     assert_eq!(broker.produce("t", 0, &["x"]).await.base_offset, 0, "a new topic begins anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_named_by_name_and_by_id_is_not_deleted() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 1).await;
+    broker.create_topic("u", 1).await;
+    let id = broker.topic_id("t").await;
+    let by_name = |name| DeleteTopicState::default().with_name(Some(topic(name)));
+    let by_id = DeleteTopicState::default().with_name(None).with_topic_id(id);
+    let neither = DeleteTopicState::default().with_name(None);
+    let asked = vec![by_id, by_name("t"), by_name("u"), by_name("v"), by_name("v"), neither];
+    let request = DeleteTopicsRequest::default().with_topics(asked).with_timeout_ms(1000);
+    let response: DeleteTopicsResponse = broker.call(6, request).await;
+    let told = response.responses.iter().map(|result| {
+        let message = result.error_message.as_ref().map(|message| message.to_string()).unwrap_or_default();
+        (result.name.as_ref().map(|name| name.to_string()), result.error_code, message)
+    });
+    let refused = |name: Option<&str>, message: &str| {
+        (name.map(str::to_owned), ErrorCode::InvalidRequest as i16, message.to_owned())
+    };
+    assert_eq!(told.collect::<Vec<_>>(), [
+        refused(Some("t"), "The provided topic name maps to an ID that was already supplied."),
+        (Some("u".to_owned()), 0, String::new()),
+        refused(Some("v"), "Duplicate topic name."),
+        refused(None, "Neither topic name nor id were specified."),
+    ]);
+    assert_eq!(broker.topic_id("t").await, id, "it is still there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -363,39 +363,55 @@ impl ControllerState {
         request: &DeleteTopicsRequest,
         cx: &Context<'_>,
     ) -> Decision<DeleteTopicsResponse> {
-        let mut results = Vec::new();
         let mut asked: Vec<(Option<&str>, TopicId)> =
             request.topic_names.iter().map(|name| (Some(name.as_str()), TopicId::ZERO)).collect();
         asked.extend(request.topics.iter().map(|t| (t.name.as_ref().map(|n| n.as_str()), TopicId(t.topic_id))));
+        let mut times: BTreeMap<(Option<&str>, TopicId), usize> = BTreeMap::new();
+        for one in &asked {
+            *times.entry(*one).or_default() += 1;
+        }
+        let ids: BTreeSet<TopicId> = asked.iter().filter(|(name, _)| name.is_none()).map(|(_, id)| *id).collect();
+        // Whoever names a topic both ways may have meant two topics: none is deleted.
+        let named_both_ways: BTreeSet<TopicId> = times
+            .iter()
+            .filter(|((_, id), times)| id.is_zero() && **times == 1)
+            .filter_map(|((name, _), _)| Some(self.image.topics.by_name((*name)?)?.id))
+            .filter(|id| ids.contains(id))
+            .collect();
+        let mut results = Vec::new();
         let mut doomed: Vec<TopicId> = Vec::new();
-        for (position, (name, id)) in asked.iter().enumerate() {
-            let repeated = |other: &(Option<&str>, TopicId)| other == &asked[position];
-            if asked[..position].iter().any(repeated) {
+        let mut answered = BTreeSet::new();
+        for &(name, id) in &asked {
+            let is_name_or_id = name.is_some() == id.is_zero();
+            if is_name_or_id && !answered.insert((name, id)) {
                 continue;
             }
-            let found = if asked[position + 1..].iter().any(repeated) && (name.is_none() || id.is_zero()) {
+            let found = if is_name_or_id && times.get(&(name, id)).is_some_and(|times| *times > 1) {
                 let what = if name.is_some() { "name" } else { "id" };
                 Err(ApiError::new(ErrorCode::InvalidRequest, format!("Duplicate topic {what}.")))
             } else {
-                self.find_doomed(*name, *id, cx)
+                self.find_doomed(name, id, cx)
             };
-            let found = found.and_then(|(name, id)| {
-                if doomed.contains(&id) {
+            let (told_name, told_id, outcome) = match found {
+                Err(error) => (name.map(str::to_owned), id, Err(error)),
+                Ok((topic, id)) if named_both_ways.contains(&id) => {
+                    // As in Kafka there is one answer for both, under the name.
+                    if name.is_none() {
+                        continue;
+                    }
                     let message = "The provided topic name maps to an ID that was already supplied.";
-                    return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+                    (Some(topic), id, Err(ApiError::new(ErrorCode::InvalidRequest, message)))
                 }
-                doomed.push(id);
-                Ok((name, id))
-            });
-            let (error_code, error_message) = wire(&found);
-            let (name, id) = match &found {
-                Ok((name, id)) => (Some(name.as_str()), *id),
-                Err(_) => (*name, *id),
+                Ok((topic, id)) => {
+                    doomed.push(id);
+                    (Some(topic), id, Ok(()))
+                }
             };
+            let (error_code, error_message) = wire(&outcome);
             results.push(
                 DeletableTopicResult::default()
-                    .with_name(name.map(crate::topic_name))
-                    .with_topic_id(id.0)
+                    .with_name(told_name.as_deref().map(crate::topic_name))
+                    .with_topic_id(told_id.0)
                     .with_error_code(error_code)
                     .with_error_message(error_message),
             );
