@@ -162,11 +162,13 @@ impl Changes<'_> {
                     let before =
                         values.get(name).cloned().or_else(|| config_def::broker_default(name).map(str::to_owned));
                     let mut list = split_list(&before.unwrap_or_default());
-                    for member in split_list(value) {
-                        list.retain(|other| *other != member);
-                        if config.config_operation == APPEND {
-                            list.push(member);
-                        }
+                    let members = split_list(value);
+                    if config.config_operation == APPEND {
+                        let known: HashSet<String> = list.iter().cloned().collect();
+                        list.extend(members.into_iter().filter(|member| !known.contains(member)));
+                    } else {
+                        let gone: HashSet<String> = members.into_iter().collect();
+                        list.retain(|member| !gone.contains(member));
                     }
                     values.insert(name.to_owned(), list.join(","));
                 }

@@ -91,16 +91,19 @@ fn describe(scram: &ScramImage, asked: &[StrBytes]) -> Vec<DescribeUserScramCred
             })
             .collect();
     }
-    let mut results = Vec::with_capacity(asked.len());
-    for (position, user) in asked.iter().enumerate() {
-        if asked[..position].contains(user) {
-            continue;
-        }
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for user in asked {
+        *times.entry(user.as_str()).or_default() += 1;
+    }
+    let mut results = Vec::with_capacity(times.len());
+    for user in asked {
+        // Each is answered once, where it is first named.
+        let Some(count) = times.remove(user.as_str()) else { continue };
         let result = DescribeUserScramCredentialsResult::default().with_user(user.clone());
         let refuse = |code: ErrorCode, message: String| {
             result.clone().with_error_code(code.code()).with_error_message(Some(StrBytes::from_string(message)))
         };
-        results.push(if asked[position + 1..].contains(user) {
+        results.push(if count > 1 {
             let message =
                 format!("Cannot describe SCRAM credentials for the same user twice in a single request: {user}");
             refuse(ErrorCode::DuplicateResource, message)

@@ -1,6 +1,6 @@
 //! Dynamic configs: single changes and whole replacements, checked before they are written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ottla_metadata::{ConfigKind, ConfigResource, MetadataRecord};
@@ -101,7 +101,8 @@ impl ControllerState {
                 }
             }
             if let Some(existing) = self.image.configs.get(resource) {
-                let unnamed = existing.keys().filter(|key| !wanted.iter().any(|config| *config.name == ***key));
+                let named: BTreeSet<&str> = wanted.iter().map(|config| config.name.as_str()).collect();
+                let unnamed = existing.keys().filter(|key| !named.contains(&***key));
                 changes.extend(unnamed.map(|key| (Arc::clone(key), None)));
             }
             Ok(changes)
@@ -126,14 +127,16 @@ impl ControllerState {
         asked: &'a [Asked<'a>],
         changes_of: impl Fn(usize, &ConfigResource) -> Result<Vec<Change>, ApiError>,
     ) -> (Vec<MetadataRecord>, Vec<Answered<'a>>) {
+        let mut times: BTreeMap<(i8, &str), usize> = BTreeMap::new();
+        for item in asked {
+            *times.entry((item.kind, item.name)).or_default() += 1;
+        }
         let mut records = Vec::new();
         let mut answers = Vec::new();
         for (position, item) in asked.iter().enumerate() {
-            let same = |other: &Asked<'_>| other.kind == item.kind && other.name == item.name;
-            if asked[..position].iter().any(same) {
-                continue;
-            }
-            let result = if asked[position + 1..].iter().any(same) {
+            // Each is answered once, where it is first named.
+            let Some(count) = times.remove(&(item.kind, item.name)) else { continue };
+            let result = if count > 1 {
                 Err(ApiError::new(ErrorCode::InvalidRequest, "Duplicate resource."))
             } else if let Some(kind) = ConfigKind::from_code(item.kind) {
                 let resource = ConfigResource::new(kind, item.name);
@@ -186,16 +189,8 @@ impl ControllerState {
                     return Err(invalid(format!("Can't {name} to key {key} because its type is not LIST.")));
                 }
                 let items = value_or_error()?.split(',');
-                let mut list = self.current_list(resource, key);
-                for item in items {
-                    if operation == Operation::Subtract {
-                        if let Some(position) = list.iter().position(|known| known == item) {
-                            list.remove(position);
-                        }
-                    } else if !list.iter().any(|known| known == item) {
-                        list.push(item.to_owned());
-                    }
-                }
+                let list = self.current_list(resource, key);
+                let list = if operation == Operation::Append { appended(list, items) } else { without(list, items) };
                 Some(list.join(","))
             }
         };
@@ -270,6 +265,34 @@ impl ControllerState {
     }
 }
 
+/// The members of `list`, and behind them those `items` that are not among them.
+fn appended<'a>(mut list: Vec<String>, items: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut known: BTreeSet<String> = list.iter().cloned().collect();
+    for item in items {
+        if !known.contains(item) {
+            known.insert(item.to_owned());
+            list.push(item.to_owned());
+        }
+    }
+    list
+}
+
+/// `list` less the first occurrence of each of the `items`, which may be named more than once themselves.
+fn without<'a>(mut list: Vec<String>, items: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for item in items {
+        *times.entry(item).or_default() += 1;
+    }
+    list.retain(|member| match times.get_mut(member.as_str()) {
+        Some(left) if *left > 0 => {
+            *left -= 1;
+            false
+        }
+        _ => true,
+    });
+    list
+}
+
 fn check_resource_name(resource: &ConfigResource) -> Result<(), ApiError> {
     let refuse = |message: &str| Err(ApiError::new(ErrorCode::InvalidRequest, message));
     match resource.kind {
@@ -284,5 +307,31 @@ fn check_resource_name(resource: &ConfigResource) -> Result<(), ApiError> {
         },
         ConfigKind::Group if resource.name.is_empty() => refuse("Default group resources are not allowed."),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(members: &[&str]) -> Vec<String> {
+        members.iter().map(|&member| member.to_owned()).collect()
+    }
+
+    #[test]
+    fn lists_are_appended_to_and_subtracted_from() {
+        assert_eq!(appended(list(&["a", "b"]), "b,c,c".split(',')), list(&["a", "b", "c"]));
+        assert_eq!(appended(Vec::new(), "".split(',')), list(&[""]));
+        assert_eq!(without(list(&["a", "b", "a", "c"]), "a,c,x".split(',')), list(&["b", "a"]));
+        assert_eq!(without(list(&["a", "b", "a"]), "a,a".split(',')), list(&["b"]));
+    }
+
+    #[test]
+    fn long_lists_are_done_in_no_time() {
+        let members: Vec<String> = (0..200_000).map(|number| number.to_string()).collect();
+        let text = members.join(",");
+        let all = appended(Vec::new(), text.split(','));
+        assert_eq!(all.len(), members.len());
+        assert!(without(all, text.split(',')).is_empty());
     }
 }

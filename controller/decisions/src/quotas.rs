@@ -1,6 +1,6 @@
 //! Client quotas: by user, client id, both, or address.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -36,15 +36,14 @@ impl ControllerState {
         request: &AlterClientQuotasRequest,
     ) -> Decision<AlterClientQuotasResponse> {
         let mut records = Vec::new();
-        let mut seen: Vec<QuotaEntity> = Vec::new();
+        let mut seen: BTreeSet<QuotaEntity> = BTreeSet::new();
         let mut entries = Vec::new();
         for asked in &request.entries {
             let entity = entity_of(asked);
-            let altered = if seen.contains(&entity) {
-                Err(refused(format!("Ignoring duplicate entity {}", describe(&entity))))
-            } else {
-                seen.push(entity.clone());
+            let altered = if seen.insert(entity.clone()) {
                 self.alter_quota(asked, &entity)
+            } else {
+                Err(refused(format!("Ignoring duplicate entity {}", describe(&entity))))
             };
             let (error_code, error_message) = wire(&altered);
             records.extend(altered.unwrap_or_default());

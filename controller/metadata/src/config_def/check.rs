@@ -1,5 +1,6 @@
 //! Judges a value: type first, then limits, in the words that clients know.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use super::table::{ConfigDef, Limits};
@@ -123,7 +124,8 @@ impl ConfigDef {
                 "Configuration '{name}' must not be empty. Valid values include: {choices}"
             )));
         }
-        if (1..list.len()).any(|index| list[..index].contains(&list[index])) {
+        let mut seen = HashSet::new();
+        if !list.iter().all(|member| seen.insert(member)) {
             return Err(InvalidValue(format!("Configuration '{name}' values must not be duplicated.")));
         }
         for member in list {
