@@ -104,8 +104,7 @@ fn read_filter(components: &[ComponentData]) -> Result<Vec<(&str, Match<'_>)>, R
             return invalid(format!("Entity type {kind} cannot appear more than once in the filter."));
         }
         if !matches!(kind, "user" | "client-id" | "ip") {
-            let message = format!("Custom entity type '{kind}' is not supported.");
-            return Err((ErrorCode::UnsupportedVersion, message));
+            return Err((ErrorCode::UnsupportedVersion, format!("Unsupported entity type {kind}")));
         }
         let name = component._match.as_deref();
         let wanted = match (component.match_type, name) {
@@ -176,7 +175,8 @@ mod tests {
     #[test]
     fn filters_that_make_no_sense_are_refused() {
         let refusal = |components: &[ComponentData]| read_filter(components).unwrap_err().0;
-        assert_eq!(refusal(&[component("shoe", 2, None)]), ErrorCode::UnsupportedVersion);
+        let shoe = read_filter(&[component("shoe", 2, None)]).unwrap_err();
+        assert_eq!(shoe, (ErrorCode::UnsupportedVersion, "Unsupported entity type shoe".to_owned()));
         assert_eq!(refusal(&[component("user", 0, None)]), ErrorCode::InvalidRequest);
         assert_eq!(refusal(&[component("ip", 2, None), component("user", 2, None)]), ErrorCode::InvalidRequest);
     }
