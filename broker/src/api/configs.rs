@@ -4,7 +4,7 @@
 //! ListClientMetricsResources), v1 all kinds. A broker's own configs are described and changed by that broker only.
 
 use ottla_controller::Controller;
-use ottla_metadata::ConfigKind;
+use ottla_metadata::{ConfigKind, MetadataImage};
 use ottla_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use ottla_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -15,7 +15,7 @@ use ottla_protocol::messages::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
     ListConfigResourcesResponse,
 };
-use ottla_protocol::{ErrorCode, StrBytes};
+use ottla_protocol::{BrokerId, ErrorCode, StrBytes};
 
 use super::config_changes::{self, Changes};
 use super::explain::Explain;
@@ -235,12 +235,17 @@ impl Configs {
             match *kind {
                 GROUP => image.configs.names(ConfigKind::Group).for_each(|name| list(name)),
                 CLIENT_METRICS => image.configs.names(ConfigKind::ClientMetrics).for_each(|name| list(name)),
-                BROKER | BROKER_LOGGER => image.active_brokers().for_each(|broker| list(&broker.id.to_string())),
+                BROKER | BROKER_LOGGER => brokers_of(&image, &cx.listener.name).for_each(|id| list(&id.to_string())),
                 _ => image.topics.iter().for_each(|topic| list(&topic.name)),
             }
         }
         cx.reply(&ListConfigResourcesResponse::default().with_config_resources(resources))
     }
+}
+
+/// The brokers that have a listener of this name; those that are fenced keep their configs.
+fn brokers_of(image: &MetadataImage, listener: &str) -> impl Iterator<Item = BrokerId> {
+    image.brokers.values().filter(move |broker| broker.listener(listener).is_some()).map(|broker| broker.id)
 }
 
 /// Null and empty both mean every key.
@@ -281,5 +286,36 @@ fn outcome(
         Some(Ok(())) => (0, None),
         Some(Err((code, message))) => (code.code(), Some(StrBytes::from_string(message))),
         None => controller().unwrap_or((ErrorCode::UnknownServerError.code(), None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_metadata::{BrokerRegistration, Endpoint, MetadataRecord};
+    use ottla_state_machine::StateMachine;
+
+    use super::*;
+
+    #[test]
+    fn fenced_brokers_are_listed_too() {
+        let mut image = MetadataImage::default();
+        for (id, fenced, listener) in [(1, false, "INSIDE"), (2, true, "INSIDE"), (3, false, "OUTSIDE")] {
+            let endpoint = Endpoint { name: listener.into(), host: "h".into(), port: 1, security_protocol: 0 };
+            let registration = BrokerRegistration {
+                id: BrokerId(id),
+                epoch: 1,
+                incarnation_id: uuid::Uuid::nil(),
+                listeners: vec![endpoint],
+                features: Vec::new(),
+                rack: None,
+                fenced,
+                in_controlled_shutdown: false,
+                log_dirs: Vec::new(),
+                cordoned_log_dirs: Vec::new(),
+            };
+            image.replay(&MetadataRecord::RegisterBroker { registration });
+        }
+        let listed: Vec<BrokerId> = brokers_of(&image, "INSIDE").collect();
+        assert_eq!(listed, [BrokerId(1), BrokerId(2)]);
     }
 }
