@@ -30,16 +30,6 @@ pub fn for_leader(
     config: &LogConfig,
     now: Timestamp,
 ) -> Result<Vec<CheckedBatch>, AppendError> {
-    if records.len() as u64 > config.segment_bytes.unsigned_abs().into() && origin != AppendOrigin::RaftLeader {
-        return Err(AppendError::invalid(
-            ErrorCode::RecordListTooLarge,
-            format!(
-                "Message batch size is {} bytes in append, which exceeds the maximum configured segment size of {}",
-                records.len(),
-                config.segment_bytes
-            ),
-        ));
-    }
     let mut checked = Vec::with_capacity(1);
     for batch in batches(records) {
         let batch = batch.map_err(|error| corrupt(&error))?;
@@ -54,13 +44,27 @@ pub fn for_leader(
         });
     }
     match (checked.len(), origin) {
-        (1, _) => Ok(checked),
-        (0, _) => Err(AppendError::invalid(ErrorCode::InvalidRecord, "Record batch has no batches at all")),
+        (1, _) => {}
+        (0, _) => return Err(AppendError::invalid(ErrorCode::InvalidRecord, "Record batch has no batches at all")),
         (_, AppendOrigin::Client) => {
-            Err(AppendError::invalid(ErrorCode::InvalidRecord, "Compressed outer record has more than one batch"))
+            let message = "Compressed outer record has more than one batch";
+            return Err(AppendError::invalid(ErrorCode::InvalidRecord, message));
         }
-        _ => Ok(checked),
+        _ => {}
     }
+    // Last, and of what will be written: producers split a batch that is too large a message, and give up one that is too
+    // large a list; and a topic's codec may have made it small enough.
+    let size: usize = checked.iter().map(|batch| batch.bytes.len()).sum();
+    if size as u64 > config.segment_bytes.unsigned_abs().into() && origin != AppendOrigin::RaftLeader {
+        return Err(AppendError::invalid(
+            ErrorCode::RecordListTooLarge,
+            format!(
+                "Message batch size is {size} bytes in append, which exceeds the maximum configured segment size of {}",
+                config.segment_bytes
+            ),
+        ));
+    }
+    Ok(checked)
 }
 
 /// Checks what a follower fetched: only that it arrived whole. A cut-off last batch is left out.
@@ -234,4 +238,41 @@ fn corrupt(error: &BatchError) -> AppendError {
         _ => ErrorCode::CorruptMessage,
     };
     AppendError::invalid(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ottla_protocol::compression::Codec;
+
+    use super::*;
+
+    fn one_record(value: &[u8]) -> Bytes {
+        let mut builder = BatchBuilder::new();
+        builder.push(Timestamp(1), Some(&b"k"[..]), Some(value), &[]);
+        builder.build()
+    }
+
+    fn check(records: &Bytes, config: &LogConfig) -> Result<Vec<CheckedBatch>, AppendError> {
+        for_leader(records, AppendOrigin::Client, config, Timestamp(1000))
+    }
+
+    #[test]
+    fn a_batch_that_is_too_large_for_a_message_and_for_a_segment_is_one_that_producers_split() {
+        let config = LogConfig { max_message_bytes: 500, segment_bytes: 600, ..LogConfig::default() };
+        let code = check(&one_record(&[0; 1000]), &config).unwrap_err().error_code();
+        assert_eq!(code, ErrorCode::MessageTooLarge);
+        let config = LogConfig { max_message_bytes: 5000, ..config };
+        let code = check(&one_record(&[0; 1000]), &config).unwrap_err().error_code();
+        assert_eq!(code, ErrorCode::RecordListTooLarge);
+    }
+
+    #[test]
+    fn a_segment_has_to_hold_what_is_written_and_not_what_came() {
+        let compression_type = CompressionType::Codec { codec: Codec::Gzip, level: None };
+        let config =
+            LogConfig { max_message_bytes: 5000, segment_bytes: 600, compression_type, ..LogConfig::default() };
+        let checked = check(&one_record(&[0; 1000]), &config).unwrap();
+        assert!(checked[0].bytes.len() < 600);
+    }
 }
