@@ -154,12 +154,6 @@ fn check_header(batch: &BatchView<'_>) -> Result<(), AppendError> {
             batch.base_sequence, batch.producer_id
         ));
     }
-    if batch.timestamp_type() == TimestampType::LogAppendTime {
-        return Err(AppendError::invalid(
-            ErrorCode::InvalidTimestamp,
-            "Invalid timestamp type in message. Producer should not set timestamp type to LogAppendTime.",
-        ));
-    }
     Ok(())
 }
 
@@ -191,13 +185,24 @@ fn check_records(batch: &BatchView<'_>, config: &LogConfig, now: Timestamp) -> R
                 batch_index: index,
                 message: "Compacted topic cannot accept message without key.".to_owned(),
             });
-        } else if judge_time && timestamp.0 != -1 && (timestamp.0 < earliest || timestamp.0 > latest) {
+        } else if judge_time && timestamp.0 != -1 {
+            // Also a batch that another leader has stamped, as whoever copies logs as they are sends it: it is judged by
+            // that time, and is one of CreateTime from now on.
+            if timestamp.0 < earliest || timestamp.0 > latest {
+                code = ErrorCode::InvalidTimestamp;
+                errors.push(RecordError {
+                    batch_index: index,
+                    message: format!(
+                        "Timestamp {timestamp} of message with offset {index} is out of range. The timestamp should be within [{earliest}, {latest}]"
+                    ),
+                });
+            }
+        } else if batch.timestamp_type() == TimestampType::LogAppendTime {
             code = ErrorCode::InvalidTimestamp;
             errors.push(RecordError {
                 batch_index: index,
-                message: format!(
-                    "Timestamp {timestamp} of message with offset {index} is out of range. The timestamp should be within [{earliest}, {latest}]"
-                ),
+                message: "Invalid timestamp type in message. Producer should not set timestamp type to LogAppendTime."
+                    .to_owned(),
             });
         }
         if errors.len() >= RECORD_ERRORS_MAX {
@@ -265,6 +270,22 @@ mod tests {
         let config = LogConfig { max_message_bytes: 5000, ..config };
         let code = check(&one_record(&[0; 1000]), &config).unwrap_err().error_code();
         assert_eq!(code, ErrorCode::RecordListTooLarge);
+    }
+
+    #[test]
+    fn a_batch_that_another_leader_stamped_is_judged_by_its_time() {
+        let mut builder = BatchBuilder::new().log_append_time(Timestamp(900));
+        builder.push(Timestamp(1), Some(&b"k"[..]), None, &[]);
+        let stamped = builder.build();
+        let config = LogConfig::default();
+        let checked = check(&stamped, &config).unwrap();
+        let header = checked[0].header;
+        assert_eq!((header.timestamp_type(), header.max_timestamp), (TimestampType::CreateTime, Timestamp(900)));
+        // Where the leader stamps them itself there is nothing that a producer may have stamped.
+        let config = LogConfig { message_timestamp_type: TimestampType::LogAppendTime, ..config };
+        let error = check(&stamped, &config).unwrap_err();
+        assert_eq!((error.error_code(), error.record_errors().len()), (ErrorCode::InvalidTimestamp, 1));
+        assert!(check(&one_record(b"v"), &config).is_ok());
     }
 
     #[test]
