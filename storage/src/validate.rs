@@ -7,7 +7,7 @@ use ottla_protocol::compression::CompressionError;
 use ottla_protocol::record_batch::{
     BatchBuilder, BatchError, BatchHeader, BatchView, TimestampType, batches, stamp_timestamps,
 };
-use ottla_protocol::{ErrorCode, Timestamp};
+use ottla_protocol::{ErrorCode, Timestamp, TopicPartition};
 
 use crate::config::{CompressionType, LogConfig};
 use crate::errors::{AppendError, RecordError};
@@ -15,6 +15,8 @@ use crate::log::AppendOrigin;
 
 /// Errors of single records that an answer names.
 const RECORD_ERRORS_MAX: usize = 100;
+/// And those of them that its message repeats.
+const RECORD_ERRORS_SHOWN: usize = 3;
 
 /// A sound batch, not yet stamped with offset and epoch.
 #[derive(Debug, Clone)]
@@ -29,6 +31,7 @@ pub fn for_leader(
     origin: AppendOrigin,
     config: &LogConfig,
     now: Timestamp,
+    partition: &TopicPartition,
 ) -> Result<Vec<CheckedBatch>, AppendError> {
     let mut checked = Vec::with_capacity(1);
     for batch in batches(records) {
@@ -38,7 +41,7 @@ pub fn for_leader(
         }
         let bytes = records.slice_ref(batch.bytes());
         checked.push(match origin {
-            AppendOrigin::Client => from_client(&batch, bytes, config, now)?,
+            AppendOrigin::Client => from_client(&batch, bytes, config, now, partition)?,
             // Built by this broker a moment ago.
             AppendOrigin::Coordinator | AppendOrigin::RaftLeader => CheckedBatch { header: *batch.header(), bytes },
         });
@@ -87,11 +90,12 @@ fn from_client(
     bytes: Bytes,
     config: &LogConfig,
     now: Timestamp,
+    partition: &TopicPartition,
 ) -> Result<CheckedBatch, AppendError> {
     batch.check_crc().map_err(|error| corrupt(&error))?;
     check_header(batch)?;
     let codec = batch.codec().map_err(|error| corrupt(&error))?;
-    let max_timestamp = check_records(batch, config, now)?;
+    let max_timestamp = check_records(batch, config, now, partition)?;
     let kind = config.message_timestamp_type;
     let max_timestamp = match kind {
         TimestampType::CreateTime => max_timestamp,
@@ -158,7 +162,12 @@ fn check_header(batch: &BatchView<'_>) -> Result<(), AppendError> {
 }
 
 /// Reads every record; the largest timestamp among them.
-fn check_records(batch: &BatchView<'_>, config: &LogConfig, now: Timestamp) -> Result<Timestamp, AppendError> {
+fn check_records(
+    batch: &BatchView<'_>,
+    config: &LogConfig,
+    now: Timestamp,
+    partition: &TopicPartition,
+) -> Result<Timestamp, AppendError> {
     let corrupt_record = |error: &BatchError| match error {
         BatchError::Compression(_) => corrupt(error),
         _ => AppendError::invalid(ErrorCode::InvalidRecord, error.to_string()),
@@ -183,7 +192,7 @@ fn check_records(batch: &BatchView<'_>, config: &LogConfig, now: Timestamp) -> R
         if config.compact && record.key.is_none() {
             errors.push(RecordError {
                 batch_index: index,
-                message: "Compacted topic cannot accept message without key.".to_owned(),
+                message: format!("Compacted topic cannot accept message without key in topic partition {partition}"),
             });
         } else if judge_time && timestamp.0 != -1 {
             // Also a batch that another leader has stamped, as whoever copies logs as they are sends it: it is judged by
@@ -216,7 +225,17 @@ fn check_records(batch: &BatchView<'_>, config: &LogConfig, now: Timestamp) -> R
     let message = if code == ErrorCode::InvalidTimestamp {
         "One or more records have been rejected due to invalid timestamp".to_owned()
     } else {
-        format!("One or more records have been rejected due to {} record errors in total", errors.len())
+        let shown: Vec<String> = errors
+            .iter()
+            .take(RECORD_ERRORS_SHOWN)
+            .map(|error| format!("RecordError(batchIndex={}, message='{}')", error.batch_index, error.message))
+            .collect();
+        format!(
+            "One or more records have been rejected due to {} record errors in total, and only showing the first three \
+             errors at most: [{}]",
+            errors.len(),
+            shown.join(", ")
+        )
     };
     Err(AppendError::Invalid { code, message, record_errors: errors })
 }
@@ -259,7 +278,7 @@ mod tests {
     }
 
     fn check(records: &Bytes, config: &LogConfig) -> Result<Vec<CheckedBatch>, AppendError> {
-        for_leader(records, AppendOrigin::Client, config, Timestamp(1000))
+        for_leader(records, AppendOrigin::Client, config, Timestamp(1000), &TopicPartition::new("t", 2))
     }
 
     #[test]
@@ -286,6 +305,23 @@ mod tests {
         let error = check(&stamped, &config).unwrap_err();
         assert_eq!((error.error_code(), error.record_errors().len()), (ErrorCode::InvalidTimestamp, 1));
         assert!(check(&one_record(b"v"), &config).is_ok());
+    }
+
+    #[test]
+    fn a_record_without_a_key_is_named_with_its_partition() {
+        let mut builder = BatchBuilder::new();
+        builder.push(Timestamp(900), Some(&b"k"[..]), None, &[]);
+        builder.push(Timestamp(900), None, Some(&b"v"[..]), &[]);
+        let error = check(&builder.build(), &LogConfig { compact: true, ..LogConfig::default() }).unwrap_err();
+        let told = "Compacted topic cannot accept message without key in topic partition t-2";
+        assert_eq!(error.record_errors(), [RecordError { batch_index: 1, message: told.to_owned() }]);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "One or more records have been rejected due to 1 record errors in total, and only showing the first \
+                 three errors at most: [RecordError(batchIndex=1, message='{told}')]"
+            )
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Log {
     pub fn append_as_leader(&self, records: Bytes, cx: &AppendContext) -> Result<AppendInfo, AppendError> {
         let config = self.config.load();
         // All that needs no order happens before the lock.
-        let mut batches = validate::for_leader(&records, cx.origin, &config, cx.now)?;
+        let mut batches = validate::for_leader(&records, cx.origin, &config, cx.now, self.topic_partition())?;
         let markers = markers(&batches)?;
         let mut writer = self.writer.lock();
         self.check_writable(&writer)?;
