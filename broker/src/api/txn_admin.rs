@@ -10,11 +10,11 @@ use ottla_protocol::messages::{
     DescribeProducersRequest, DescribeProducersResponse, DescribeTransactionsRequest, DescribeTransactionsResponse,
     ListTransactionsRequest, ListTransactionsResponse, ProducerId, TopicName, TransactionalId,
 };
-use ottla_protocol::{ErrorCode, StrBytes};
+use ottla_protocol::{ErrorCode, LeaderEpoch, StrBytes};
 
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::coordinators::Coordinators;
-use crate::replica::Partitions;
+use crate::replica::{Epochs, Partitions};
 
 /// The longest pattern that is compiled, and the memory that it may take.
 const PATTERN_BYTES_MAX: usize = 4096;
@@ -46,9 +46,14 @@ impl TxnAdmin {
 
     fn producers_of(&self, topic: &str, index: i32) -> PartitionResponse {
         let response = PartitionResponse::default().with_partition_index(index);
-        let partition = match self.partitions.get(topic, index) {
-            Ok(partition) if partition.is_leader() => partition,
-            Ok(_) => return response.with_error_code(ErrorCode::NotLeaderOrFollower.code()),
+        // Any replica answers: who looks for hanging transactions may ask for the one on a certain broker.
+        let any_replica = Epochs { current: LeaderEpoch::UNKNOWN, leader_only: false };
+        let found = self.partitions.get(topic, index).and_then(|partition| {
+            partition.check_epochs(any_replica)?;
+            Ok(partition)
+        });
+        let partition = match found {
+            Ok(partition) => partition,
             Err(error) => return response.with_error_code(error.code()),
         };
         let state = |entry: ottla_storage::ProducerSnapshotEntry| {
