@@ -1,12 +1,13 @@
 //! AlterReplicaLogDirs: v1-2. DescribeLogDirs: v1-5 (v3 error of the whole, v4 total and usable bytes, v5 cordoned).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use ottla_protocol::messages::alter_replica_log_dirs_response::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
 };
+use ottla_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use ottla_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
@@ -76,13 +77,8 @@ impl LogDirs {
     }
 
     pub async fn describe_log_dirs(&self, cx: &RequestContext, request: DescribeLogDirsRequest) -> Reply {
-        let wanted: Option<HashSet<(String, i32)>> = request.topics.map(|topics| {
-            let pairs = topics.iter().flat_map(|topic| topic.partitions.iter().map(|&p| (topic.topic.to_string(), p)));
-            pairs.collect()
-        });
-        let is_wanted = |id: &TopicPartition| {
-            wanted.as_ref().is_none_or(|wanted| wanted.contains(&(id.topic.to_string(), id.partition)))
-        };
+        let wanted = request.topics.as_deref().map(Wanted::new);
+        let is_wanted = |id: &TopicPartition| wanted.as_ref().is_none_or(|wanted| wanted.contains(id));
         let logs = self.partitions.iter();
         let cordoned = self.cordoned();
         let results = self.log_dirs.dirs().into_iter().map(|dir| {
@@ -118,5 +114,39 @@ impl LogDirs {
     fn cordoned(&self) -> Vec<uuid::Uuid> {
         let image = self.metadata.load();
         image.brokers.get(&self.node_id).map(|broker| broker.cordoned_log_dirs.clone()).unwrap_or_default()
+    }
+}
+
+/// The partitions that are asked about. Names are lent by the request: one long name may stand before a million indexes.
+struct Wanted<'a>(HashMap<&'a str, HashSet<i32>>);
+
+impl<'a> Wanted<'a> {
+    fn new(topics: &'a [DescribableLogDirTopic]) -> Self {
+        let mut wanted: HashMap<&str, HashSet<i32>> = HashMap::new();
+        for topic in topics {
+            wanted.entry(topic.topic.as_str()).or_default().extend(&topic.partitions);
+        }
+        Self(wanted)
+    }
+
+    fn contains(&self, id: &TopicPartition) -> bool {
+        self.0.get(&*id.topic).is_some_and(|partitions| partitions.contains(&id.partition))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_may_be_named_more_than_once() {
+        let asked = |name, partitions: &[i32]| {
+            DescribableLogDirTopic::default().with_topic(topic_name(name)).with_partitions(partitions.to_vec())
+        };
+        let topics = [asked("t", &[0, 2]), asked("u", &[]), asked("t", &[3])];
+        let wanted = Wanted::new(&topics);
+        let found: Vec<i32> = (0..5).filter(|&index| wanted.contains(&TopicPartition::new("t", index))).collect();
+        assert_eq!(found, [0, 2, 3]);
+        assert!(!wanted.contains(&TopicPartition::new("u", 0)) && !wanted.contains(&TopicPartition::new("v", 0)));
     }
 }

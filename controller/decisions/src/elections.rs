@@ -6,6 +6,7 @@ use ottla_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 use ottla_protocol::{BrokerId, ErrorCode, TopicId};
 
 use crate::error::{ApiError, wire};
+use crate::names::shown;
 use crate::partition_change::{Election, PartitionChangeBuilder};
 use crate::request::Decision;
 use crate::state::ControllerState;
@@ -133,7 +134,8 @@ impl ControllerState {
 
     fn elect_leader(&self, topic: &str, index: i32, election: Election) -> Result<MetadataRecord, ApiError> {
         let unknown = |what: String| ApiError::new(ErrorCode::UnknownTopicOrPartition, what);
-        let found = self.image.topics.by_name(topic).ok_or_else(|| unknown(format!("No such topic as {topic}")))?;
+        let found = self.image.topics.by_name(topic);
+        let found = found.ok_or_else(|| unknown(format!("No such topic as {}", shown(topic))))?;
         let partition =
             found.partition(index).ok_or_else(|| unknown(format!("No such partition as {topic}-{index}")))?;
         let needless = match election {

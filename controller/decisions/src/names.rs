@@ -23,6 +23,15 @@ pub fn validate_topic_name(name: &str) -> Result<(), String> {
     Err(format!("Topic name is invalid: {reason}"))
 }
 
+/// A name for a message. Longer ones than a topic can have are cut short: a message may be repeated for each of a
+/// million partitions that a request names behind one topic.
+pub fn shown(name: &str) -> &str {
+    match name.char_indices().nth(NAME_LENGTH_MAX) {
+        Some((end, _)) => &name[..end],
+        None => name,
+    }
+}
+
 /// Metric names cannot tell `.` from `_`, so two topics must differ in more than that.
 pub fn collide(a: &str, b: &str) -> bool {
     let same = |(a, b): (u8, u8)| a == b || (matches!(a, b'.' | b'_') && matches!(b, b'.' | b'_'));
@@ -40,6 +49,8 @@ mod tests {
         assert_eq!(validate_topic_name(".."), Err("Topic name is invalid: '..' is not allowed".into()));
         assert!(validate_topic_name("a b").is_err_and(|e| e.contains("one or more characters")));
         assert!(validate_topic_name(&"a".repeat(250)).is_err());
+        assert_eq!(shown(&"a".repeat(249)), "a".repeat(249));
+        assert_eq!(shown(&"\u{e4}".repeat(32_000)), "\u{e4}".repeat(249));
         assert_eq!(validate_topic_name(&"a".repeat(249)), Ok(()));
         assert!(collide("a.b", "a_b") && collide("a_b", "a_b") && !collide("a-b", "a_b") && !collide("ab", "abc"));
     }

@@ -21,6 +21,7 @@ use ottla_protocol::messages::{
 use ottla_protocol::{BrokerId, ErrorCode};
 
 use crate::error::{ApiError, wire};
+use crate::names::shown;
 use crate::partition_change::PartitionChangeBuilder;
 use crate::request::Decision;
 use crate::state::ControllerState;
@@ -64,7 +65,7 @@ impl ControllerState {
     ) -> Result<Option<MetadataRecord>, ApiError> {
         let unknown = |message: String| ApiError::new(ErrorCode::UnknownTopicOrPartition, message);
         let topic = self.image.topics.by_name(name);
-        let topic = topic.ok_or_else(|| unknown(format!("Unable to find a topic named {name}.")))?;
+        let topic = topic.ok_or_else(|| unknown(format!("Unable to find a topic named {}.", shown(name))))?;
         let index = asked.partition_index;
         let partition =
             topic.partition(index).ok_or_else(|| unknown(format!("Unable to find partition {name}:{index}.")))?;
