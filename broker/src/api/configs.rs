@@ -3,6 +3,8 @@
 //! DescribeConfigs: v3 documentation and types, v4 flexible. ListConfigResources: v0 knows client metrics only (it was
 //! ListClientMetricsResources), v1 all kinds. A broker's own configs are described and changed by that broker only.
 
+use std::collections::HashSet;
+
 use ottla_controller::Controller;
 use ottla_metadata::{ConfigKind, MetadataImage};
 use ottla_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -27,6 +29,9 @@ use crate::config::effective::{Described, Source};
 use crate::metadata_cache::MetadataCache;
 use crate::publisher::Publisher;
 use crate::telemetry::Loggers;
+
+/// Configs that one answer describes: those of thirty thousand topics.
+const DESCRIBED_MAX: usize = 1 << 20;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -63,15 +68,17 @@ impl Configs {
 
     pub async fn describe_configs(&self, cx: &RequestContext, request: DescribeConfigsRequest) -> Reply {
         let explained = self.explain.asked_for(&request).await;
+        let mut budget = Budget(DESCRIBED_MAX);
         let results = request.resources.iter().map(|resource| {
             let result = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
-            match self.describe(resource) {
+            let keys = asked_keys(resource);
+            match budget.spend(|| self.describe(resource)) {
                 Ok(described) => result.with_configs(
                     described
                         .into_iter()
-                        .filter(|described| is_asked(resource, &described.name))
+                        .filter(|described| keys.as_ref().is_none_or(|keys| keys.contains(described.name.as_str())))
                         .chain(explained.of(resource))
                         .map(|described| entry(described, cx.version, &request))
                         .collect(),
@@ -248,11 +255,26 @@ fn brokers_of(image: &MetadataImage, listener: &str) -> impl Iterator<Item = Bro
     image.brokers.values().filter(move |broker| broker.listener(listener).is_some()).map(|broker| broker.id)
 }
 
-/// Null and empty both mean every key.
-fn is_asked(resource: &DescribeConfigsResource, name: &str) -> bool {
-    match &resource.configuration_keys {
-        Some(keys) if !keys.is_empty() => keys.iter().any(|key| key.as_str() == name),
-        _ => true,
+/// The keys that are asked for. Null and empty both mean every key.
+fn asked_keys(resource: &DescribeConfigsResource) -> Option<HashSet<&str>> {
+    let keys = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty())?;
+    Some(keys.iter().map(|key| key.as_str()).collect())
+}
+
+/// How many more configs one answer describes. A resource takes a few bytes of a request and hundreds of entries of its
+/// answer, as often as it is named.
+struct Budget(usize);
+
+impl Budget {
+    /// Describes the next resource, unless those before it have used up everything.
+    fn spend(&mut self, describe: impl FnOnce() -> Result<Vec<Described>, Refusal>) -> Result<Vec<Described>, Refusal> {
+        if self.0 == 0 {
+            let message = "Excessively large number of configs per request.".to_owned();
+            return Err((ErrorCode::PolicyViolation, message));
+        }
+        let described = describe()?;
+        self.0 = self.0.saturating_sub(described.len());
+        Ok(described)
     }
 }
 
@@ -295,6 +317,28 @@ mod tests {
     use ottla_state_machine::StateMachine;
 
     use super::*;
+
+    #[test]
+    fn an_answer_describes_no_more_than_its_budget() {
+        let described = |count: usize| {
+            let one = Described {
+                name: "k".to_owned(),
+                value: None,
+                source: Source::Default,
+                is_sensitive: false,
+                is_read_only: false,
+                synonyms: Vec::new(),
+                value_type: 0,
+                documentation: None,
+            };
+            Ok(vec![one; count])
+        };
+        let mut budget = Budget(5);
+        assert!(budget.spend(|| described(3)).is_ok());
+        assert!(budget.spend(|| described(3)).is_ok(), "a resource is described as a whole");
+        let refused = budget.spend(|| described(3)).err().map(|(code, _)| code);
+        assert_eq!(refused, Some(ErrorCode::PolicyViolation));
+    }
 
     #[test]
     fn fenced_brokers_are_listed_too() {
