@@ -4,14 +4,16 @@
 mod common;
 
 use common::{Broker, topic};
-use ottla_protocol::ErrorCode;
+use ottla_protocol::{ErrorCode, StrBytes};
 use ottla_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_protocol::messages::delete_topics_request::DeleteTopicState;
+use ottla_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use ottla_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
 use ottla_protocol::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    DescribeClusterRequest, DescribeClusterResponse, DescribeLogDirsRequest, DescribeLogDirsResponse,
+    DescribeClusterRequest, DescribeClusterResponse, DescribeConfigsRequest, DescribeConfigsResponse,
+    DescribeLogDirsRequest, DescribeLogDirsResponse,
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, MetadataRequest, MetadataResponse,
 };
 use uuid::Uuid;
@@ -166,6 +168,20 @@ async fn a_topic_named_by_name_and_by_id_is_not_deleted() {
         refused(None, "Neither topic name nor id were specified."),
     ]);
     assert_eq!(broker.topic_id("t").await, id, "it is still there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configs_of_a_missing_topic_are_refused_without_words() {
+    let broker = Broker::start().await;
+    let name = StrBytes::from_static_str("t");
+    let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(name);
+    for version in 1..=4 {
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource.clone()]);
+        let response: DescribeConfigsResponse = broker.call(version, request).await;
+        let result = &response.results[0];
+        assert_eq!(result.error_code, ErrorCode::UnknownTopicOrPartition as i16, "v{version}");
+        assert_eq!(result.error_message, Some(StrBytes::default()), "v{version}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,9 +83,9 @@ impl Configs {
                         .map(|described| entry(described, cx.version, &request))
                         .collect(),
                 ),
-                Err((code, message)) => result
-                    .with_error_code(code.code())
-                    .with_error_message((!message.is_empty()).then(|| StrBytes::from_string(message))),
+                Err((code, message)) => {
+                    result.with_error_code(code.code()).with_error_message(Some(StrBytes::from_string(message)))
+                }
             }
         });
         cx.reply(&DescribeConfigsResponse::default().with_results(results.collect()))
@@ -100,6 +100,7 @@ impl Configs {
             TOPIC if !topic_names::is_valid(name) => {
                 Err((ErrorCode::InvalidTopicException, ErrorCode::InvalidTopicException.message().to_owned()))
             }
+            // As in Kafka the message is empty and not missing, so that clients add no words of their own.
             TOPIC if image.topics.by_name(name).is_none() => Err((ErrorCode::UnknownTopicOrPartition, String::new())),
             TOPIC => Ok(at.describe_topic(name)),
             BROKER if name.is_empty() => Ok(at.describe_cluster_default()),
