@@ -171,7 +171,7 @@ impl Produce {
             return Err(Refusal::code(ErrorCode::InvalidTopicException));
         }
         let verification = match admission.get(&place) {
-            Some(Err(code)) => return Err(Refusal::code(*code)),
+            Some(Err(code)) => return Err(Refusal::not_admitted(*code)),
             Some(Ok(verification)) => *verification,
             None => Verification::Missing,
         };
@@ -179,7 +179,7 @@ impl Produce {
         let how = LeaderAppend { required_acks: acks, origin: AppendOrigin::Client, now, verification, only_at: None };
         let info = partition.append_as_leader(records, &how).map_err(|error| {
             let log_start = Some(partition.snapshot().log_start);
-            Refusal { code: error.error_code(), log_start, error: Some(error) }
+            Refusal { log_start, code: error.error_code(), error: Some(error), message: None }
         })?;
         let response = PartitionProduceResponse::default()
             .with_index(index)
@@ -272,15 +272,28 @@ struct Refusal {
     code: ErrorCode,
     log_start: Option<Offset>,
     error: Option<AppendError>,
+    message: Option<&'static str>,
 }
 
 impl Refusal {
     const fn code(code: ErrorCode) -> Self {
-        Self { code, log_start: None, error: None }
+        Self { code, log_start: None, error: None, message: None }
+    }
+
+    /// The transaction coordinator has not vouched for the partition.
+    fn not_admitted(code: ErrorCode) -> Self {
+        let message = match code {
+            ErrorCode::InvalidTxnState => Some("Partition was not added to the transaction"),
+            _ => None,
+        };
+        Self { message, ..Self::code(code) }
     }
 
     fn response(self, version: i16, index: i32) -> PartitionProduceResponse {
         let mut response = refused(index, self.code);
+        if version >= RECORD_ERRORS_VERSION {
+            response.error_message = self.message.map(text);
+        }
         if let Some(AppendError::Log(error)) = &self.error {
             response.log_start_offset = self.log_start.map_or(-1, |offset| offset.0);
             if version >= RECORD_ERRORS_VERSION && !error.record_errors().is_empty() {
@@ -405,6 +418,16 @@ mod tests {
 
     use super::*;
     use crate::api::wire::topic_name;
+
+    #[test]
+    fn producers_are_told_that_a_partition_is_not_part_of_their_transaction() {
+        let told = |version, code| Refusal::not_admitted(code).response(version, 0).error_message;
+        let message = Some(text("Partition was not added to the transaction"));
+        assert_eq!(told(RECORD_ERRORS_VERSION, ErrorCode::InvalidTxnState), message);
+        assert_eq!(told(RECORD_ERRORS_VERSION, ErrorCode::TransactionAbortable), None);
+        let older = told(RECORD_ERRORS_VERSION - 1, ErrorCode::InvalidTxnState);
+        assert_eq!(older, PartitionProduceResponse::default().error_message);
+    }
 
     #[test]
     fn a_leader_that_was_lost_while_a_producer_waited_is_replaced_in_the_answer() {
