@@ -37,6 +37,8 @@ pub struct Changes<'a> {
     pub effective: &'a Effective,
     pub metadata: &'a MetadataCache,
     pub loggers: &'a Loggers,
+    /// Asked by `--bootstrap-controller`: controllers take changes for every broker, also for one that is down.
+    pub at_controller: bool,
 }
 
 /// A broker's id from a resource's name.
@@ -123,9 +125,10 @@ impl Changes<'_> {
         request.resources.iter().zip(repeated).map(|(resource, repeated)| decide(resource, repeated)).collect()
     }
 
-    /// The empty name is every broker; any other must be this one.
+    /// The empty name is every broker; any other must be this one. Whether there is such a broker is the controller's to
+    /// say.
     fn check_name(&self, name: &str) -> Result<(), Refusal> {
-        if name.is_empty() {
+        if name.is_empty() || self.at_controller {
             return Ok(());
         }
         let own = self.effective.settings.node_id;
@@ -214,7 +217,10 @@ impl Changes<'_> {
                 "Cannot update these configs at default cluster level, broker id must be specified",
             )?;
         }
-        self.check_threads(name, &values, image)?;
+        // How many threads another broker has is not known here.
+        if !self.at_controller {
+            self.check_threads(name, &values, image)?;
+        }
         check_together(&values)
     }
 
@@ -375,4 +381,46 @@ fn check_keys<'a>(keys: impl Iterator<Item = (&'a StrBytes, bool)>) -> Result<()
         return Err(invalid(format!("Null value not supported for : {}", without_value.join(", "))));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use ottla_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+
+    use super::*;
+    use crate::config::Settings;
+    use crate::config::sources::Given;
+
+    fn set_on(broker: &'static str, value: &'static str) -> IncrementalAlterConfigsRequest {
+        let config = AlterableConfig::default()
+            .with_name(StrBytes::from_static_str("log.retention.ms"))
+            .with_config_operation(SET)
+            .with_value(Some(StrBytes::from_static_str(value)));
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(BROKER)
+            .with_resource_name(StrBytes::from_static_str(broker))
+            .with_configs(vec![config]);
+        IncrementalAlterConfigsRequest::default().with_resources(vec![resource])
+    }
+
+    #[test]
+    fn brokers_change_themselves_and_controllers_every_broker() {
+        let values = [("node.id", "1"), ("log.dirs", "/tmp/x")];
+        let values = values.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let settings = Arc::new(Settings::new(Given { values, ..Given::default() }).unwrap());
+        let metadata = MetadataCache::new(Arc::default());
+        let effective = Effective::new(settings, metadata.clone());
+        let loggers = Loggers::default();
+        let is_passed_on = |at_controller: bool, broker, value| {
+            let changes = Changes { effective: &effective, metadata: &metadata, loggers: &loggers, at_controller };
+            changes.check_increments(&set_on(broker, value)).iter().all(Option::is_none)
+        };
+        assert!(is_passed_on(false, "1", "1000") && is_passed_on(false, "", "1000"));
+        assert!(!is_passed_on(false, "2", "1000"));
+        assert!(is_passed_on(true, "2", "1000"));
+        assert!(!is_passed_on(true, "2", "soon"), "what no broker could use is refused all the same");
+    }
 }

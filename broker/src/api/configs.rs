@@ -137,7 +137,7 @@ impl Configs {
 
     pub async fn alter_configs(&self, cx: &RequestContext, mut request: AlterConfigsRequest) -> Reply {
         let asked = request.clone();
-        let mut refused = self.changes().check_replacements(&request);
+        let mut refused = self.changes(cx).check_replacements(&request);
         let mut position = 0;
         request.resources.retain(|_| {
             position += 1;
@@ -179,7 +179,7 @@ impl Configs {
         mut request: IncrementalAlterConfigsRequest,
     ) -> Reply {
         let asked = request.clone();
-        let mut refused = self.changes().check_increments(&request);
+        let mut refused = self.changes(cx).check_increments(&request);
         let mut position = 0;
         request.resources.retain(|_| {
             position += 1;
@@ -215,8 +215,13 @@ impl Configs {
         cx.reply(&IncrementalAlterConfigsResponse::default().with_responses(responses.collect()))
     }
 
-    const fn changes(&self) -> Changes<'_> {
-        Changes { effective: &self.effective, metadata: &self.metadata, loggers: &self.loggers }
+    fn changes(&self, cx: &RequestContext) -> Changes<'_> {
+        Changes {
+            effective: &self.effective,
+            metadata: &self.metadata,
+            loggers: &self.loggers,
+            at_controller: cx.listener.is_controller,
+        }
     }
 
     /// A client that is told "done" finds it done. That the broker goes down meanwhile changes nothing of it.
