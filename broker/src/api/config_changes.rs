@@ -231,7 +231,9 @@ impl Changes<'_> {
         values: &BTreeMap<String, String>,
         image: &MetadataImage,
     ) -> Result<(), Refusal> {
+        const CLEANERS: &str = "log.cleaner.threads";
         const POOLS: &[&str] = &[
+            CLEANERS,
             "background.threads",
             "num.io.threads",
             "num.network.threads",
@@ -249,17 +251,27 @@ impl Changes<'_> {
                 continue;
             }
             let message = format!("Dynamic thread count update validation failed for {pool}={new}");
-            if new <= 0 {
-                return Err(invalid(format!("{message}, value should be at least 1")));
-            }
-            if new < old / 2 {
-                return Err(invalid(format!("{message}, value should be at least half the current value {old}")));
-            }
-            if new > old * 2 {
-                return Err(invalid(format!(
-                    "{message}, value should not be greater than double the current value {old}"
-                )));
-            }
+            let of_cleaners = *pool == CLEANERS;
+            let refused = if new <= 0 && of_cleaners {
+                "Log cleaner threads should be at least 1".to_owned()
+            } else if new <= 0 {
+                format!("{message}, value should be at least 1")
+            } else if new < old / 2 && of_cleaners {
+                format!("Log cleaner threads cannot be reduced to less than half the current value {old}")
+            } else if new < old / 2 {
+                format!("{message}, value should be at least half the current value {old}")
+            } else if new > old * 2 && of_cleaners {
+                format!("Log cleaner threads cannot be increased to more than double the current value {old}")
+            } else if new > old * 2 {
+                format!("{message}, value should not be greater than double the current value {old}")
+            } else {
+                continue;
+            };
+            // One message inside the other: that is how Kafka's tools show it.
+            return Err(invalid(format!(
+                "Invalid value org.apache.kafka.common.config.ConfigException: {refused} for configuration Invalid dynamic \
+                 configuration"
+            )));
         }
         Ok(())
     }
@@ -336,9 +348,17 @@ fn target(name: &str) -> ConfigResource {
 /// What a broker's keys may say together.
 fn check_together(values: &BTreeMap<String, String>) -> Result<(), Refusal> {
     let number = |key: &str| values.get(key).and_then(|value| value.trim().parse::<i64>().ok());
-    if number("log.retention.ms") == Some(0) {
-        return Err(invalid("log.retention.ms must be unlimited (-1) or, equal or greater than 1"));
-    }
+    let require =
+        |is_met: bool, what: &str| if is_met { Ok(()) } else { Err(invalid(format!("requirement failed: {what}"))) };
+    require(number("log.roll.ms").is_none_or(|ms| ms >= 1), "log.roll.ms must be greater than or equal to 1")?;
+    require(
+        number("log.roll.jitter.ms").is_none_or(|ms| ms >= 0),
+        "log.roll.jitter.ms must be greater than or equal to 0",
+    )?;
+    require(
+        number("log.retention.ms") != Some(0),
+        "log.retention.ms must be unlimited (-1) or, greater than or equal to 1",
+    )?;
     let min = number("log.cleaner.min.compaction.lag.ms");
     if let (Some(min), Some(max)) = (min, number("log.cleaner.max.compaction.lag.ms"))
         && min > max
@@ -394,9 +414,9 @@ mod tests {
     use crate::config::Settings;
     use crate::config::sources::Given;
 
-    fn set_on(broker: &'static str, value: &'static str) -> IncrementalAlterConfigsRequest {
+    fn set_on(broker: &'static str, key: &'static str, value: &'static str) -> IncrementalAlterConfigsRequest {
         let config = AlterableConfig::default()
-            .with_name(StrBytes::from_static_str("log.retention.ms"))
+            .with_name(StrBytes::from_static_str(key))
             .with_config_operation(SET)
             .with_value(Some(StrBytes::from_static_str(value)));
         let resource = AlterConfigsResource::default()
@@ -406,17 +426,47 @@ mod tests {
         IncrementalAlterConfigsRequest::default().with_resources(vec![resource])
     }
 
-    #[test]
-    fn brokers_change_themselves_and_controllers_every_broker() {
+    /// What a new node says of a request with one resource.
+    fn decided(at_controller: bool, request: &IncrementalAlterConfigsRequest) -> Decided {
         let values = [("node.id", "1"), ("log.dirs", "/tmp/x")];
         let values = values.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let settings = Arc::new(Settings::new(Given { values, ..Given::default() }).unwrap());
         let metadata = MetadataCache::new(Arc::default());
         let effective = Effective::new(settings, metadata.clone());
         let loggers = Loggers::default();
-        let is_passed_on = |at_controller: bool, broker, value| {
-            let changes = Changes { effective: &effective, metadata: &metadata, loggers: &loggers, at_controller };
-            changes.check_increments(&set_on(broker, value)).iter().all(Option::is_none)
+        let changes = Changes { effective: &effective, metadata: &metadata, loggers: &loggers, at_controller };
+        changes.check_increments(request).remove(0)
+    }
+
+    #[test]
+    fn what_a_broker_could_not_run_with_is_refused_in_kafkas_words() {
+        let told = |key, value| match decided(false, &set_on("1", key, value)) {
+            Some(Err((ErrorCode::InvalidRequest, message))) => message,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told("log.roll.ms", "0"), "requirement failed: log.roll.ms must be greater than or equal to 1");
+        assert_eq!(
+            told("log.retention.ms", "0"),
+            "requirement failed: log.retention.ms must be unlimited (-1) or, greater than or equal to 1"
+        );
+        assert_eq!(
+            told("num.io.threads", "17"),
+            "Invalid value org.apache.kafka.common.config.ConfigException: Dynamic thread count update validation failed \
+             for num.io.threads=17, value should not be greater than double the current value 8 for configuration Invalid \
+             dynamic configuration"
+        );
+        assert_eq!(
+            told("log.cleaner.threads", "3"),
+            "Invalid value org.apache.kafka.common.config.ConfigException: Log cleaner threads cannot be increased to more \
+             than double the current value 1 for configuration Invalid dynamic configuration"
+        );
+        assert_eq!(decided(false, &set_on("1", "num.io.threads", "16")), None);
+    }
+
+    #[test]
+    fn brokers_change_themselves_and_controllers_every_broker() {
+        let is_passed_on = |at_controller, broker, value| {
+            decided(at_controller, &set_on(broker, "log.retention.ms", value)).is_none()
         };
         assert!(is_passed_on(false, "1", "1000") && is_passed_on(false, "", "1000"));
         assert!(!is_passed_on(false, "2", "1000"));
