@@ -4,7 +4,6 @@
 mod common;
 
 use common::{Broker, topic};
-use ottla_protocol::{ErrorCode, StrBytes};
 use ottla_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_protocol::messages::delete_topics_request::DeleteTopicState;
 use ottla_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -13,9 +12,10 @@ use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
 use ottla_protocol::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
     DescribeClusterRequest, DescribeClusterResponse, DescribeConfigsRequest, DescribeConfigsResponse,
-    DescribeLogDirsRequest, DescribeLogDirsResponse,
-    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, MetadataRequest, MetadataResponse,
+    DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+    MetadataRequest, MetadataResponse,
 };
+use ottla_protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
 fn metadata(names: Option<&[&str]>, create: bool) -> MetadataRequest {
@@ -161,12 +161,15 @@ async fn a_topic_named_by_name_and_by_id_is_not_deleted() {
     let refused = |name: Option<&str>, message: &str| {
         (name.map(str::to_owned), ErrorCode::InvalidRequest as i16, message.to_owned())
     };
-    assert_eq!(told.collect::<Vec<_>>(), [
-        refused(Some("t"), "The provided topic name maps to an ID that was already supplied."),
-        (Some("u".to_owned()), 0, String::new()),
-        refused(Some("v"), "Duplicate topic name."),
-        refused(None, "Neither topic name nor id were specified."),
-    ]);
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            refused(Some("t"), "The provided topic name maps to an ID that was already supplied."),
+            (Some("u".to_owned()), 0, String::new()),
+            refused(Some("v"), "Duplicate topic name."),
+            refused(None, "Neither topic name nor id were specified."),
+        ]
+    );
     assert_eq!(broker.topic_id("t").await, id, "it is still there");
 }
 

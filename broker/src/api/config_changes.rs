@@ -465,9 +465,8 @@ mod tests {
 
     #[test]
     fn brokers_change_themselves_and_controllers_every_broker() {
-        let is_passed_on = |at_controller, broker, value| {
-            decided(at_controller, &set_on(broker, "log.retention.ms", value)).is_none()
-        };
+        let is_passed_on =
+            |at_controller, broker, value| decided(at_controller, &set_on(broker, "log.retention.ms", value)).is_none();
         assert!(is_passed_on(false, "1", "1000") && is_passed_on(false, "", "1000"));
         assert!(!is_passed_on(false, "2", "1000"));
         assert!(is_passed_on(true, "2", "1000"));

@@ -378,9 +378,8 @@ fn name_leaders(version: i16, image: &MetadataImage, responses: &mut [TopicProdu
             Some(topic.name.as_str())
         };
         let Some(name) = name else { continue };
-        let wrong_here = |answered: &&mut PartitionProduceResponse| {
-            answered.error_code == ErrorCode::NotLeaderOrFollower as i16
-        };
+        let wrong_here =
+            |answered: &&mut PartitionProduceResponse| answered.error_code == ErrorCode::NotLeaderOrFollower as i16;
         for answered in topic.partition_responses.iter_mut().filter(wrong_here) {
             let (leader, epoch) = current_leader(image, name, answered.index);
             answered.current_leader =
@@ -443,11 +442,8 @@ mod tests {
         for version in [CURRENT_LEADER_VERSION, TOPIC_ID_VERSION] {
             let partitions = vec![waited(ErrorCode::NotLeaderOrFollower), waited(ErrorCode::RequestTimedOut)];
             let topic = TopicProduceResponse::default().with_partition_responses(partitions);
-            let topic = if version >= TOPIC_ID_VERSION {
-                topic.with_topic_id(id.0)
-            } else {
-                topic.with_name(topic_name("t"))
-            };
+            let topic =
+                if version >= TOPIC_ID_VERSION { topic.with_topic_id(id.0) } else { topic.with_name(topic_name("t")) };
             let mut responses = [topic];
             assert_eq!(name_leaders(version, &image, &mut responses), BTreeSet::from([2]), "v{version}");
             let told: Vec<(i32, i32)> = responses[0]
