@@ -25,19 +25,11 @@ impl ControllerState {
         &self,
         request: &AlterUserScramCredentialsRequest,
     ) -> Decision<AlterUserScramCredentialsResponse> {
-        let mut by_user: BTreeMap<&str, Result<MetadataRecord, ApiError>> = BTreeMap::new();
         let deletions = request.deletions.iter().map(|deletion| (deletion.name.as_str(), self.delete(deletion)));
         let upsertions = request.upsertions.iter().map(|upsertion| (upsertion.name.as_str(), upsert(upsertion)));
-        for (user, decided) in deletions.chain(upsertions) {
-            let twice = || {
-                let message = "A user credential cannot be altered twice in the same request";
-                Err(ApiError::new(ErrorCode::DuplicateResource, message))
-            };
-            by_user.entry(user).and_modify(|first| *first = twice()).or_insert(decided);
-        }
         let mut records = Vec::new();
         let mut results = Vec::new();
-        for (user, decided) in by_user {
+        for (user, decided) in once_each(deletions.chain(upsertions)) {
             let (error_code, error_message) = wire(&decided);
             records.extend(decided);
             results.push(
@@ -58,6 +50,23 @@ impl ControllerState {
         }
         Ok(MetadataRecord::RemoveUserScramCredential { user: deletion.name.as_str().into(), mechanism })
     }
+}
+
+/// One outcome for each user: the first error, also where that is to be named twice.
+fn once_each<'a>(
+    decisions: impl Iterator<Item = (&'a str, Result<MetadataRecord, ApiError>)>,
+) -> BTreeMap<&'a str, Result<MetadataRecord, ApiError>> {
+    let mut by_user = BTreeMap::new();
+    for (user, decided) in decisions {
+        let twice = |first: &mut Result<MetadataRecord, ApiError>| {
+            if first.is_ok() {
+                let message = "A user credential cannot be altered twice in the same request";
+                *first = Err(ApiError::new(ErrorCode::DuplicateResource, message));
+            }
+        };
+        by_user.entry(user).and_modify(twice).or_insert(decided);
+    }
+    by_user
 }
 
 fn check(user: &str, mechanism: i8) -> Result<ScramMechanism, ApiError> {
@@ -107,6 +116,23 @@ fn sign<M: Mac + hmac::digest::KeyInit>(key: &[u8], message: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_error_of_a_user_is_the_one_that_is_told() {
+        let removed = |user: &'static str| {
+            let mechanism = ScramMechanism::Sha256;
+            (user, Ok(MetadataRecord::RemoveUserScramCredential { user: user.into(), mechanism }))
+        };
+        let missing = |user: &'static str| (user, Err(ApiError::bare(ErrorCode::ResourceNotFound)));
+        let decisions = [removed("a"), removed("b"), removed("b"), missing("c"), removed("c"), removed("b")];
+        let told: Vec<(&str, Option<ErrorCode>)> = once_each(decisions.into_iter())
+            .into_iter()
+            .map(|(user, decided)| (user, decided.err().map(|error| error.code)))
+            .collect();
+        let expected =
+            [("a", None), ("b", Some(ErrorCode::DuplicateResource)), ("c", Some(ErrorCode::ResourceNotFound))];
+        assert_eq!(told, expected);
+    }
 
     #[test]
     fn keys_are_those_of_the_rfc() {
