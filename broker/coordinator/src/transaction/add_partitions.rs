@@ -20,12 +20,14 @@ impl Transactions {
         client_version: i16,
         cx: &Cx<'_>,
     ) -> Ruling {
+        // Before the question who asks: an end that used up the epochs has told the producer its new id already, and the
+        // transaction gets to it only with its markers.
+        if self.get(id).is_some_and(|current| current.state.is_prepared()) {
+            return Err(ErrorCode::ConcurrentTransactions);
+        }
         let current = self.current(id, producer)?;
         let done = reply(token, TransactionResponse::Done);
         match current.state {
-            TransactionState::PrepareCommit | TransactionState::PrepareAbort => {
-                return Err(ErrorCode::ConcurrentTransactions);
-            }
             TransactionState::Ongoing if partitions.iter().all(|partition| current.contains(partition)) => {
                 return Ok(Outcome::effect(done));
             }

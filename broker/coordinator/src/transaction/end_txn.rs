@@ -151,14 +151,17 @@ fn judge_version_1(current: &Transaction, producer: Producer, commit: bool) -> R
     match (current.state, commit) {
         (TransactionState::Ongoing, _) => Ok(Judgement::Prepare),
         (TransactionState::CompleteCommit, true) | (TransactionState::CompleteAbort, false) => Ok(Judgement::Done),
-        (TransactionState::PrepareCommit, true) | (TransactionState::PrepareAbort, false) => {
-            Err(ErrorCode::ConcurrentTransactions)
-        }
+        // Its markers are being written: whether the client meant this end shows afterwards.
+        (TransactionState::PrepareCommit | TransactionState::PrepareAbort, _) => Err(ErrorCode::ConcurrentTransactions),
         _ => Err(ErrorCode::InvalidTxnState),
     }
 }
 
 fn judge_version_2(current: &Transaction, producer: Producer, commit: bool) -> Result<Judgement, ErrorCode> {
+    // First: the client may be the producer that this transaction moves to once it is complete.
+    if current.state.is_prepared() {
+        return Err(ErrorCode::ConcurrentTransactions);
+    }
     let current_epoch = current.producer.epoch;
     // The answer to the last end was lost, and with it the new epoch ...
     let lost_bump = i32::from(current_epoch.0) == i32::from(producer.epoch.0) + 1;
@@ -173,7 +176,6 @@ fn judge_version_2(current: &Transaction, producer: Producer, commit: bool) -> R
     }
     let same = current_epoch == producer.epoch;
     let known = match current.state {
-        TransactionState::PrepareCommit | TransactionState::PrepareAbort => lost_bump,
         TransactionState::CompleteCommit | TransactionState::CompleteAbort => same || retry,
         _ => same,
     };
@@ -182,9 +184,6 @@ fn judge_version_2(current: &Transaction, producer: Producer, commit: bool) -> R
     }
     match (current.state, commit) {
         (TransactionState::Ongoing, _) => Ok(Judgement::Prepare),
-        (TransactionState::PrepareCommit, true) | (TransactionState::PrepareAbort, false) => {
-            Err(ErrorCode::ConcurrentTransactions)
-        }
         (TransactionState::CompleteCommit, true) | (TransactionState::CompleteAbort, false) if retry => {
             Ok(Judgement::Done)
         }

@@ -39,11 +39,14 @@ impl Transactions {
             Some(current) => Arc::clone(current),
             None => Arc::new(unborn(fresh_producer_id(cx)?, timeout_ms, cx.now)),
         };
+        // First: the client may be the producer that this transaction moves to once it is complete.
+        if current.state.is_prepared() {
+            return Err(ErrorCode::ConcurrentTransactions);
+        }
         if expected.is_some_and(|expected| !may_be(expected, &current)) {
             return Err(ErrorCode::ProducerFenced);
         }
         match current.state {
-            TransactionState::PrepareCommit | TransactionState::PrepareAbort => Err(ErrorCode::ConcurrentTransactions),
             TransactionState::Ongoing => {
                 // Whoever runs that transaction is fenced and it is aborted; the client asks again until that is done.
                 let mut decision = self.fence(&id, "a new producer took over the transactional id", cx)?;
@@ -56,7 +59,11 @@ impl Transactions {
                 let records = vec![record(&id, next, cx)];
                 Ok(Decided { records, effects: vec![reply(token, TransactionResponse::Producer(producer))] })
             }
-            TransactionState::Dead | TransactionState::PrepareEpochFence => Err(ErrorCode::UnknownServerError),
+            // A prepared one has been refused above.
+            TransactionState::PrepareCommit
+            | TransactionState::PrepareAbort
+            | TransactionState::Dead
+            | TransactionState::PrepareEpochFence => Err(ErrorCode::UnknownServerError),
         }
     }
 

@@ -181,6 +181,10 @@ fn run(world: &mut World, line: &str) -> String {
         })),
         "time" => world.advance(Timestamp(command.number("ms", 0))),
         "reload" => world.reload(),
+        "worn" => {
+            world.use_up_epochs(&command.id());
+            return "ok\n".into();
+        }
         "log" => {
             world.log_is_down = command.words.contains(&"down");
             return "ok\n".into();

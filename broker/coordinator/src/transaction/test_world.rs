@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ottla_metadata::{MetadataImage, MetadataRecord};
-use ottla_protocol::{ErrorCode, ProducerId, Timestamp};
+use ottla_protocol::{ErrorCode, ProducerEpoch, ProducerId, Timestamp};
 use ottla_state_machine::StateMachine;
 use uuid::Uuid;
 
@@ -158,6 +158,17 @@ impl World {
             Effect::Reply(..) | Effect::Refuse(..) => None,
         };
         Step { actions: decision.effects.into_iter().filter_map(act).collect(), ..Step::default() }
+    }
+
+    /// Leaves an idle id one epoch, as 32,000 transactions would.
+    pub(super) fn use_up_epochs(&mut self, id: &Arc<str>) {
+        let current = self.state(id).unwrap();
+        let mut worn = super::Transaction::clone(&current);
+        worn.producer.epoch = ProducerEpoch(i16::MAX - 1);
+        let record =
+            TransactionRecord { transactional_id: Arc::clone(id), transaction: Some(Arc::new(worn)), value_version: 1 };
+        self.log.push(TransactionShard::encode(&record));
+        self.hard.replay(&record);
     }
 
     pub(super) fn state(&self, id: &str) -> Option<Arc<super::Transaction>> {
