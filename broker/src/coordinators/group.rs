@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ottla_coordinator::group::{GroupAction, GroupRequest, GroupShard};
+use ottla_coordinator::group::{GroupAction, GroupRequest, GroupResponse, GroupShard};
 use ottla_metadata::MetadataImage;
 use ottla_protocol::TopicId;
 
@@ -30,8 +30,15 @@ pub(super) fn forget_deleted_topics(host: &Arc<Host<GroupShard>>, old: &Metadata
     let host = Arc::clone(host);
     tokio::spawn(async move {
         for (partition, _) in host.partitions() {
-            if let Err(error) = host.call(partition, GroupRequest::TopicsDeleted(deleted.clone())).await {
-                tracing::debug!(partition, ?error, "offsets of deleted topics stay until they expire");
+            loop {
+                match host.call(partition, GroupRequest::TopicsDeleted(deleted.clone())).await {
+                    Ok(GroupResponse::TopicsDeleted { left: true }) => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::debug!(partition, ?error, "offsets of deleted topics stay until they expire");
+                        break;
+                    }
+                }
             }
         }
     });

@@ -77,7 +77,10 @@ pub enum GroupResponse {
     ConsumerGroupDescribe(Vec<m::consumer_group_describe_response::DescribedGroup>),
     /// The marker is written.
     EndTransaction,
-    TopicsDeleted,
+    TopicsDeleted {
+        /// There is more than one append takes: to be asked again.
+        left: bool,
+    },
     /// Oldest first.
     Explain(Vec<RebalanceReason>),
 }

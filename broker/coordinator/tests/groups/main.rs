@@ -3,6 +3,7 @@
 
 mod classic_random;
 mod large;
+mod many_offsets;
 mod print;
 mod random;
 mod scenarios;

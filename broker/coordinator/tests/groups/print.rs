@@ -222,7 +222,7 @@ fn response(response: &GroupResponse, image: &MetadataImage) -> String {
             format!("consumer-describe {} {state} epoch {epoch} [{}]", code(group.error_code), members.join(", "))
         }
         GroupResponse::EndTransaction => "end-txn".to_owned(),
-        GroupResponse::TopicsDeleted => "topics-deleted".to_owned(),
+        GroupResponse::TopicsDeleted { .. } => "topics-deleted".to_owned(),
         GroupResponse::Explain(reasons) => {
             let reasons: Vec<String> =
                 reasons.iter().map(|reason| format!("{} {}: {}", reason.at, reason.epoch, reason.reason)).collect();

@@ -15,6 +15,17 @@ use crate::group::state::{Group, GroupState};
 use crate::group::text::arc;
 use crate::shard::{Effect, Token};
 
+/// What one decision forgets at most, in bytes of its records: it is appended as one batch, and the log takes none that is
+/// larger than `max.message.bytes`.
+pub(super) const FORGET_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a tombstone besides the names in it, generously.
+const TOMBSTONE_OVERHEAD_BYTES: usize = 64;
+
+/// What is left of `room` after a tombstone with these names.
+pub(super) const fn room_after(room: usize, group: &str, topic: &str) -> usize {
+    room.saturating_sub(group.len() + topic.len() + TOMBSTONE_OVERHEAD_BYTES)
+}
+
 pub(crate) fn tombstone(group: &Arc<str>, partition: TopicPartition) -> GroupRecord {
     GroupRecord::OffsetCommit { group: Arc::clone(group), partition, producer: None, value: None }
 }
@@ -93,7 +104,8 @@ impl GroupShard {
         }
     }
 
-    /// Offsets of topics that are gone, pending ones included. A topic made again under the name keeps its own.
+    /// Offsets of topics that are gone, pending ones included, or as many as fit into one append. A topic made again under
+    /// the name keeps its own.
     pub(crate) fn topics_deleted(
         &mut self,
         hard: &GroupState,
@@ -102,20 +114,30 @@ impl GroupShard {
         now: Timestamp,
         out: &mut Out,
     ) {
+        let mut ids: BTreeMap<&str, Vec<TopicId>> = BTreeMap::new();
+        for (id, name) in topics {
+            ids.entry(&**name).or_default().push(*id);
+        }
         let of_topic = |partition: &TopicPartition, offset: &CommittedOffset| {
             let stored = offset.topic_id;
-            topics.iter().any(|(id, name)| *name == partition.topic && (stored.is_zero() || stored == *id))
+            ids.get(&*partition.topic).is_some_and(|ids| stored.is_zero() || ids.contains(&stored))
         };
         let gone = offsets_where(hard, of_topic);
         let mut by_group: BTreeMap<&Arc<str>, Vec<TopicPartition>> = BTreeMap::new();
+        let (mut room, mut left) = (FORGET_BYTES_MAX, false);
         for (group, partition) in gone {
+            if room == 0 {
+                left = true;
+                break;
+            }
+            room = room_after(room, group, &partition.topic);
             by_group.entry(group).or_default().push(partition.clone());
             out.records.push(tombstone(group, partition.clone()));
         }
         for (group, partitions) in by_group {
             self.explain.note_lost_offsets(group, now, &partitions, "their topic was deleted");
         }
-        out.effects.push(Effect::Reply(token, GroupResponse::TopicsDeleted));
+        out.effects.push(Effect::Reply(token, GroupResponse::TopicsDeleted { left }));
     }
 }
 

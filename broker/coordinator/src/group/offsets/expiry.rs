@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ottla_protocol::{Timestamp, TopicPartition};
 
-use super::delete::{orphaned, tombstone};
+use super::delete::{FORGET_BYTES_MAX, orphaned, room_after, tombstone};
 use crate::group::classic::{ClassicState, LiveGroup};
 use crate::group::records::{CommittedOffset, GroupRecord};
 use crate::group::request::GroupAction;
@@ -17,6 +17,9 @@ use crate::group::shard::{Cx, GroupShard, Out};
 use crate::group::state::{Group, GroupState};
 use crate::group::timers::{TimerData, TimerKey};
 use crate::shard::Effect;
+
+/// Before the rest of a sweep that did not fit into one append.
+const REST_AFTER_MS: i64 = 100;
 
 /// From when on an offset ages.
 #[derive(Debug, Clone, Copy)]
@@ -55,22 +58,36 @@ impl AgeFrom {
 
 impl GroupShard {
     pub(crate) fn schedule_expiry(&mut self, cx: &Cx<'_>) {
-        let at = Timestamp(cx.now.0.saturating_add(cx.config.offsets_retention_check_interval_ms));
+        self.schedule_expiry_in(cx.config.offsets_retention_check_interval_ms, cx);
+    }
+
+    fn schedule_expiry_in(&mut self, wait_ms: i64, cx: &Cx<'_>) {
+        let at = Timestamp(cx.now.0.saturating_add(wait_ms));
         self.timers.schedule(TimerKey::Expiry, at, TimerData::None);
     }
 
-    /// Looks through all groups. Orphaned offsets go here, too, and not at once when a partition is loaded: a broker that
-    /// has just become the coordinator may be behind the metadata that offsets were committed under.
+    /// Looks through all groups, or as many as fit into one append; the rest follows soon. Orphaned offsets go here, too,
+    /// and not at once when a partition is loaded: a broker that has just become the coordinator may be behind the metadata
+    /// that offsets were committed under.
     pub(crate) fn expire(&mut self, hard: &GroupState, cx: &Cx<'_>, out: &mut Out) {
-        self.schedule_expiry(cx);
         let orphaned = orphaned(hard, cx.image);
         let groups: Vec<&Arc<str>> = hard.groups().map(|(id, _)| id).collect();
+        let mut room = FORGET_BYTES_MAX;
         for id in groups {
-            let all_gone = self.expire_offsets(hard, id, &orphaned, cx, out);
+            let all_gone = self.expire_offsets(hard, id, &orphaned, &mut room, cx, out);
             if all_gone {
+                let before = out.records.len();
                 self.delete_if_empty(hard, id, cx.now, out);
+                for _ in before..out.records.len() {
+                    room = room_after(room, id, "");
+                }
+            }
+            if room == 0 {
+                break;
             }
         }
+        let wait_ms = cx.config.offsets_retention_check_interval_ms;
+        self.schedule_expiry_in(if room == 0 { wait_ms.min(REST_AFTER_MS) } else { wait_ms }, cx);
         if !out.records.is_empty() {
             let action = GroupAction::Expired { tombstones: out.records.len(), at: cx.now };
             out.effects.push(Effect::Act(action));
@@ -83,6 +100,7 @@ impl GroupShard {
         hard: &GroupState,
         id: &Arc<str>,
         orphaned: &BTreeSet<(&Arc<str>, &TopicPartition)>,
+        room: &mut usize,
         cx: &Cx<'_>,
         out: &mut Out,
     ) -> bool {
@@ -107,7 +125,8 @@ impl GroupShard {
             let is_old = !in_use
                 && age.is_expired(offset, cx.now, cx.config.offsets_retention_ms)
                 && !hard.offsets().is_pending(id, partition);
-            if is_orphaned || is_old {
+            if (is_orphaned || is_old) && *room > 0 {
+                *room = room_after(*room, id, &partition.topic);
                 out.records.push(tombstone(id, partition.clone()));
                 if is_orphaned { &mut without_topic } else { &mut expired }.push(partition.clone());
             } else {
