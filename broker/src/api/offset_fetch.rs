@@ -100,7 +100,7 @@ async fn finish(group: Pending, image: &MetadataImage, version: i16) -> OffsetFe
         Ok(answer) => answer,
         Err(error) => OffsetFetchResponseGroup::default()
             .with_group_id(group.asked.group_id.clone())
-            .with_error_code(error.code()),
+            .with_error_code(told(error).code()),
     };
     if answer.error_code != 0 {
         answer.topics.clear();
@@ -132,6 +132,15 @@ async fn finish(group: Pending, image: &MetadataImage, version: i16) -> OffsetFe
     answer
 }
 
+/// Consumers before 3.9 do not expect COORDINATOR_NOT_AVAILABLE here, and give up; at NOT_COORDINATOR they look for the
+/// coordinator, and ask again.
+const fn told(error: ErrorCode) -> ErrorCode {
+    match error {
+        ErrorCode::CoordinatorNotAvailable => ErrorCode::NotCoordinator,
+        other => other,
+    }
+}
+
 fn shape(mut answers: Vec<OffsetFetchResponseGroup>, version: i16) -> OffsetFetchResponse {
     if version >= 8 {
         return OffsetFetchResponse::default().with_groups(answers);
@@ -153,4 +162,16 @@ fn shape(mut answers: Vec<OffsetFetchResponseGroup>, version: i16) -> OffsetFetc
     OffsetFetchResponse::default()
         .with_error_code(if version >= 2 { answer.error_code } else { 0 })
         .with_topics(answer.topics.into_iter().map(topic).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consumers_are_told_only_what_they_ask_again_after() {
+        assert_eq!(told(ErrorCode::CoordinatorNotAvailable), ErrorCode::NotCoordinator);
+        assert_eq!(told(ErrorCode::CoordinatorLoadInProgress), ErrorCode::CoordinatorLoadInProgress);
+        assert_eq!(told(ErrorCode::StaleMemberEpoch), ErrorCode::StaleMemberEpoch);
+    }
 }
