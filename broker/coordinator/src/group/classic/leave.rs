@@ -60,7 +60,11 @@ impl GroupShard {
             vec![m::leave_group_request::MemberIdentity::default().with_member_id(request.member_id.clone())]
         };
         match hard.group(&request.group_id) {
-            None => reply_leave(token, client, ErrorCode::UnknownMemberId, Vec::new(), out),
+            None => {
+                // As in any other group that they are not members of: clients look at each member, not at the whole.
+                let unknown = |identity| member_response(identity, Err(ErrorCode::UnknownMemberId));
+                reply_leave(token, client, ErrorCode::None, members.iter().map(unknown).collect(), out);
+            }
             Some(Group::Consumer(_)) => {
                 let results = self.leave_consumer_group(hard, &arc(&request.group_id), &members, cx, out);
                 reply_leave(token, client, ErrorCode::None, results, out);
