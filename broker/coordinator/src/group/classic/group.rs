@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_protocol::{ErrorCode, Timestamp};
 
-use super::subscription::parse_subscription;
+use super::subscription::parse_topics;
 use crate::group::records::{ClassicGroupRecord, ClassicMemberRecord};
 use crate::shard::Token;
 
@@ -288,7 +288,7 @@ impl LiveGroup {
         let protocol = self.protocol.as_deref()?;
         let mut topics = BTreeSet::new();
         for member in self.members.values() {
-            topics.extend(parse_subscription(&member.metadata(protocol))?.topics);
+            topics.extend(parse_topics(&member.metadata(protocol))?);
         }
         Some(topics)
     }

@@ -17,18 +17,31 @@ pub(crate) struct Subscription {
     pub(crate) rack_id: Option<Arc<str>>,
 }
 
-/// `None` if the bytes are not a consumer subscription.
-pub(crate) fn parse_subscription(bytes: &Bytes) -> Option<Subscription> {
-    let mut cursor = Cursor::new(bytes);
+/// Version and topics: what every version begins with.
+fn parse_beginning(cursor: &mut Cursor<'_>) -> Option<(i16, Vec<Arc<str>>)> {
     let version = cursor.i16().ok()?;
-    let mut subscription = Subscription { version, ..Subscription::default() };
-    for _ in 0..count(&mut cursor)? {
-        subscription.topics.push(Arc::from(cursor.string().ok()??));
+    let mut topics = Vec::new();
+    for _ in 0..count(cursor)? {
+        topics.push(Arc::from(cursor.string().ok()??));
     }
     let user_data = cursor.i32().ok()?;
     if user_data > 0 {
         cursor.take(usize::try_from(user_data).ok()?).ok()?;
     }
+    Some((version, topics))
+}
+
+/// Only the topics; `None` if there are none to be read. What later versions add may be missing: there are clients that name
+/// a version without writing all that belongs to it.
+pub(crate) fn parse_topics(bytes: &Bytes) -> Option<Vec<Arc<str>>> {
+    parse_beginning(&mut Cursor::new(bytes)).map(|(_, topics)| topics)
+}
+
+/// `None` if the bytes are not a consumer subscription.
+pub(crate) fn parse_subscription(bytes: &Bytes) -> Option<Subscription> {
+    let mut cursor = Cursor::new(bytes);
+    let (version, topics) = parse_beginning(&mut cursor)?;
+    let mut subscription = Subscription { version, topics, ..Subscription::default() };
     if version >= 1 {
         for _ in 0..count(&mut cursor)? {
             let topic: Arc<str> = Arc::from(cursor.string().ok()??);
@@ -87,4 +100,18 @@ pub(crate) fn write_assignment(version: i16, partitions: &BTreeMap<Arc<str>, Vec
     // No user data.
     out.put_i32(-1);
     out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_read_without_what_later_versions_add() {
+        // Version 1, one topic, no user data, and nothing of the owned partitions.
+        let bytes = Bytes::from_static(b"\0\x01\0\0\0\x01\0\x06orders\xff\xff\xff\xff");
+        assert_eq!(parse_topics(&bytes), Some(vec![Arc::from("orders")]));
+        assert_eq!(parse_subscription(&bytes), None);
+        assert_eq!(parse_topics(&Bytes::from_static(b"opaque")), None);
+    }
 }
