@@ -6,5 +6,6 @@ mod large;
 mod many_offsets;
 mod print;
 mod random;
+mod rebalance_timeout;
 mod scenarios;
 mod world;

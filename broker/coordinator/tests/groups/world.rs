@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_coordinator::group::{Client, GroupConfig, GroupRecord, GroupRequest, GroupShard, GroupState};
+use ottla_coordinator::group::{Client, GroupConfig, GroupRecord, GroupRequest, GroupResponse, GroupShard, GroupState};
 use ottla_coordinator::shard::{Context, Decision, Effect, Ids, Producer, Shard, Token};
 use ottla_metadata::{MetadataImage, MetadataRecord, PartitionImage};
 use ottla_protocol::StrBytes;
@@ -105,6 +105,18 @@ impl World {
         }
         self.now = to;
         outcomes
+    }
+
+    /// A heartbeat of the consumer protocol at `now`.
+    pub fn beat(&mut self, now: i64, line: &str) -> m::ConsumerGroupHeartbeatResponse {
+        self.tick(now);
+        let args = Args(line.split_whitespace().map(|word| word.split_once('=').unwrap_or((word, ""))).collect());
+        let out = self.request(request("consumer", &args));
+        let mut answers = out.effects.into_iter().filter_map(|effect| match effect {
+            Effect::Reply(_, GroupResponse::ConsumerGroupHeartbeat(answer)) => Some(answer),
+            _ => None,
+        });
+        answers.next().unwrap()
     }
 
     /// A new life from the log alone, read as it was written.

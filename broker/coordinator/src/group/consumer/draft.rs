@@ -52,6 +52,13 @@ impl Draft {
         self.push(GroupRecord::CurrentAssignment { group, member, value: Some(Arc::new(value)) });
     }
 
+    /// Whether the member's current assignment was decided anew.
+    pub(crate) fn has_reconciled(&self, member: &Arc<str>) -> bool {
+        self.out.records.iter().any(|record| {
+            matches!(record, GroupRecord::CurrentAssignment { member: of, value: Some(_), .. } if of == member)
+        })
+    }
+
     /// Tombstones for everything about a member.
     pub(crate) fn remove_member(&mut self, member: &Arc<str>) {
         let key = || (Arc::clone(&self.id), Arc::clone(member));

@@ -30,9 +30,10 @@ impl GroupShard {
             draft.group.members.get(member).filter(|m| m.classic.is_none()).map(|m| m.rebalance_timeout_ms);
         match timeout_ms {
             Some(timeout_ms) if current.state == MemberState::UnrevokedPartitions => {
-                // Time for one epoch runs once, however often the member asks.
+                // Time runs from when the member was told what to give up, however often it asks meanwhile. It may be told
+                // to give up more within the same epoch: then it has that long again.
                 let data = TimerData::Epoch(current.member_epoch);
-                if self.timers.data(&key) != Some(data) {
+                if draft.has_reconciled(member) || self.timers.data(&key) != Some(data) {
                     self.timers.schedule(key, after(cx.now, timeout_ms), data);
                 }
             }
