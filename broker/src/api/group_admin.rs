@@ -2,7 +2,7 @@
 //!
 //! ListGroups answers for the groups of this broker: tools ask every broker. DescribeGroups v6 tells unknown groups apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_coordinator::group::{GroupRequest, GroupResponse, GroupShard};
 use ottla_protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -132,12 +132,8 @@ impl GroupAdmin {
     }
 
     pub async fn delete_groups(&self, cx: &RequestContext, request: DeleteGroupsRequest) -> Reply {
-        let mut groups = Vec::with_capacity(request.groups_names.len());
-        for group in request.groups_names {
-            if !groups.contains(&group) {
-                groups.push(group);
-            }
-        }
+        let mut seen: BTreeSet<GroupId> = BTreeSet::new();
+        let groups = request.groups_names.into_iter().filter(|group| seen.insert(group.clone())).collect();
         let asked = ask_by_partition(&self.coordinators, groups, GroupRequest::DeleteGroups).await;
         let cx = cx.clone();
         Reply::Later(Box::pin(async move {

@@ -145,9 +145,10 @@ impl Offsets {
                 let topic = |(name, indexes)| refused_txn_topic(name, indexes, error);
                 TxnOffsetCommitResponse::default().with_topics(asked_for.into_iter().map(topic).collect())
             });
+            let places = places(&response.topics, |topic| &topic.name);
             for topic in refused {
-                match response.topics.iter_mut().find(|answered| answered.name == topic.name) {
-                    Some(answered) => answered.partitions.extend(topic.partitions),
+                match places.get(&topic.name) {
+                    Some(place) => response.topics[*place].partitions.extend(topic.partitions),
                     None => response.topics.push(topic),
                 }
             }
@@ -221,9 +222,10 @@ impl Offsets {
             Err(error) => OffsetDeleteResponse::default().with_error_code(error.code()),
             Ok(response) if response.error_code != 0 => response,
             Ok(mut response) => {
+                let places = places(&response.topics, |topic| &topic.name);
                 for topic in refused {
-                    match response.topics.iter_mut().find(|answered| answered.name == topic.name) {
-                        Some(answered) => answered.partitions.extend(topic.partitions),
+                    match places.get(&topic.name) {
+                        Some(place) => response.topics[*place].partitions.extend(topic.partitions),
                         None => response.topics.push(topic),
                     }
                 }
@@ -260,12 +262,14 @@ fn refused_txn_topic(name: TopicName, indexes: Vec<i32>, error: ErrorCode) -> Tx
         .with_partitions(indexes.into_iter().map(partition).collect())
 }
 
+/// Where each topic stands among the answered ones: a request may name more than can be compared each with each.
+fn places<T>(topics: &[T], name: impl Fn(&T) -> &TopicName) -> BTreeMap<TopicName, usize> {
+    topics.iter().enumerate().map(|(place, topic)| (name(topic).clone(), place)).collect()
+}
+
 /// Adds what was refused here to what the coordinator answered, topic by topic.
 fn merge(topics: &mut Vec<OffsetCommitResponseTopic>, refused: Vec<OffsetCommitResponseTopic>) {
-    let mut places: BTreeMap<TopicName, usize> = BTreeMap::new();
-    for (place, topic) in topics.iter().enumerate() {
-        places.insert(topic.name.clone(), place);
-    }
+    let places = places(topics.as_slice(), |topic| &topic.name);
     for topic in refused {
         match places.get(&topic.name).filter(|_| !topic.name.is_empty()) {
             Some(place) => topics[*place].partitions.extend(topic.partitions),

@@ -3,6 +3,7 @@
 //! InitProducerId v3 names the producer the client believes to be (KIP-360). AddPartitionsToTxn v4 and later come from
 //! brokers: batches, which may only verify (KIP-890). EndTxn v5 answers with the producer of the next transaction.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_coordinator::shard::Producer;
@@ -198,18 +199,17 @@ fn partitions_of(topics: &[AddPartitionsToTxnTopic]) -> Vec<TopicPartition> {
 /// Groups answers by topic, in the order of the partitions.
 fn results(answers: impl Iterator<Item = (TopicPartition, ErrorCode)>) -> Vec<AddPartitionsToTxnTopicResult> {
     let mut topics: Vec<AddPartitionsToTxnTopicResult> = Vec::new();
+    let mut places: BTreeMap<Arc<str>, usize> = BTreeMap::new();
     for (partition, error) in answers {
         let result = AddPartitionsToTxnPartitionResult::default()
             .with_partition_index(partition.partition)
             .with_partition_error_code(error.code());
-        match topics.iter_mut().find(|topic| topic.name.as_str() == &*partition.topic) {
-            Some(topic) => topic.results_by_partition.push(result),
-            None => topics.push(
-                AddPartitionsToTxnTopicResult::default()
-                    .with_name(TopicName(StrBytes::from_string(partition.topic.to_string())))
-                    .with_results_by_partition(vec![result]),
-            ),
-        }
+        let place = *places.entry(Arc::clone(&partition.topic)).or_insert_with(|| {
+            let name = TopicName(StrBytes::from_string(partition.topic.to_string()));
+            topics.push(AddPartitionsToTxnTopicResult::default().with_name(name));
+            topics.len() - 1
+        });
+        topics[place].results_by_partition.push(result);
     }
     topics
 }

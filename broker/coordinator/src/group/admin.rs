@@ -1,5 +1,7 @@
 //! ListGroups: v0-5 (v4 states filter, v5 types filter), DescribeGroups: v0-6 (v6 GROUP_ID_NOT_FOUND), DeleteGroups: v0-2.
 
+use std::collections::BTreeSet;
+
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages as m;
 
@@ -96,8 +98,9 @@ impl GroupShard {
         out: &mut Out,
     ) {
         let mut results: Vec<m::delete_groups_response::DeletableGroupResult> = Vec::with_capacity(ids.len());
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
         for id in ids {
-            if results.iter().any(|done| done.group_id == *id) {
+            if !seen.insert(id.as_str()) {
                 continue;
             }
             let error = self.delete_group(hard, id, cx, out).err().unwrap_or(ErrorCode::None);

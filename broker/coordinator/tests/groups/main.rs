@@ -4,6 +4,7 @@
 mod classic_random;
 mod large;
 mod many_offsets;
+mod many_protocols;
 mod print;
 mod random;
 mod rebalance_timeout;

@@ -250,8 +250,13 @@ impl LiveGroup {
         }
     }
 
-    fn supporters(&self, protocol: &str) -> usize {
-        self.members.values().filter(|m| m.protocols.iter().any(|(name, _)| &**name == protocol)).count()
+    /// How many members know each protocol.
+    fn supporters(&self) -> BTreeMap<&str, usize> {
+        let mut supporters: BTreeMap<&str, usize> = BTreeMap::new();
+        for (name, _) in self.members.values().flat_map(|member| &member.protocols) {
+            *supporters.entry(&**name).or_default() += 1;
+        }
+        supporters
     }
 
     /// Whether a member with these protocols fits in: one of them must be known to every member.
@@ -259,15 +264,17 @@ impl LiveGroup {
         if self.state == ClassicState::Empty {
             return !protocol_type.is_empty() && !protocols.is_empty();
         }
+        let supporters = self.supporters();
         self.protocol_type.as_deref() == Some(protocol_type)
-            && protocols.iter().any(|(name, _)| self.supporters(name) == self.members.len())
+            && protocols.iter().any(|(name, _)| supporters.get(&**name).copied().unwrap_or(0) == self.members.len())
     }
 
     /// Each member votes for the protocol it likes best among those that all know; the most votes win.
     pub(crate) fn select_protocol(&self) -> Option<Arc<str>> {
+        let supporters = self.supporters();
         let mut votes: Vec<(Arc<str>, usize)> = Vec::new();
         for member in self.members.values() {
-            let choice = member.protocols.iter().find(|(name, _)| self.supporters(name) == self.members.len());
+            let choice = member.protocols.iter().find(|(name, _)| supporters.get(&**name) == Some(&self.members.len()));
             let Some((name, _)) = choice else { continue };
             match votes.iter_mut().find(|(voted, _)| voted == name) {
                 Some((_, count)) => *count += 1,

@@ -1,6 +1,7 @@
 //! JoinGroup: v0-9. v4 a dynamic member first learns its id (MEMBER_ID_REQUIRED), v5 static members (KIP-345), v9
 //! SkipAssignment for a leader that came back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,12 +34,9 @@ pub(crate) struct Join {
 
 impl Join {
     fn new(token: Token, client: Client, request: &m::JoinGroupRequest) -> Self {
-        let mut protocols: Vec<(Arc<str>, Bytes)> = Vec::with_capacity(request.protocols.len());
-        for protocol in &request.protocols {
-            if protocols.iter().all(|(name, _)| **name != *protocol.name) {
-                protocols.push((arc(&protocol.name), protocol.metadata.clone()));
-            }
-        }
+        let mut names: BTreeSet<&str> = BTreeSet::new();
+        let protocols = request.protocols.iter().filter(|protocol| names.insert(protocol.name.as_str()));
+        let protocols = protocols.map(|protocol| (arc(&protocol.name), protocol.metadata.clone())).collect();
         // Version 0 has one timeout for both.
         let rebalance_timeout_ms =
             if client.version == 0 { request.session_timeout_ms } else { request.rebalance_timeout_ms };

@@ -2,6 +2,7 @@
 //!
 //! There is no leader: the coordinator assigns. The generation is the member's epoch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_protocol::ErrorCode;
@@ -26,12 +27,16 @@ type Known<'a> = (Arc<str>, &'a Arc<ConsumerMember>, &'a Arc<ClassicMemberMetada
 impl ConsumerGroup {
     /// One of the protocols has to be known to every classic member.
     fn supports_classic(&self, join: &Join) -> bool {
-        let mut classic = self.members.values().filter_map(|member| member.classic.as_ref());
-        let knows =
-            |member: &Arc<ClassicMemberMetadata>, name: &str| member.protocols.iter().any(|(n, _)| &**n == name);
-        let members: Vec<_> = classic.by_ref().collect();
+        let mut members = 0;
+        let mut supporters: BTreeMap<&str, usize> = BTreeMap::new();
+        for member in self.members.values().filter_map(|member| member.classic.as_ref()) {
+            members += 1;
+            for (name, _) in &member.protocols {
+                *supporters.entry(&**name).or_default() += 1;
+            }
+        }
         *join.protocol_type == *CONSUMER
-            && join.protocols.iter().any(|(name, _)| members.iter().all(|member| knows(member, name)))
+            && join.protocols.iter().any(|(name, _)| supporters.get(&**name).copied().unwrap_or(0) == members)
     }
 
     /// A partition of the member's target is still somebody else's.
