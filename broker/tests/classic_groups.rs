@@ -6,12 +6,18 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::Broker;
+use common::{Broker, topic};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::StrBytes;
 use ottla_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use ottla_protocol::messages::leave_group_request::MemberIdentity;
-use ottla_protocol::messages::{JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse};
+use ottla_protocol::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use ottla_protocol::messages::{
+    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, TransactionalId,
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+};
 
 /// Joins a group of its own with a version that does not ask new members to come back with an id.
 async fn join(broker: &Broker, group: &str) -> StrBytes {
@@ -57,4 +63,18 @@ async fn a_member_leaves_with_every_version() {
         let gone = ErrorCode::UnknownMemberId as i16;
         assert_eq!(leave(&broker, version, &group, &member).await, gone, "v{version}: it has left");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_commits_offsets_of_a_group_with_a_name() {
+    let broker = Broker::start().await;
+    broker.create_topic("orders", 1).await;
+    let partition = TxnOffsetCommitRequestPartition::default().with_partition_index(0).with_committed_offset(1);
+    let topic = TxnOffsetCommitRequestTopic::default().with_name(topic("orders")).with_partitions(vec![partition]);
+    let request = TxnOffsetCommitRequest::default()
+        .with_transactional_id(TransactionalId(StrBytes::from_static_str("t")))
+        .with_generation_id(-1)
+        .with_topics(vec![topic]);
+    let response: TxnOffsetCommitResponse = broker.call(3, request).await;
+    assert_eq!(response.topics[0].partitions[0].error_code, ErrorCode::InvalidGroupId as i16);
 }

@@ -164,6 +164,10 @@ impl Offsets {
         request: TxnOffsetCommitRequest,
     ) -> Result<TxnOffsetCommitResponse, ErrorCode> {
         let group = request.group_id.0.clone();
+        if group.is_empty() {
+            // Unlike in OffsetCommit, where very old clients name none.
+            return Err(ErrorCode::InvalidGroupId);
+        }
         let partition = self.coordinators.group_partition(&group);
         let who = producer(request.producer_id, request.producer_epoch);
         let add = cx.version >= 5;
