@@ -5,6 +5,7 @@ mod classic_random;
 mod large;
 mod many_offsets;
 mod many_protocols;
+mod nothing_subscribed;
 mod print;
 mod random;
 mod rebalance_timeout;

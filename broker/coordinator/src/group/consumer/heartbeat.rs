@@ -233,7 +233,10 @@ impl GroupShard {
             client_host: Arc::clone(&member.client_host),
             reason: what.to_owned(),
         };
+        let subscribes = !member.subscribed_topic_names.is_empty() || member.subscribed_topic_regex.is_some();
         let bump = match &before {
+            // One that subscribes to nothing takes nothing from the others: they need no new assignment.
+            None if !subscribes && !draft.group.members.is_empty() => None,
             None => Some(cause("a new member joined")),
             Some(_) if names_changed || regex_changed => Some(cause("a member changed its subscription")),
             Some(_) => None,
