@@ -241,8 +241,10 @@ impl Coordinators {
         transactional_id: &str,
         request: TransactionRequest,
     ) -> Result<TransactionResponse, ErrorCode> {
-        // A shard cannot wait for ids.
-        self.0.producer_ids.ensure().await;
+        // A shard cannot wait for ids. Everything else goes on while there is no controller that hands them out.
+        if request.may_take_producer_id() {
+            self.0.producer_ids.ensure().await;
+        }
         let partition = self.partition_for(Kind::Transaction, transactional_id);
         self.0.transactions.call(partition, request).await
     }

@@ -93,6 +93,16 @@ impl TransactionRequest {
             Self::List(_) => None,
         }
     }
+
+    /// Whether a fresh producer id may be needed to decide this: for a new producer, or for one that ends a transaction with
+    /// the last epoch of its id.
+    pub const fn may_take_producer_id(&self) -> bool {
+        match self {
+            Self::InitProducerId { .. } => true,
+            Self::EndTxn { producer, .. } => Transaction::is_epoch_exhausted(producer.epoch),
+            _ => false,
+        }
+    }
 }
 
 /// What ListTransactions asks for; empty lists and `None` filter nothing.
@@ -156,4 +166,24 @@ pub enum TransactionAction {
     SendMarkers(Markers),
     /// A transaction was aborted without its producer's asking: worth a line in the log.
     Fenced { transactional_id: Arc<str>, producer: Producer, reason: &'static str, started: Timestamp },
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::ProducerEpoch;
+
+    use super::*;
+
+    #[test]
+    fn an_end_takes_an_id_with_the_last_epoch_only() {
+        let end = |epoch| TransactionRequest::EndTxn {
+            transactional_id: "t".into(),
+            producer: Producer { id: ProducerId(1000), epoch: ProducerEpoch(epoch) },
+            commit: true,
+            client_version: 2,
+        };
+        assert!(!end(0).may_take_producer_id());
+        assert!(end(i16::MAX - 1).may_take_producer_id());
+        assert!(!TransactionRequest::Describe { transactional_id: "t".into() }.may_take_producer_id());
+    }
 }
