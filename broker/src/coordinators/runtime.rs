@@ -32,7 +32,7 @@ use super::log::{PartitionLog, TxnMarker};
 pub const QUEUE_MAX: usize = 1024;
 /// Decisions that may join one append.
 const COMBINE_MAX: usize = 256;
-/// Before a partition that failed to load, or to write twice, is loaded again.
+/// Before a partition that failed to load, or whose log failed twice, is loaded again.
 const RELOAD_AFTER: Duration = Duration::from_millis(500);
 
 /// An answer, or the error for the whole request.
@@ -202,7 +202,7 @@ struct Running<'a, S: Shard> {
     /// Behind the last record that was appended or loaded.
     end: Offset,
     ending: Option<End>,
-    /// The last append failed; a second failure in a row loads anew.
+    /// The last append failed in the log; a second failure in a row loads anew.
     failed: bool,
 }
 
@@ -459,7 +459,7 @@ impl<'a, S: Shard> Running<'a, S> {
         self.refuse(effects, told);
         if error == ErrorCode::NotLeaderOrFollower {
             self.ending = Some(End::Resigned);
-        } else if std::mem::replace(&mut self.failed, true) {
+        } else if !leaves_log_alone(error) && std::mem::replace(&mut self.failed, true) {
             self.ending = Some(End::Reload);
         } else {
             self.decide(|soft, hard, cx| soft.append_failed(hard, told, cx));
@@ -503,6 +503,12 @@ fn token_of<S: Shard>(effect: &EffectOf<S>) -> Option<Token> {
         Effect::Reply(token, _) | Effect::Refuse(token, _) => Some(*token),
         Effect::Act(_) => None,
     }
+}
+
+/// Refusals before anything is tried, as often as they come: log and state are as they were. Loading anew would not help,
+/// and would take the coordinator from those who only ask.
+const fn leaves_log_alone(error: ErrorCode) -> bool {
+    matches!(error, ErrorCode::NotEnoughReplicas | ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge)
 }
 
 async fn sleep_until(wake: Option<Instant>) {

@@ -263,13 +263,32 @@ async fn a_failed_append_undoes_its_decisions_only() {
 async fn two_failures_in_a_row_load_anew() {
     let stage = Stage::new().await;
     stage.ask(Ask::Add(1)).await.unwrap();
-    stage.log.refuse(Some(ErrorCode::NotEnoughReplicas));
+    stage.log.refuse(Some(ErrorCode::KafkaStorageError));
     for _ in 0..2 {
-        assert_eq!(stage.ask(Ask::Add(10)).await, Err(ErrorCode::CoordinatorNotAvailable));
+        assert_eq!(stage.ask(Ask::Add(10)).await, Err(ErrorCode::NotCoordinator));
     }
     assert_eq!(stage.ask(Ask::Add(10)).await, Err(ErrorCode::CoordinatorLoadInProgress));
     stage.log.refuse(None);
     tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(stage.ask(Ask::Add(2)).await, Ok(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_writes_are_refused_questions_are_answered() {
+    let stage = Stage::new().await;
+    stage.ask(Ask::Add(1)).await.unwrap();
+    let refusals = [
+        (ErrorCode::NotEnoughReplicas, ErrorCode::CoordinatorNotAvailable),
+        (ErrorCode::MessageTooLarge, ErrorCode::UnknownServerError),
+    ];
+    for (refused, told) in refusals {
+        stage.log.refuse(Some(refused));
+        for _ in 0..3 {
+            assert_eq!(stage.ask(Ask::Add(10)).await, Err(told));
+            assert_eq!(stage.ask(Ask::Read).await, Ok(1));
+        }
+    }
+    stage.log.refuse(None);
     assert_eq!(stage.ask(Ask::Add(2)).await, Ok(3));
 }
 

@@ -11,7 +11,7 @@ use super::test_world::{Answer, Step, World};
 use super::{
     Transaction, TransactionAction, TransactionFilter, TransactionRequest, TransactionResponse, TransactionState,
 };
-use crate::shard::Producer;
+use crate::shard::{Producer, Shard};
 
 struct Command<'a> {
     verb: &'a str,
@@ -232,4 +232,16 @@ fn scenarios_lead_to_what_is_written() {
     for file in files {
         run_file(&file);
     }
+}
+
+#[test]
+fn a_log_that_takes_nothing_is_not_asked_all_the_time() {
+    let mut world = World::new(2);
+    run(&mut world, "init id=t timeout=1000");
+    run(&mut world, "add id=t producer=1000/0 partitions=a-0 v2");
+    world.log_is_down = true;
+    assert!(world.advance(Timestamp(1_001)).failed);
+    assert_eq!(world.soft.next_deadline(&world.hard), Some(Timestamp(2_001)));
+    world.log_is_down = false;
+    assert_eq!(world.advance(Timestamp(2_001)).actions.len(), 2);
 }

@@ -16,6 +16,9 @@ use crate::shard::{BadRecord, Context, Decision, Effect, Shard, Stored, Token};
 /// The longest string that a record holds; newer requests can carry longer ones.
 const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
+/// After a failed append, before transactions are looked through again.
+const FAILED_SWEEP_AGAIN_MS: i64 = 1_000;
+
 /// The soft half: when time was last looked at, and who was fenced.
 #[derive(Debug, Clone)]
 pub struct TransactionShard {
@@ -110,9 +113,11 @@ impl Shard for TransactionShard {
         decision
     }
 
-    fn append_failed(&mut self, _hard: &Transactions, _error: ErrorCode, _cx: &mut Cx<'_>) -> Decided {
-        // All that this half knows is when it last looked; what it decided then is looked at again.
-        self.last_abort_sweep = Timestamp(i64::MIN);
+    fn append_failed(&mut self, _hard: &Transactions, _error: ErrorCode, cx: &mut Cx<'_>) -> Decided {
+        // All that this half knows is when it last looked; what it decided then is looked at again, but not at once: the log
+        // may take nothing for a while.
+        self.last_abort_sweep = Timestamp(cx.now.0.saturating_add(FAILED_SWEEP_AGAIN_MS));
+        self.last_expiry_sweep = cx.now;
         Decided::nothing()
     }
 }
