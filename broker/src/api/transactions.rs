@@ -17,6 +17,7 @@ use ottla_protocol::messages::{
     EndTxnRequest, EndTxnResponse, InitProducerIdRequest, InitProducerIdResponse, ProducerId, TopicName,
 };
 use ottla_protocol::{ErrorCode, ProducerEpoch, StrBytes, TopicPartition};
+use tokio::task::JoinSet;
 
 use super::coordinated::{fenced_for_old, producer};
 use super::{ApiSpec, House, Reply, RequestContext};
@@ -82,12 +83,20 @@ impl Transactions {
         Reply::Later(Box::pin(async move {
             let response = AddPartitionsToTxnResponse::default();
             if cx.version >= 4 {
-                let mut results = Vec::with_capacity(request.transactions.len());
+                // All at once: each waits for the in-sync replicas, and a broker that asks sends its next batch only after
+                // the answer.
+                let mut asked = JoinSet::new();
                 for transaction in request.transactions {
-                    let id = transaction.transactional_id.clone();
-                    let topics = handler.add_partitions(transaction, cx.version).await;
-                    results
-                        .push(AddPartitionsToTxnResult::default().with_transactional_id(id).with_topic_results(topics));
+                    let (handler, version) = (handler.clone(), cx.version);
+                    asked.spawn(async move {
+                        let id = transaction.transactional_id.clone();
+                        let topics = handler.add_partitions(transaction, version).await;
+                        AddPartitionsToTxnResult::default().with_transactional_id(id).with_topic_results(topics)
+                    });
+                }
+                let mut results = Vec::new();
+                while let Some(answered) = asked.join_next().await {
+                    results.extend(answered.ok());
                 }
                 return cx.respond(&response.with_results_by_transaction(results));
             }
