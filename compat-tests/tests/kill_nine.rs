@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use ottla_compat_tests::broker::{Broker, Target, targets};
-use ottla_compat_tests::kill_load;
+use ottla_compat_tests::kill_load::{Load, pause};
 use ottla_compat_tests::results::{self, Outcome};
 use ottla_compat_tests::toolchain::{self, Need};
 use rand::SeedableRng;
@@ -27,7 +27,14 @@ fn twenty_deaths_under_load() {
     let mut broker = Broker::start(target, &[]).unwrap();
     let runs = if target == Target::Apache { 2 } else { RUNS };
     for run in 0..runs {
-        let output = kill_load::struck(&mut broker, &format!("load-{run}"), &mut random, Broker::kill).unwrap();
+        let (bootstrap, topic) = (broker.bootstrap(), format!("load-{run}"));
+        let load = Load { bootstrap: &bootstrap, topic: &topic, replication: 1 };
+        let output = load.struck(&mut random, |random| {
+            broker.kill();
+            pause(random);
+            broker.restart()
+        });
+        let output = output.unwrap_or_else(|error| panic!("run {run} of seed {seed}\n{error}\n{}", broker.log()));
         assert!(output.code == 0, "run {run} of seed {seed}\n{output}\n{}", broker.log());
         println!("run {run}: {}", output.stdout.lines().last().unwrap_or_default());
     }

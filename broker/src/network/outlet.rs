@@ -81,6 +81,7 @@ mod tests {
 
     use super::*;
     use crate::api::{Chunk, Reply, Response};
+    use crate::network::memory::RequestMemory;
     use crate::network::pipeline::Pipeline;
 
     const STALL: Duration = Duration::from_secs(5);
@@ -116,7 +117,7 @@ mod tests {
         ];
         let mut response = Response::from_frame(Bytes::new());
         response.chunks = chunks;
-        let mut pipeline = Pipeline::default();
+        let mut pipeline = Pipeline::new(RequestMemory::new(1 << 20));
         pipeline.push(Reply::Now(response), false, None);
         let writing = async {
             pipeline.write_ready(&mut here, STALL).await.unwrap();

@@ -274,7 +274,7 @@ impl Pipeline {
     }
 
     /// Has the kernel send records. Meanwhile nothing of them is in memory, but the rest of the answers is.
-    async fn send_records(&self, records: &FileRecords, socket: &TcpStream, stall_max: Duration) -> io::Result<()> {
+    async fn send_records(&mut self, records: &FileRecords, socket: &TcpStream, stall_max: Duration) -> io::Result<()> {
         let (mut sent, mut held) = (0, None);
         if send_file(records, &mut sent, socket, STALL.min(stall_max)).await? {
             return Ok(());
