@@ -14,7 +14,7 @@ use ottla::config::sources::Given;
 use ottla::config::{Effective, Settings};
 use ottla::metadata_cache::MetadataCache;
 use ottla::publisher::Publisher;
-use ottla::registration::{Identity, Registered, Registration};
+use ottla::registration::{Heartbeats, Identity, Registered, Registration};
 use ottla::replica::{Assignment, FetchOptions, Fetchers, Partition, Partitions, PeerLeaders, Throttle};
 use ottla_metadata::Endpoint;
 use ottla_protocol::messages::create_topics_request::{
@@ -94,12 +94,10 @@ impl Follower {
             previous_broker_epoch: log_dirs.previous_broker_epoch(),
         };
         let controller = house.controller.clone();
-        let registration = Registered::new(controller, publisher, identity, Duration::from_millis(100))
-            .await
-            .unwrap()
-            .unfence()
-            .await
-            .unwrap();
+        let often = Duration::from_millis(100);
+        let heartbeats = Heartbeats { alone: often, among_others: often };
+        let registration =
+            Registered::new(controller, publisher, identity, heartbeats).await.unwrap().unfence().await.unwrap();
         Self { partitions, fetchers, log_dirs, registration, published, path: path.to_path_buf() }
     }
 

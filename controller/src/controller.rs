@@ -69,7 +69,7 @@ struct Inner {
 }
 
 enum Role {
-    Member(Member),
+    Member(Box<Member>),
     Observer(Observer),
 }
 
@@ -80,7 +80,7 @@ impl Controller {
     /// When the log cannot be opened or is damaged, or raft refuses to start.
     pub async fn start(options: ControllerOptions, transport: Arc<dyn Transport>) -> Result<Self, StartError> {
         let (member, images) = Member::start(&options, Arc::clone(&transport)).await?;
-        Ok(Self::new(&options, images, Role::Member(member), transport))
+        Ok(Self::new(&options, images, Role::Member(Box::new(member)), transport))
     }
 
     /// A node without the controller role: pulls the metadata from the controllers at `options.bootstrap`.

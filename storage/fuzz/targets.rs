@@ -222,7 +222,7 @@ pub fn log_dir(bytes: &[u8]) {
         reserve_bytes: 0,
         ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw")
     };
-    let Ok(dirs) = LogDirs::open(&[dir.clone()], options.clone()) else { return };
+    let Ok(dirs) = LogDirs::open(std::slice::from_ref(&dir), options.clone()) else { return };
     let mut ends = Vec::new();
     for log in dirs.logs() {
         let offsets = log.offsets();

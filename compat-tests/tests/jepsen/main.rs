@@ -2,7 +2,8 @@
 //!
 //! `OTTLA_JEPSEN_TRANSACTIONS` asks for a longer run, `OTTLA_JEPSEN_BLOWS` for more blows, `OTTLA_JEPSEN_PAUSE_MS` for more time
 //! between two, `OTTLA_SEED` for the same run, `OTTLA_JEPSEN_POWER=0` for one without
-//! power cuts, `OTTLA_JEPSEN_SET` for a broker setting more. `OTTLA_JEPSEN_BOOTSTRAP` names a cluster
+//! power cuts, `OTTLA_JEPSEN_SET` for a broker setting more,
+//! `OTTLA_JEPSEN_PROCESSES=2,2,8` for other numbers of clients (Java, franz-go, librdkafka). `OTTLA_JEPSEN_BOOTSTRAP` names a cluster
 //! that somebody else runs; then `OTTLA_JEPSEN_NEMESIS` is a command that strikes it, called again and again. With `OTTLA_JEPSEN_EXPECT=anomalies`
 //! the run has to find some: that is how broken builds show that the checker can fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -44,7 +45,7 @@ fn no_anomaly_whatever_happens_to_the_node() {
         topic: TOPIC.into(),
         keys: KEYS,
         transactions: number("OTTLA_JEPSEN_TRANSACTIONS").unwrap_or(TRANSACTIONS),
-        clients: vec![(Client::Java, 2), (Client::FranzGo, 2), (Client::ConfluentPython, 2)],
+        clients: clients(variable("OTTLA_JEPSEN_PROCESSES").as_deref().unwrap_or("2,2,2")),
         seed,
         limit: Duration::from_secs(number("OTTLA_JEPSEN_SECONDS").unwrap_or(600)),
     };
@@ -99,6 +100,13 @@ fn no_anomaly_whatever_happens_to_the_node() {
     if variable("OTTLA_JEPSEN_BOOTSTRAP").is_none() {
         results::record("Jepsen", STORY, target, Outcome::Passed);
     }
+}
+
+/// Processes of each library. librdkafka, in the older protocol, waits most of the time: many of it are still slower than few of
+/// the others.
+fn clients(counts: &str) -> Vec<(Client, u32)> {
+    let counts = counts.split(',').map(|count| count.parse().expect("three numbers: Java, franz-go, librdkafka"));
+    [Client::Java, Client::FranzGo, Client::ConfluentPython].into_iter().zip(counts).collect()
 }
 
 /// Whether power cuts are among the blows. Apache Kafka alone does not promise to survive them.
