@@ -80,11 +80,18 @@ pub struct ClassicMemberRecord {
 }
 
 /// A consumer group as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConsumerGroupMetadata {
     pub epoch: i32,
     /// Changes when a subscribed topic comes, goes, grows or moves between racks.
     pub metadata_hash: i64,
+}
+
+impl Default for ConsumerGroupMetadata {
+    /// A group begins at epoch 1: its first member, which makes it move on, is told 2, as Kafka's is.
+    fn default() -> Self {
+        Self { epoch: 1, metadata_hash: 0 }
+    }
 }
 
 /// Which epoch the target assignment belongs to.
