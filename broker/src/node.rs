@@ -26,7 +26,9 @@ use crate::peer::Limits;
 use crate::peer::quorum::{QuorumPeers, QuorumTransport};
 use crate::publisher::Publisher;
 use crate::registration::{Heartbeats, Identity, Registered, Registration, RegistrationError};
-use crate::replica::{Assignment, FetchOptions, Fetchers, Partitions, PeerLeaders, Throttle, isr_proposals};
+use crate::replica::{
+    Assignment, DirReports, FetchOptions, Fetchers, Partitions, PeerLeaders, Throttle, isr_proposals,
+};
 use crate::upkeep::Upkeep;
 
 /// Longest wait for a controlled shutdown where there is nobody to hand leadership to.
@@ -163,6 +165,13 @@ impl Node {
                 proposer,
                 changes,
             ));
+            let reports = DirReports {
+                local: settings.node_id,
+                log_dirs: Arc::clone(&log_dirs),
+                controller: controller.clone(),
+                applied: publisher.applied(),
+            };
+            tasks.push(reports.start());
             registered = Some(broker);
         }
         Ok(Self {

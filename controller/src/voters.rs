@@ -35,6 +35,8 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 const LAG_MAX: u64 = 100;
 /// A learner that has not answered for this long is sent nothing any more; it asks again when it is back.
 const LEARNER_SILENT_MAX: Duration = Duration::from_secs(300);
+/// A voter that answered this lately is there.
+const ALIVE_MAX: Duration = Duration::from_secs(3);
 /// Tokens of nodes that were given an id and have not come yet.
 const ASSIGNED_MAX: usize = 1_000;
 
@@ -179,6 +181,15 @@ impl Voters {
             return Ok(Attached::Member);
         }
         if let Some(directory) = members.voter_directory(id) {
+            let metrics = self.metrics();
+            let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&id)?.as_ref().map(|at| at.elapsed()));
+            if heard.is_some_and(|heard| heard < ALIVE_MAX) {
+                let message = format!(
+                    "node.id {id} is in use by a voter that is alive (directory id {directory}): give this node another \
+                     node.id"
+                );
+                return Err(VoterError::new(ErrorCode::DuplicateVoter, message));
+            }
             return Ok(Attached::KnownAs(directory.to_owned()));
         }
         if known.is_some() {

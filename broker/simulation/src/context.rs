@@ -83,6 +83,8 @@ pub struct Context {
     pub network: Network,
     pub history: History,
     pub observed: Vec<Observation>,
+    /// Brokers that were fenced for their silence before the calm.
+    pub fenced: u64,
     queue: BinaryHeap<Due>,
     scheduled: u64,
     ids: u64,
@@ -103,6 +105,7 @@ impl Context {
             network,
             history: History::new(tells),
             observed: Vec::new(),
+            fenced: 0,
             queue: BinaryHeap::new(),
             scheduled: 0,
             ids: 0,

@@ -51,6 +51,8 @@ pub struct Outcome {
     pub faults: Counts,
     /// Records that were committed.
     pub committed: usize,
+    /// How often a broker was fenced for its silence.
+    pub fenced: u64,
     /// What must not be and was.
     pub violation: Option<String>,
     /// All that happened, a line each, if it was asked for.
@@ -59,7 +61,19 @@ pub struct Outcome {
 
 /// Runs a seed. With `tells` the history is kept for a reader.
 pub fn run(seed: u64, tells: bool) -> Outcome {
-    let mut world = World::new(seed, tells);
+    finish(seed, tells, World::new(seed, tells))
+}
+
+/// Runs the world of a seed in which nothing fails and everything is slow: whoever lives keeps its place.
+pub fn run_overloaded(seed: u64, tells: bool) -> Outcome {
+    let mut outcome = finish(seed, tells, World::with(seed, tells, Plan::overloaded));
+    if outcome.violation.is_none() && outcome.fenced > 0 {
+        outcome.violation = Some(format!("a broker that lives is not fenced: {} were", outcome.fenced));
+    }
+    outcome
+}
+
+fn finish(seed: u64, tells: bool, mut world: World) -> Outcome {
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = match ended {
         Ok(Ok(())) => None,
@@ -75,6 +89,7 @@ pub fn run(seed: u64, tells: bool) -> Outcome {
         hash: world.cx.history.hash(),
         ended_at: world.cx.now,
         committed: (0..world.cx.plan.partitions).map(|p| world.watch.ledger().values(p).len()).sum(),
+        fenced: world.cx.fenced,
         faults: std::mem::take(&mut world.nemesis.counts),
         violation,
         history: if tells { world.cx.history.to_string() } else { String::new() },

@@ -43,6 +43,9 @@ impl World {
         self.cx.after(wait, Event::Nemesis);
         let broker = 1 + self.cx.below(self.brokers.len()) as Node;
         let controller = FIRST_CONTROLLER + self.cx.below(usize::from(CONTROLLERS)) as Node;
+        if self.cx.plan.only_overload {
+            return self.overload(broker);
+        }
         match self.cx.below(24) {
             0 => self.pause(broker),
             1 | 2 => self.end(broker, End::Kill),
@@ -67,6 +70,26 @@ impl World {
             21 => self.end(broker, End::Wipe),
             22 => self.slow_or_skewed(broker),
             _ => self.delete_records(),
+        }
+    }
+
+    /// Everything takes long, and the office of the controller goes round.
+    fn overload(&mut self, broker: Node) {
+        match self.cx.below(4) {
+            0 => {
+                self.count("controller moved");
+                self.quorum.elect(&self.nodes, &mut self.cx);
+            }
+            1 => self.mend_network(),
+            _ => {
+                self.count("slow node");
+                let by = 20 + self.cx.below(100) as i64;
+                self.cx.network.slow_down(broker, by);
+            }
+        }
+        if let Some(leader) = self.quorum.leader() {
+            let processes = self.brokers.values_mut().filter_map(|machine| machine.process.as_mut());
+            processes.for_each(|process| process.hear_of_controller(leader));
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Plan {
     pub message_loss: f64,
     pub message_duplication: f64,
     pub delay_max: i64,
+    /// Nothing fails: nodes are slow, and controllers take over from each other.
+    pub only_overload: bool,
 }
 
 impl Plan {
@@ -72,6 +74,22 @@ impl Plan {
             message_loss: if harsh { rng.random_range(0.0..0.08) } else { 0.0 },
             message_duplication: if harsh { rng.random_range(0.0..0.05) } else { 0.0 },
             delay_max: if harsh { rng.random_range(3..60) } else { 3 },
+            only_overload: false,
+        }
+    }
+}
+
+impl Plan {
+    /// The same world under more load than it can bear.
+    pub fn overloaded(self) -> Self {
+        Self {
+            newcomer: false,
+            message_loss: 0.0,
+            message_duplication: 0.0,
+            delay_max: 60,
+            fault_rate: 6.0,
+            only_overload: true,
+            ..self
         }
     }
 }

@@ -285,6 +285,7 @@ impl Quorum {
             return;
         }
         if let Some((broker, records)) = controller.state.fence_expired(&office.soft, Timestamp(cx.now)) {
+            cx.fenced += u64::from(cx.now < cx.plan.calm_at);
             cx.tell(|| format!("controller {} fences {broker}", node(index)));
             self.propose(index, records, Vec::new(), cx);
         } else if cx.now >= self.next_balance {

@@ -40,8 +40,13 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, tells: bool) -> Self {
+        Self::with(seed, tells, |plan| plan)
+    }
+
+    /// The world of a seed with another plan than it drew.
+    pub fn with(seed: u64, tells: bool, change: impl FnOnce(Plan) -> Plan) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let plan = Rc::new(Plan::draw(&mut rng));
+        let plan = Rc::new(change(Plan::draw(&mut rng)));
         let mut cx = Context::new(Rc::clone(&plan), rng, tells);
         cx.tell(|| format!("{plan:?}"));
         let quorum = Quorum::new(&cx);

@@ -8,6 +8,7 @@
 //!   fetcher     one task per source broker: asks the leaders there
 //!   read        reading from it: fetches, offsets by timestamp, ends of epochs
 //!   isr_proposals  asks the controller for changes of in-sync sets
+//!   dir_reports  tells the controller which log directories replicas are in
 //!   throttle    the rate of replicas that are being moved
 //!   waiters     fetches that wait for more
 //! ```
@@ -15,6 +16,7 @@
 //! Invariant: only `assignment` adds, removes or re-roles a partition, and only the publisher calls it.
 
 mod assignment;
+mod dir_reports;
 mod errors;
 mod fetcher;
 mod follower;
@@ -27,6 +29,7 @@ mod throttle;
 mod waiters;
 
 pub use assignment::{Assignment, Changes, TopicConfigs};
+pub use dir_reports::DirReports;
 pub use errors::{AppendError, ReadError};
 pub use fetcher::{FetchOptions, Fetchers, Leaders};
 pub use follower::{FetchPosition, Fetched, FollowError};

@@ -179,7 +179,12 @@ impl ControllerState {
         if !partition.replicas.contains(&broker) {
             return Err(ErrorCode::NotLeaderOrFollower);
         }
-        let acceptable = |broker| self.is_acceptable_leader(partition, broker);
+        // From a directory that is gone the replica could not lead; from where it is now it can.
+        let is_online = self.image.brokers.get(&broker).is_some_and(|broker| broker.has_online_dir(dir));
+        let acceptable = |candidate| match candidate == broker && is_online {
+            true => self.image.is_active(candidate),
+            false => self.is_acceptable_leader(partition, candidate),
+        };
         let default_dir = |broker| self.default_dir(broker);
         let change = PartitionChangeBuilder::new(partition, topic.id, index, &acceptable, &default_dir)
             .elr(self.elr_enabled(), self.effective_min_isr(&topic.name))

@@ -119,3 +119,25 @@ impl SoftState {
             .min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_silent_before_the_office_began_has_less_of_a_session_left() {
+        let (id, epoch, timeout) = (BrokerId(1), 5, 1_600);
+        let mut soft = SoftState::default();
+        soft.touch(id, epoch, Timestamp(10_000), None);
+        soft.brokers.values_mut().for_each(|known| known.heard = false);
+        soft.backdate(id, Timestamp(9_000));
+        soft.backdate(id, Timestamp(9_500));
+        assert_eq!(soft.brokers[&id].last_contact, Timestamp(9_000), "the longer silence");
+        // Once it has spoken nothing before that counts.
+        soft.touch(id, epoch, Timestamp(10_100), None);
+        soft.backdate(id, Timestamp(9_000));
+        assert_eq!(soft.brokers[&id].last_contact, Timestamp(10_100));
+        assert!(soft.has_valid_session(id, epoch, Timestamp(11_000), timeout));
+        soft.backdate(BrokerId(2), Timestamp(0));
+    }
+}

@@ -40,6 +40,7 @@ impl Broker {
             asks: BTreeMap::new(),
             controller: FIRST_CONTROLLER,
             next_heartbeat: 0,
+            has_heard_of_controller: false,
             metadata_asked_at: i64::MIN,
             next_flush: cx.now + 200,
             next_checkpoint: cx.now + 300,
@@ -157,7 +158,7 @@ impl Process {
         let Some(ask) = self.asks.remove(&id) else { return };
         let answer = answer.inspect_err(|_| {
             // Not the active one: another may be.
-            self.controller = FIRST_CONTROLLER + cx.below(usize::from(CONTROLLERS)) as u16;
+            self.try_another_controller(cx);
         });
         match (ask, answer.as_deref()) {
             (Ask::Register, Ok(ControllerResponse::RegisterBroker(response)))
@@ -183,8 +184,17 @@ impl Process {
         }
     }
 
+    /// Hears who the active controller is, as from its own place in the quorum.
+    pub fn hear_of_controller(&mut self, controller: crate::message::Node) {
+        (self.controller, self.has_heard_of_controller) = (controller, true);
+    }
+
     /// Nobody answers any more: the next attempt goes to another controller.
     pub(super) fn try_another_controller(&mut self, cx: &mut Context) {
+        // Under mere overload brokers hear of a new controller, and late answers of an old one mislead nobody.
+        if cx.plan.only_overload && cx.now < cx.plan.calm_at && self.has_heard_of_controller {
+            return;
+        }
         self.controller = FIRST_CONTROLLER + cx.below(usize::from(CONTROLLERS)) as u16;
     }
 }

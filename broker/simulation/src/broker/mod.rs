@@ -65,6 +65,7 @@ pub struct Process {
     replicas: BTreeMap<i32, Replica>,
     asks: BTreeMap<u64, Ask>,
     controller: Node,
+    has_heard_of_controller: bool,
     next_heartbeat: i64,
     metadata_asked_at: i64,
     next_flush: i64,
