@@ -110,8 +110,10 @@ impl Elections {
             if self.raft.trigger().elect(false).await.is_err() {
                 return;
             }
+            // Two that stood at once and split the votes must not do so again and again.
+            let again = STAND_AGAIN.mul_f64(rand::random_range(1.0..2.0));
             let mut active = self.active.clone();
-            let _ = tokio::time::timeout(STAND_AGAIN, active.wait_for(Option::is_some)).await;
+            let _ = tokio::time::timeout(again, active.wait_for(Option::is_some)).await;
         }
         if self.raft.metrics().borrow_watched().current_leader == Some(metrics.id) {
             let mut active = self.active.clone();
@@ -189,7 +191,9 @@ impl Elections {
             }
             let heard = *self.heard.lock();
             let Some((_, at)) = heard.filter(|(heard, _)| *heard == leader) else { continue };
-            if now.duration_since(at.max(since)) >= silence_max {
+            // Who asked this voter whether it hears as little is about to stand.
+            let another_stands = self.agreed.lock().is_some_and(|at| at.elapsed() < STAND_AGAIN * 2);
+            if now.duration_since(at.max(since)) >= silence_max && !another_stands {
                 if self.others_agree(leader, transport.as_ref()).await {
                     self.leader_lost(leader).await;
                 }
