@@ -27,7 +27,7 @@ use crate::peer::quorum::{QuorumPeers, QuorumTransport};
 use crate::publisher::Publisher;
 use crate::registration::{Heartbeats, Identity, Registered, Registration, RegistrationError};
 use crate::replica::{
-    Assignment, DirReports, FetchOptions, Fetchers, Partitions, PeerLeaders, Throttle, isr_proposals,
+    Assignment, DirReports, FetchOptions, Fetchers, LogDirMoves, Partitions, PeerLeaders, Throttle, isr_proposals,
 };
 use crate::upkeep::Upkeep;
 
@@ -78,6 +78,7 @@ pub struct Node {
     pub publisher: Publisher,
     pub partitions: Partitions,
     pub log_dirs: Arc<LogDirs>,
+    pub log_dir_moves: LogDirMoves,
     registered: Option<Registered>,
     registration: Option<Registration>,
     broker_epoch: i64,
@@ -132,12 +133,23 @@ impl Node {
             settings.node_id,
             partitions.clone(),
             Arc::clone(&log_dirs),
-            Arc::new(move |image, topic| log_config(&effective.at(image), topic)),
+            {
+                let effective = effective.clone();
+                Arc::new(move |image, topic| log_config(&effective.at(image), topic))
+            },
             proposals,
             fetchers.clone(),
             lag_max_ms,
         );
         let (publisher, published) = Publisher::start(controller.images(), metadata.clone(), assignment).await;
+        let log_dir_moves = LogDirMoves::new(
+            effective,
+            Arc::clone(&log_dirs),
+            partitions.clone(),
+            metadata.clone(),
+            controller.clone(),
+        );
+        log_dir_moves.resume();
         let mut tasks = vec![published];
         tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions).start());
         let mut broker_epoch = -1;
@@ -182,6 +194,7 @@ impl Node {
             publisher,
             partitions,
             log_dirs,
+            log_dir_moves,
             registered,
             registration: None,
             broker_epoch,
@@ -221,6 +234,7 @@ impl Node {
     /// Flushes and closes everything. Listeners must be closed before.
     pub async fn shutdown(self) {
         self.fetchers.shutdown();
+        self.log_dir_moves.shutdown().await;
         for task in &self.tasks {
             task.abort();
         }

@@ -103,6 +103,7 @@ impl Server {
             publisher: node.publisher.clone(),
             partitions: node.partitions.clone(),
             log_dirs: Arc::clone(&node.log_dirs),
+            log_dir_moves: node.log_dir_moves.clone(),
             transaction_gate: Some(Arc::new(coordinators.clone())),
             coordinators,
             quotas: quotas.clone(),

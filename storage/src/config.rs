@@ -47,6 +47,8 @@ pub struct LogConfig {
     pub min_cleanable_dirty_ratio: f64,
     pub min_compaction_lag_ms: i64,
     pub min_insync_replicas: i32,
+    /// Takes the space of a whole segment when it is begun.
+    pub preallocate: bool,
     /// -1: unlimited.
     pub retention_bytes: i64,
     /// -1: unlimited.
@@ -79,6 +81,7 @@ impl Default for LogConfig {
             min_cleanable_dirty_ratio: 0.5,
             min_compaction_lag_ms: 0,
             min_insync_replicas: 1,
+            preallocate: false,
             retention_bytes: -1,
             retention_ms: 604_800_000,
             segment_bytes: 1_073_741_824,

@@ -27,6 +27,6 @@ pub use log::{
     AbortedTxn, AppendContext, AppendInfo, AppendOrigin, Cut, Log, LogOffsets, LogOptions, LogRead, RecoveryReport,
     TimestampOffset,
 };
-pub use log_dirs::{LogDirInfo, LogDirs, LogDirsOptions, OpenError};
+pub use log_dirs::{LogDirInfo, LogDirs, LogDirsOptions, MoveError, MoveStep, MovingLog, OpenError};
 pub use producer_state::{ProducerSnapshotEntry, Verification, VerificationGuard};
 pub use segment::{DirHealth, FileRecords, OpenFiles};

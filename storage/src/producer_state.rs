@@ -144,6 +144,10 @@ impl ProducerState {
         self.producers.is_empty()
     }
 
+    pub fn last_id(&self) -> Option<ProducerId> {
+        self.producers.keys().max().copied()
+    }
+
     /// Checks a batch of records against what is known; an exact repetition of a recent batch is returned as such.
     pub fn check(
         &self,

@@ -218,3 +218,19 @@ fn every_step(seed: u64) -> u64 {
     }
     seen
 }
+
+#[test]
+fn with_flush_messages_an_append_waits_for_the_disk() {
+    let disk = disk();
+    let dirs = open(&disk);
+    let config = LogConfig { flush_messages: 3, ..config() };
+    let log = dirs.create_log(&id(0), topic(1), Arc::new(config)).unwrap();
+    append(&log, 2).unwrap();
+    assert_eq!(log.durable_end(), Offset(0), "two may wait");
+    append(&log, 1).unwrap();
+    assert_eq!(log.durable_end(), Offset(3), "three may not");
+    append(&log, 7).unwrap();
+    assert_eq!(log.durable_end(), Offset(10));
+    let cut = open(&disk.after_power_cut(|_| 0));
+    assert_eq!(cut.get(&id(0)).unwrap().offsets().log_end, Offset(10));
+}

@@ -1,7 +1,7 @@
 //! AlterReplicaLogDirs: v1-2. DescribeLogDirs: v1-5 (v3 error of the whole, v4 total and usable bytes, v5 cordoned).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ottla_protocol::messages::alter_replica_log_dirs_response::{
@@ -19,12 +19,13 @@ use ottla_protocol::{BrokerId, ErrorCode, TopicPartition};
 use super::wire::{text, topic_name};
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::metadata_cache::MetadataCache;
-use crate::replica::Partitions;
+use crate::replica::{LogDirMoves, Partitions};
 
 /// Handler of AlterReplicaLogDirs and DescribeLogDirs.
 pub struct LogDirs {
     partitions: Partitions,
     log_dirs: Arc<ottla_storage::LogDirs>,
+    moves: LogDirMoves,
     metadata: MetadataCache,
     node_id: BrokerId,
 }
@@ -36,26 +37,39 @@ impl LogDirs {
         Self {
             partitions: house.partitions.clone(),
             log_dirs: Arc::clone(&house.log_dirs),
+            moves: house.log_dir_moves.clone(),
             metadata: house.metadata.clone(),
             node_id: house.settings.node_id,
         }
     }
 
-    /// A replica that is to go where it already is, is there. Moving between directories is not built: refused as a
-    /// directory that cannot be used.
+    /// Answers once the moves have begun; DescribeLogDirs tells of replicas on their way.
     pub async fn alter_replica_log_dirs(&self, cx: &RequestContext, request: AlterReplicaLogDirsRequest) -> Reply {
-        let mut results: BTreeMap<String, Vec<AlterReplicaLogDirPartitionResult>> = BTreeMap::new();
+        let mut asked: Vec<(PathBuf, TopicPartition)> = Vec::new();
         for dir in &request.dirs {
             for topic in &dir.topics {
-                for &index in &topic.partitions {
-                    let code = self.check_move(Path::new(dir.path.as_str()), &topic.name, index);
-                    results.entry(topic.name.to_string()).or_default().push(
-                        AlterReplicaLogDirPartitionResult::default()
-                            .with_partition_index(index)
-                            .with_error_code(code as i16),
-                    );
-                }
+                // One name for all partitions of a topic.
+                let name: Arc<str> = Arc::from(topic.name.as_str());
+                asked.extend(topic.partitions.iter().map(|&partition| {
+                    (PathBuf::from(dir.path.as_str()), TopicPartition { topic: Arc::clone(&name), partition })
+                }));
             }
+        }
+        let moves = self.moves.clone();
+        let started = tokio::task::spawn_blocking(move || {
+            let start = |(to, id): (PathBuf, TopicPartition)| {
+                let code = moves.start(&id, &to);
+                (id, code)
+            };
+            asked.into_iter().map(start).collect::<Vec<_>>()
+        });
+        let mut results: BTreeMap<Arc<str>, Vec<AlterReplicaLogDirPartitionResult>> = BTreeMap::new();
+        for (id, code) in started.await.unwrap_or_default() {
+            results.entry(id.topic).or_default().push(
+                AlterReplicaLogDirPartitionResult::default()
+                    .with_partition_index(id.partition)
+                    .with_error_code(code as i16),
+            );
         }
         let results = results.into_iter().map(|(topic, partitions)| {
             AlterReplicaLogDirTopicResult::default().with_topic_name(topic_name(&topic)).with_partitions(partitions)
@@ -63,23 +77,11 @@ impl LogDirs {
         cx.reply(&AlterReplicaLogDirsResponse::default().with_results(results.collect()))
     }
 
-    fn check_move(&self, destination: &Path, topic: &str, index: i32) -> ErrorCode {
-        let dirs = self.log_dirs.dirs();
-        let Some(dir) = dirs.iter().find(|dir| dir.path == destination) else { return ErrorCode::LogDirNotFound };
-        if !dir.online {
-            return ErrorCode::KafkaStorageError;
-        }
-        match self.partitions.get(topic, index) {
-            Ok(partition) if partition.log().dir().starts_with(destination) => ErrorCode::None,
-            Ok(_) => ErrorCode::KafkaStorageError,
-            Err(code) => code,
-        }
-    }
-
     pub async fn describe_log_dirs(&self, cx: &RequestContext, request: DescribeLogDirsRequest) -> Reply {
         let wanted = request.topics.as_deref().map(Wanted::new);
         let is_wanted = |id: &TopicPartition| wanted.as_ref().is_none_or(|wanted| wanted.contains(id));
         let logs = self.partitions.iter();
+        let moving = self.log_dirs.moving();
         let cordoned = self.cordoned();
         let results = self.log_dirs.dirs().into_iter().map(|dir| {
             let described = DescribeLogDirsResult::default().with_log_dir(text(&dir.path.to_string_lossy()));
@@ -97,6 +99,14 @@ impl LogDirs {
                     .with_partition_size(i64::try_from(partition.log().size()).unwrap_or(i64::MAX))
                     .with_offset_lag((offsets.high_watermark.0 - offsets.log_end.0).max(0));
                 topics.entry(Arc::clone(&partition.id().topic)).or_default().push(described);
+            }
+            for copy in moving.iter().filter(|copy| copy.to == dir.path && is_wanted(&copy.id)) {
+                let described = DescribeLogDirsPartition::default()
+                    .with_partition_index(copy.id.partition)
+                    .with_partition_size(i64::try_from(copy.size).unwrap_or(i64::MAX))
+                    .with_offset_lag(copy.lag)
+                    .with_is_future_key(true);
+                topics.entry(Arc::clone(&copy.id.topic)).or_default().push(described);
             }
             let topics = topics.into_iter().map(|(name, mut partitions)| {
                 partitions.sort_by_key(|partition| partition.partition_index);

@@ -63,7 +63,7 @@ use crate::coordinators::Coordinators;
 use crate::metadata_cache::MetadataCache;
 use crate::publisher::Publisher;
 use crate::quotas::Quotas;
-use crate::replica::Partitions;
+use crate::replica::{LogDirMoves, Partitions};
 use crate::telemetry::Loggers;
 
 /// What the house offers its handlers. A handler takes from it the three to five things it needs and keeps clones of those.
@@ -78,6 +78,7 @@ pub struct House {
     pub publisher: Publisher,
     pub partitions: Partitions,
     pub log_dirs: Arc<LogDirs>,
+    pub log_dir_moves: LogDirMoves,
     /// Without it transactional records are refused.
     pub transaction_gate: Option<Arc<dyn TransactionGate>>,
     pub coordinators: Coordinators,

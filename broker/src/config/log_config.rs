@@ -46,6 +46,7 @@ pub fn log_config(at: &At<'_>, topic: &str) -> Arc<LogConfig> {
         min_cleanable_dirty_ratio: f64("min.cleanable.dirty.ratio", defaults.min_cleanable_dirty_ratio),
         min_compaction_lag_ms: i64("min.compaction.lag.ms", defaults.min_compaction_lag_ms),
         min_insync_replicas: i32("min.insync.replicas", defaults.min_insync_replicas),
+        preallocate: text("preallocate").as_deref() == Some("true"),
         retention_bytes: i64("retention.bytes", defaults.retention_bytes),
         retention_ms: i64("retention.ms", defaults.retention_ms),
         segment_bytes: i32("segment.bytes", defaults.segment_bytes),

@@ -1,7 +1,7 @@
 //! Producer ids: taken one by one from blocks of a thousand that the controller hands out.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ottla_protocol::{ErrorCode, ProducerId};
 use parking_lot::Mutex;
@@ -22,6 +22,9 @@ struct Inner {
     blocks: Mutex<Blocks>,
     fetching: AsyncMutex<()>,
     fetch: FetchBlock,
+    first_unknown: Box<dyn Fn() -> i64 + Send + Sync>,
+    /// Its answer: no id below is given out.
+    floor: OnceLock<i64>,
 }
 
 #[derive(Default)]
@@ -47,8 +50,12 @@ impl Blocks {
 }
 
 impl ProducerIds {
-    pub fn new(fetch: FetchBlock) -> Self {
-        Self(Arc::new(Inner { blocks: Mutex::default(), fetching: AsyncMutex::new(()), fetch }))
+    /// `first_unknown` is asked once: logs that came from another cluster know ids that were never given out here, and a
+    /// new producer under one of them would be taken for the old one.
+    pub fn new(fetch: FetchBlock, first_unknown: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        let floor = OnceLock::new();
+        let first_unknown = Box::new(first_unknown);
+        Self(Arc::new(Inner { blocks: Mutex::default(), fetching: AsyncMutex::new(()), fetch, first_unknown, floor }))
     }
 
     /// An id, if one is at hand; the next block is fetched in the background before this one is empty.
@@ -96,9 +103,15 @@ impl ProducerIds {
         if !self.0.blocks.lock().is_low() {
             return Ok(());
         }
-        let (first, length) = (self.0.fetch)().await?;
+        let floor = *self.0.floor.get_or_init(|| (self.0.first_unknown)());
+        let block = loop {
+            let (first, length) = (self.0.fetch)().await?;
+            let end = first + i64::from(length);
+            if end > floor {
+                break (first.max(floor), end);
+            }
+        };
         let mut blocks = self.0.blocks.lock();
-        let block = (first, first + i64::from(length));
         if blocks.next == blocks.end {
             (blocks.next, blocks.end) = block;
         } else {
@@ -120,10 +133,13 @@ mod tests {
     async fn every_id_is_given_out_once_and_none_is_skipped_in_a_block() {
         let blocks = Arc::new(AtomicI64::new(0));
         let counter = Arc::clone(&blocks);
-        let ids = ProducerIds::new(Arc::new(move || {
-            let first = counter.fetch_add(1, Ordering::Relaxed) * 1000;
-            Box::pin(async move { Ok((first, 1000)) })
-        }));
+        let ids = ProducerIds::new(
+            Arc::new(move || {
+                let first = counter.fetch_add(1, Ordering::Relaxed) * 1000;
+                Box::pin(async move { Ok((first, 1000)) })
+            }),
+            || 0,
+        );
         let mut seen = BTreeSet::new();
         for _ in 0..3500 {
             assert!(seen.insert(ids.next().await.unwrap()));
@@ -134,7 +150,20 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_controller_the_client_is_told_to_try_again() {
-        let ids = ProducerIds::new(Arc::new(|| Box::pin(async { Err(ErrorCode::NotController) })));
+        let ids = ProducerIds::new(Arc::new(|| Box::pin(async { Err(ErrorCode::NotController) })), || 0);
         assert_eq!(ids.next().await, Err(ErrorCode::CoordinatorLoadInProgress));
+    }
+
+    #[tokio::test]
+    async fn ids_that_logs_know_already_are_not_given_out() {
+        let blocks = Arc::new(AtomicI64::new(0));
+        let counter = Arc::clone(&blocks);
+        let fetch: FetchBlock = Arc::new(move || {
+            let first = counter.fetch_add(1000, Ordering::Relaxed);
+            Box::pin(async move { Ok((first, 1000)) })
+        });
+        let ids = ProducerIds::new(fetch, || 3007);
+        assert_eq!(ids.next().await, Ok(ProducerId(3007)));
+        assert_eq!(ids.next().await, Ok(ProducerId(3008)));
     }
 }

@@ -96,7 +96,11 @@ impl Coordinators {
         let local = needs.effective.settings.node_id;
         let clock = Clock::system();
         let image = needs.metadata.load();
-        let producer_ids = ProducerIds::new(block_fetcher(&needs, local));
+        let of_logs = needs.partitions.clone();
+        let producer_ids = ProducerIds::new(block_fetcher(&needs, local), move || {
+            let known = of_logs.iter().into_iter().filter_map(|partition| partition.log().last_producer_id());
+            known.max().map_or(0, |last| last.0 + 1)
+        });
         let ids = producer_ids.clone();
         let groups = Host::new(
             GROUP_TOPIC,

@@ -7,6 +7,7 @@
 //!   follower    a follower appends and cuts what its leader says
 //!   fetcher     one task per source broker: asks the leaders there
 //!   read        reading from it: fetches, offsets by timestamp, ends of epochs
+//!   log_dir_moves  moves replicas to other log directories of this broker
 //!   isr_proposals  asks the controller for changes of in-sync sets
 //!   dir_reports  tells the controller which log directories replicas are in
 //!   throttle    the rate of replicas that are being moved
@@ -22,6 +23,7 @@ mod fetcher;
 mod follower;
 pub mod isr_proposals;
 mod leaders;
+mod log_dir_moves;
 mod partition;
 mod read;
 mod registry;
@@ -34,6 +36,7 @@ pub use errors::{AppendError, ReadError};
 pub use fetcher::{FetchOptions, Fetchers, Leaders};
 pub use follower::{FetchPosition, Fetched, FollowError};
 pub use leaders::PeerLeaders;
+pub use log_dir_moves::LogDirMoves;
 pub use ottla_replication::LogOffsetSnapshot;
 pub use partition::{IsrChange, IsrProposals, LeaderAppend, Partition, PartitionState};
 pub use read::{Epochs, FollowerRead, Isolation, OffsetFound, OffsetQuery, ReadAnswer, ReadAt};

@@ -50,9 +50,23 @@ pub struct Throttle {
 
 impl Throttle {
     pub fn new(effective: Effective, key: &'static str) -> Self {
+        Self::measured(effective, key, "replication.quota.window.num", "replication.quota.window.size.seconds")
+    }
+
+    /// Of copies from one log directory to another.
+    pub fn of_log_dirs(effective: Effective) -> Self {
+        Self::measured(
+            effective,
+            "replica.alter.log.dirs.io.max.bytes.per.second",
+            "alter.log.dirs.replication.quota.window.num",
+            "alter.log.dirs.replication.quota.window.size.seconds",
+        )
+    }
+
+    fn measured(effective: Effective, key: &'static str, windows: &str, window_seconds: &str) -> Self {
         let settings = &effective.settings;
-        let windows = settings.usize("replication.quota.window.num");
-        let window_ms = settings.i64("replication.quota.window.size.seconds").saturating_mul(1000);
+        let windows = settings.usize(windows);
+        let window_ms = settings.i64(window_seconds).saturating_mul(1000);
         let rate = Mutex::new(SampledRate::new(windows, window_ms));
         Self { effective, key, rate }
     }

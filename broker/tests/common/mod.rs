@@ -103,9 +103,13 @@ impl Broker {
 
     /// Ends the broker in good order and starts it again on its data.
     pub async fn restart(self) -> Self {
+        self.restart_with(&[]).await
+    }
+
+    pub async fn restart_with(self, overrides: &[(&str, &str)]) -> Self {
         let Self { server, dir } = self;
         server.shutdown().await;
-        let server = Server::start(settings(dir.path(), &[]), Loggers::default()).await.unwrap();
+        let server = Server::start(settings(dir.path(), overrides), Loggers::default()).await.unwrap();
         Self { server, dir }
     }
 
@@ -180,7 +184,7 @@ pub fn settings(dir: &Path, overrides: &[(&str, &str)]) -> Arc<Settings> {
     .chain(overrides.iter().copied())
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .collect();
-    values.insert("log.dirs".to_owned(), dir.join("data").display().to_string());
+    values.entry("log.dirs".to_owned()).or_insert_with(|| dir.join("data").display().to_string());
     let given = Given { values, cluster_id: None, origin: "test".to_owned(), ..Given::default() };
     Arc::new(Settings::new(given).unwrap())
 }

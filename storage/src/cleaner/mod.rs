@@ -156,7 +156,7 @@ fn clean_group(
 ) -> io::Result<(u64, u64)> {
     let config = log.config();
     let modified = group[group.len() - 1].modified;
-    let target = Segment::create(log.home(), group[0].base, ".cleaned", modified);
+    let target = Segment::create(&log.home(), group[0].base, ".cleaned", modified);
     // What an earlier attempt left must not show through.
     for file in target.files() {
         crate::disk::remove_if_present(&*log.home().disk, &file.path())?;

@@ -1,10 +1,11 @@
 //! The only door to the file system.
 //!
 //! Everything above works on [`Disk`] and [`DiskFile`]: [`RealDisk`] in the broker, `faulty::FaultyDisk` in
-//! tests, which remembers what was synced and can lose the rest. No other file of this crate names `std::fs`.
+//! tests, which remembers what was synced and can lose the rest, [`watched::WatchedDisk`] where it is counted what is read. No other file of this crate names `std::fs`.
 
 pub mod faulty;
 mod real;
+pub mod watched;
 
 use std::fmt;
 use std::io;
@@ -112,6 +113,11 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
         Ok(self.len()? == 0)
     }
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Takes the space for `len` bytes where the file system can do that; the file's length stays as it is. Cutting the file
+    /// gives back what is behind its end.
+    fn reserve(&self, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// The descriptor, where there is one, for system calls that move bytes without a copy.
     fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         None

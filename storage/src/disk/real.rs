@@ -189,6 +189,16 @@ impl DiskFile for RealFile {
         self.0.set_len(len)
     }
 
+    #[cfg(target_os = "linux")]
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        use rustix::io::Errno;
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::KEEP_SIZE, 0, len) {
+            // Not every file system can.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.0.as_fd())
     }

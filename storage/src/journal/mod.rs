@@ -245,7 +245,7 @@ impl Journal {
         if items.is_empty() {
             return (Vec::new(), false);
         }
-        let groups = groups(&items);
+        let groups = self.groups(&items);
         let done = self.health.check().and_then(|()| match self.write(&mut writer, &items, &groups) {
             Ok(true) => Ok(Vec::new()),
             // No room for the journal: the logs' own files have it all.
@@ -381,11 +381,12 @@ impl Journal {
         let logs = self.logs.get().map_or_else(Vec::new, |logs| logs());
         let ends: Vec<(Arc<Durable>, u64, Offset)> = logs
             .iter()
-            .map(|log| {
+            .filter_map(|log| {
                 let durable = log.durable();
-                (Arc::clone(durable), durable.cuts(), log.offsets().log_end)
+                let (cuts, end) = (durable.cuts(), log.offsets().log_end);
+                // Asked after its end: what was appended since a move lies in another directory.
+                (durable.end() < end && log.is_journaled_by(self)).then(|| (Arc::clone(durable), cuts, end))
             })
-            .filter(|(durable, _, end)| durable.end() < *end)
             .collect();
         match &self.file_system {
             Some(file_system) => file_system.sync()?,
@@ -474,48 +475,62 @@ impl Journal {
     pub fn remove(&self) -> io::Result<()> {
         self.files.lock().remove_all()
     }
-}
 
-/// The logs of a round, and what has to become of each.
-fn groups(items: &[Item]) -> Vec<Group> {
-    let mut places: HashMap<*const Durable, usize> = HashMap::new();
-    let mut groups: Vec<Group> = Vec::new();
-    for item in items {
-        match item {
-            Item::Append { log, cuts, before, after, parts, bytes } => {
-                let place = *places.entry(Arc::as_ptr(log)).or_insert_with(|| {
-                    groups.push(Group { log: Arc::clone(log), cuts: *cuts, end: log.end(), bytes: 0, direct: false });
-                    groups.len() - 1
-                });
-                let group = &mut groups[place];
-                // Behind a gap, or without its bytes, it would not be understood.
-                group.direct |= *before > group.end.max(log.end()) || parts.is_empty() || *bytes > frame::BATCHES_MAX;
-                group.end = *after;
-                group.cuts = *cuts;
-                group.bytes += bytes;
-            }
-            Item::Sync { log } => {
-                let (cuts, end) = (log.cuts(), log.log().map_or(log.end(), |log| log.offsets().log_end));
-                let place = *places.entry(Arc::as_ptr(log)).or_insert_with(|| {
-                    groups.push(Group { log: Arc::clone(log), cuts, end, bytes: 0, direct: true });
-                    groups.len() - 1
-                });
-                let group = &mut groups[place];
-                group.direct = true;
-                (group.end, group.cuts) = (end, cuts);
-            }
-            Item::Cut { log, offset } => {
-                if let Some(group) = places.get(&Arc::as_ptr(log)).and_then(|place| groups.get_mut(*place)) {
-                    group.end = group.end.min(*offset);
+    /// The logs of a round, and what has to become of each.
+    fn groups(&self, items: &[Item]) -> Vec<Group> {
+        let mut places: HashMap<*const Durable, usize> = HashMap::new();
+        let mut groups: Vec<Group> = Vec::new();
+        for item in items {
+            match item {
+                Item::Append { log, cuts, before, after, parts, bytes } => {
+                    let place = *places.entry(Arc::as_ptr(log)).or_insert_with(|| {
+                        groups.push(Group {
+                            log: Arc::clone(log),
+                            cuts: *cuts,
+                            end: log.end(),
+                            bytes: 0,
+                            direct: false,
+                        });
+                        groups.len() - 1
+                    });
+                    let group = &mut groups[place];
+                    // Behind a gap, or without its bytes, it would not be understood.
+                    group.direct |=
+                        *before > group.end.max(log.end()) || parts.is_empty() || *bytes > frame::BATCHES_MAX;
+                    group.end = *after;
+                    group.cuts = *cuts;
+                    group.bytes += bytes;
                 }
+                Item::Sync { log } => {
+                    let (cuts, mut end) = (log.cuts(), log.end());
+                    if let Some(log) = log.log() {
+                        let log_end = log.offsets().log_end;
+                        // As in `sync_all`.
+                        if log.is_journaled_by(self) {
+                            end = log_end;
+                        }
+                    }
+                    let place = *places.entry(Arc::as_ptr(log)).or_insert_with(|| {
+                        groups.push(Group { log: Arc::clone(log), cuts, end, bytes: 0, direct: true });
+                        groups.len() - 1
+                    });
+                    let group = &mut groups[place];
+                    group.direct = true;
+                    (group.end, group.cuts) = (end, cuts);
+                }
+                Item::Cut { log, offset } => {
+                    if let Some(group) = places.get(&Arc::as_ptr(log)).and_then(|place| groups.get_mut(*place)) {
+                        group.end = group.end.min(*offset);
+                    }
+                }
+                Item::Reset { .. } => {}
             }
-            Item::Reset { .. } => {}
         }
-    }
-    if groups.len() <= DIRECT_LOGS_MAX {
-        for group in groups.iter_mut().filter(|group| group.bytes >= DIRECT_BYTES_MIN) {
-            group.direct = true;
+        if groups.len() <= DIRECT_LOGS_MAX {
+            for group in groups.iter_mut().filter(|group| group.bytes >= DIRECT_BYTES_MIN) {
+                group.direct = true;
+            }
         }
+        groups
     }
-    groups
 }

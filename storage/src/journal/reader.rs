@@ -40,7 +40,10 @@ pub struct Frames {
 pub fn read(disk: &dyn Disk, paths: &[PathBuf]) -> io::Result<Frames> {
     let mut found = Frames::default();
     for path in paths {
-        found.files.push(disk.open(path, OpenMode::Read)?);
+        let file = disk.open(path, OpenMode::Read)?;
+        // A killed process may have left frames in the page cache only: what is read here is built on.
+        file.sync_data()?;
+        found.files.push(file);
     }
     for file in &found.files {
         let mut first = vec![0; FRAME_MAX.min(usize::try_from(file.len()?).unwrap_or(FRAME_MAX))];

@@ -1,6 +1,6 @@
 //! What the journal has and the logs have not: found when a directory is opened, appended after its logs were recovered.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +27,9 @@ pub struct Left {
     /// A frame that had been on the disk is damaged.
     pub corrupt: Option<String>,
     pub tails: HashMap<TopicPartition, Tail>,
+    /// Logs that were cut: a killed process may not have synced their files afterwards, and what was cut off must not come
+    /// back behind what is written next.
+    pub cut: HashSet<TopicPartition>,
     files: Vec<Arc<dyn DiskFile>>,
 }
 
@@ -66,11 +69,15 @@ impl Left {
         let paths = files::find(disk, dir)?;
         let found = reader::read(disk, &paths)?;
         let mut tails: HashMap<TopicPartition, Tail> = HashMap::new();
+        let mut cut = HashSet::new();
         for read in &found.frames {
             let entries = reader::entries_of(&found.files, read)?;
             let parsed = entry::parse(&entries)
                 .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the journal cannot be understood"))?;
             for one in parsed {
+                if !matches!(one.kind, Kind::Append { .. }) {
+                    cut.insert(one.id.clone());
+                }
                 let fresh = || Tail { topic_id: one.topic_id, appends: Vec::new() };
                 let tail = tails.entry(one.id).or_insert_with(fresh);
                 if tail.topic_id != one.topic_id {
@@ -105,6 +112,7 @@ impl Left {
             leftovers: found.leftovers,
             corrupt: found.corrupt,
             tails,
+            cut,
             files: found.files,
         })
     }

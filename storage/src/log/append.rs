@@ -29,7 +29,7 @@ impl Log {
         let markers = markers(&batches)?;
         let mut writer = self.writer.lock();
         self.check_writable(&writer)?;
-        if cx.origin == AppendOrigin::Client && self.home.health.is_full() {
+        if cx.origin == AppendOrigin::Client && self.home().health.is_full() {
             return Err(AppendError::DiskFull);
         }
         if let Some(latest) = self.latest_epoch()
@@ -169,7 +169,7 @@ impl Log {
                 // An index may lack entries, so a full disk is no reason to refuse what is already in the log.
                 match segment.index(header, position) {
                     Ok(()) => writer.bytes_since_index = 0,
-                    Err(error) => self.home.report(&error),
+                    Err(error) => self.home().report(&error),
                 }
             }
             writer.bytes_since_index += header.size() as u64;
@@ -180,7 +180,7 @@ impl Log {
                         && let Err(error) = segment.txn_index.append(&aborted)
                     {
                         // Without the entry readers would take aborted records for committed ones.
-                        self.home.health.fail(&self.home.path(), &error);
+                        self.home().health.fail(&self.home().path(), &error);
                         return Err(AppendError::Io(error));
                     }
                 }
@@ -193,7 +193,7 @@ impl Log {
         segment.publish(size as u64);
         self.unflushed.fetch_add(size as u64, Ordering::Relaxed);
         if config.durability == Durability::Strict
-            && let Some(journal) = self.journal.get()
+            && let Some(journal) = &*self.journal.load()
         {
             let parts = prefixes.iter().zip(batches).map(|(prefix, batch)| (*prefix, batch.bytes.slice(STAMPED..)));
             journal.append(&self.durable, before, last.header.next_offset(), parts.collect());
@@ -210,7 +210,7 @@ impl Log {
     }
 
     fn write_failed(&self, error: io::Error) -> AppendError {
-        self.home.report(&error);
+        self.home().report(&error);
         if is_shortage(&error) {
             return AppendError::DiskFull;
         }
@@ -248,11 +248,18 @@ impl Log {
         if active.is_empty() && active.base == base {
             return Ok(());
         }
-        let next = Arc::new(Segment::create(&self.home, base, "", now));
+        let next = Arc::new(Segment::create(&self.home(), base, "", now));
         // The files exist from now on, so that a directory always shows where its log ends.
         next.create_files()?;
+        let config = self.config.load();
+        if config.preallocate {
+            next.log_file().created()?.reserve(config.segment_bytes.unsigned_abs().into())?;
+        }
         // Deleting records must be able to roll when there is no space for either.
         self.if_there_is_space(active.seal())?;
+        if config.preallocate {
+            active.give_back()?;
+        }
         self.if_there_is_space(self.take_snapshot(writer, base))?;
         let mut segments = Vec::clone(&self.segments.load());
         let replaced = if active.is_empty() { segments.pop() } else { None };
@@ -277,7 +284,7 @@ impl Log {
             return Ok(false);
         }
         let mut writer = self.writer.lock();
-        self.home.guard(|| self.roll(&mut writer, self.log_end(), now))?;
+        self.home().guard(|| self.roll(&mut writer, self.log_end(), now))?;
         Ok(true)
     }
 }

@@ -40,7 +40,7 @@ impl Log {
 
     fn flush_to(&self, end: Option<Offset>) -> io::Result<()> {
         let _order = self.flushing.lock();
-        self.home.health.check()?;
+        self.home().health.check()?;
         let cuts = self.durable.cuts();
         let unflushed = self.unflushed.load(Ordering::Relaxed);
         let (target, snapshot) = {
@@ -62,15 +62,15 @@ impl Log {
             return Ok(());
         }
         // What has to be written for it. Where that finds no space the reserve is given free, once; nothing is lost by it.
-        if let Err(error) = self.home.guard(|| self.write_for_flush(synced, target)) {
+        if let Err(error) = self.home().guard(|| self.write_for_flush(synced, target)) {
             if !is_shortage(&error) {
                 return Err(error);
             }
-            self.home.guard(|| self.write_for_flush(synced, target))?;
+            self.home().guard(|| self.write_for_flush(synced, target))?;
         }
         // A failed sync is never tried again: the kernel may have dropped the pages, and a second one would succeed.
         self.sync_files(synced, target, snapshot)
-            .inspect_err(|error| self.home.health.fail(&self.home.path(), error))?;
+            .inspect_err(|error| self.home().health.fail(&self.home().path(), error))?;
         self.recovery_point.fetch_max(target.0, Ordering::AcqRel);
         self.durable.raise(target, cuts);
         self.unflushed.fetch_sub(unflushed, Ordering::Relaxed);
@@ -79,7 +79,7 @@ impl Log {
 
     /// Makes the records durable that the log has now, and leaves indexes, snapshots and the recovery point as they are.
     pub(crate) fn sync_data(&self) -> io::Result<()> {
-        self.home.health.check()?;
+        self.home().health.check()?;
         let cuts = self.durable.cuts();
         let (from, end) = (self.durable.end(), self.log_end());
         let segments = self.segments.load_full();
@@ -100,13 +100,13 @@ impl Log {
     pub(super) fn sync_names(&self) -> io::Result<()> {
         let _one = self.naming.lock();
         if self.identity_changed.swap(false, Ordering::AcqRel) {
-            self.home.disk.open(&self.home.file(partition_metadata::FILE), OpenMode::ReadWrite)?.sync_data()?;
+            self.home().disk.open(&self.home().file(partition_metadata::FILE), OpenMode::ReadWrite)?.sync_data()?;
         }
         if self.names_changed.swap(false, Ordering::AcqRel) {
-            let dir = self.home.path();
-            self.home.disk.sync_dir(&dir)?;
+            let dir = self.home().path();
+            self.home().disk.sync_dir(&dir)?;
             if let Some(parent) = dir.parent() {
-                self.home.disk.sync_dir(parent)?;
+                self.home().disk.sync_dir(parent)?;
             }
         }
         Ok(())
@@ -146,7 +146,7 @@ impl Log {
             segment.sync_written()?;
         }
         if let Some(snapshot) = snapshot {
-            match self.home.disk.open(&self.home.file(&FileKind::Snapshot.name(snapshot.0)), OpenMode::ReadWrite) {
+            match self.home().disk.open(&self.home().file(&FileKind::Snapshot.name(snapshot.0)), OpenMode::ReadWrite) {
                 Ok(file) => file.sync_data()?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -164,17 +164,24 @@ impl Log {
             return Ok(());
         }
         let text = self.epochs.read().to_text();
-        let written = rewrite(&*self.home.disk, &self.home.file(EPOCHS_FILE), text.as_bytes());
+        let written = rewrite(&*self.home().disk, &self.home().file(EPOCHS_FILE), text.as_bytes());
         written.inspect_err(|_| self.epochs_changed.store(true, Ordering::Release))
     }
 
-    /// `flush.messages`. A `strict` log is on the disk before it is acknowledged anyway.
+    /// `flush.messages`. What acks=all waits for is on the disk of a `strict` log anyway; with the key set an append itself
+    /// waits, and with it every other answer.
     pub(super) fn flush_if_due(&self, config: &LogConfig) -> io::Result<()> {
-        if config.durability != Durability::Replicated {
-            return Ok(());
+        let unflushed = |from: Offset| self.log_end().0 - from.0 >= config.flush_messages;
+        match (config.durability, &*self.journal.load()) {
+            (Durability::Ephemeral, _) => Ok(()),
+            (Durability::Strict, Some(journal)) if unflushed(self.durable.end()) => {
+                journal.commit();
+                self.home().health.check()
+            }
+            (Durability::Strict, Some(_)) => Ok(()),
+            _ if unflushed(Offset(self.recovery_point.load(Ordering::Acquire))) => self.flush(),
+            _ => Ok(()),
         }
-        let unflushed = self.log_end().0 - self.recovery_point.load(Ordering::Acquire);
-        if unflushed >= config.flush_messages { self.flush() } else { Ok(()) }
     }
 
     /// Writes the producers' state up to `offset`, unless that was done. It is synced with the next flush.
@@ -183,7 +190,7 @@ impl Log {
             return Ok(());
         }
         let bytes = producer_snapshot::encode(&writer.producers.snapshot());
-        let file = self.home.disk.open(&self.home.file(&FileKind::Snapshot.name(offset.0)), OpenMode::Truncate)?;
+        let file = self.home().disk.open(&self.home().file(&FileKind::Snapshot.name(offset.0)), OpenMode::Truncate)?;
         file.write_at(&[&bytes], 0)?;
         self.names_changed.store(true, Ordering::Release);
         let previous = writer.snapshot.replace(offset);
@@ -191,7 +198,7 @@ impl Log {
         if let Some(previous) = previous
             && !self.segments.load().iter().any(|segment| segment.base == previous)
         {
-            remove_if_present(&*self.home.disk, &self.home.file(&FileKind::Snapshot.name(previous.0)))?;
+            remove_if_present(&*self.home().disk, &self.home().file(&FileKind::Snapshot.name(previous.0)))?;
         }
         Ok(())
     }
@@ -232,13 +239,13 @@ impl Log {
     /// system. [`Self::mark_synced`] ends it.
     pub(crate) fn finish_unsynced(&self) -> io::Result<Unsynced> {
         let _order = self.flushing.lock();
-        self.home.health.check()?;
+        self.home().health.check()?;
         let cuts = self.durable.cuts();
         self.seal()?;
         let end = self.log_end();
         self.keep_snapshot(&mut self.writer.lock(), end)?;
         let synced = Offset(self.recovery_point.load(Ordering::Acquire));
-        self.home.guard(|| {
+        self.home().guard(|| {
             for segment in self.segments_between(synced, end) {
                 segment.write_indexes()?;
             }
@@ -258,10 +265,15 @@ impl Log {
 
     fn seal(&self) -> io::Result<()> {
         let active = self.active();
-        if active.is_empty() { Ok(()) } else { self.home.guard(|| active.seal()) }
+        if active.is_empty() {
+            return Ok(());
+        }
+        self.home().guard(|| active.seal())?;
+        if self.config.load().preallocate { self.home().guard(|| active.give_back()) } else { Ok(()) }
     }
 
-    fn close_files(&self) {
+    /// Closes the files; they are opened again when they are needed.
+    pub(crate) fn close_files(&self) {
         for segment in self.segments.load().iter() {
             segment.close_files();
         }
@@ -270,14 +282,14 @@ impl Log {
     /// With a snapshot recovery has to read nothing before the recovery point. It can do without: what is already in the
     /// log is made durable also when there is no space left for a snapshot of it.
     fn keep_snapshot(&self, writer: &mut Writer, end: Offset) -> io::Result<()> {
-        self.home.health.check()?;
+        self.home().health.check()?;
         self.if_there_is_space(self.take_snapshot(writer, end))
     }
 
     /// What can be done without where there is no space for it.
     pub(super) fn if_there_is_space(&self, done: io::Result<()>) -> io::Result<()> {
         let Err(error) = done else { return Ok(()) };
-        self.home.report(&error);
+        self.home().report(&error);
         if is_shortage(&error) { Ok(()) } else { Err(error) }
     }
 
@@ -294,7 +306,7 @@ impl Log {
                 let latest = segment.max_timestamp()?.map(|max| max.timestamp).filter(|latest| latest.0 >= 0);
                 ages.push(SegmentAge { end, size: segment.size(), latest: latest.unwrap_or(segment.modified) });
             }
-            let is_full = self.home.health.is_full();
+            let is_full = self.home().health.is_full();
             let reasons = retention::choose(&ages, self.log_start(), high_watermark, &config, now, is_full);
             (segments, reasons)
         };
@@ -309,7 +321,7 @@ impl Log {
         if !current.iter().zip(doomed).all(|(here, chosen)| Arc::ptr_eq(here, chosen)) || current.len() < doomed.len() {
             return Ok(0);
         }
-        self.home.guard(|| {
+        let start = self.home().guard(|| {
             if doomed.len() == current.len() {
                 self.roll(&mut writer, self.log_end(), now)?;
                 // Where the log goes on has to be known before what was there goes.
@@ -321,8 +333,15 @@ impl Log {
             self.move_log_start(&mut writer, start.max(self.log_start()));
             self.segments.store(Arc::new(rest));
             self.recovery_point.fetch_max(start.0, Ordering::AcqRel);
-            self.remove_snapshots(&writer, |offset| offset < start)?;
-            self.unlink(doomed.to_vec())
+            Ok(start)
+        })?;
+        let newest = writer.snapshot;
+        // Nobody finds these segments any more, so appends need not wait while thousands of files are renamed. The oldest
+        // go first: whatever a crash leaves of them continues into the log.
+        drop(writer);
+        self.home().guard(|| {
+            self.unlink(doomed.to_vec())?;
+            self.remove_snapshots(newest, |offset| offset < start)
         })?;
         tracing::info!(partition = %self.id, segments = doomed.len(), reason = ?reasons[0], log_start = %self.log_start(), "old segments deleted");
         Ok(doomed.len())
@@ -341,14 +360,14 @@ impl Log {
         Ok(())
     }
 
-    /// Removes snapshots whose offset is `doomed`, save the newest.
-    pub(super) fn remove_snapshots(&self, writer: &Writer, doomed: impl Fn(Offset) -> bool) -> io::Result<()> {
-        for entry in self.home.disk.list(&self.home.path())? {
+    /// Removes snapshots whose offset is `doomed`, save the newest one.
+    pub(super) fn remove_snapshots(&self, newest: Option<Offset>, doomed: impl Fn(Offset) -> bool) -> io::Result<()> {
+        for entry in self.home().disk.list(&self.home().path())? {
             if let Some((offset, FileKind::Snapshot)) = FileKind::parse(&entry.name)
                 && doomed(Offset(offset))
-                && writer.snapshot != Some(Offset(offset))
+                && newest != Some(Offset(offset))
             {
-                remove_if_present(&*self.home.disk, &self.home.file(&entry.name))?;
+                remove_if_present(&*self.home().disk, &self.home().file(&entry.name))?;
             }
         }
         Ok(())
@@ -358,7 +377,7 @@ impl Log {
 fn unlink_now(log: &Log, segments: &[Arc<Segment>]) -> io::Result<()> {
     for segment in segments {
         for file in segment.files() {
-            remove_if_present(&*log.home.disk, &file.path())?;
+            remove_if_present(&*log.home().disk, &file.path())?;
         }
     }
     Ok(())

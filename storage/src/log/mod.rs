@@ -13,6 +13,7 @@ mod open;
 mod producers;
 mod read;
 mod recover;
+mod relocate;
 mod replace;
 mod search;
 mod truncate;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ottla_protocol::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
@@ -48,8 +49,9 @@ pub struct Log {
     /// What is on the disk, shared with those who bring it there.
     durable: Arc<Durable>,
     /// Where `strict` appends go besides the segment; none for a log that stands alone.
-    journal: OnceLock<Arc<Journal>>,
-    home: Arc<Home>,
+    journal: ArcSwapOption<Journal>,
+    /// Replaced when the log moves to another log directory.
+    home: ArcSwap<Home>,
     config: ArcSwap<LogConfig>,
     /// In order, never empty; the last one is the active one.
     segments: ArcSwap<Vec<Arc<Segment>>>,
@@ -66,6 +68,10 @@ pub struct Log {
     naming: Mutex<()>,
     /// Bytes appended since the recovery point moved.
     unflushed: AtomicU64,
+    /// Where the log was cut at least since a copy of it was last brought up to date; `i64::MAX`: nowhere.
+    lowest_cut: AtomicI64,
+    /// A copy is being made in another log directory: what was copied must not be compacted under it.
+    is_moving: AtomicBool,
     /// When the log was last flushed, in milliseconds.
     flushed_at: AtomicI64,
     log_start: AtomicI64,
@@ -117,17 +123,17 @@ impl Log {
 
     /// The partition's directory.
     pub fn dir(&self) -> PathBuf {
-        self.home.path().to_path_buf()
+        self.home().path().to_path_buf()
     }
 
     /// The log directory that holds it.
     pub fn parent_dir(&self) -> PathBuf {
-        self.home.path().parent().map(Path::to_path_buf).unwrap_or_default()
+        self.home().path().parent().map(Path::to_path_buf).unwrap_or_default()
     }
 
     /// False once a write or sync in its log directory has failed.
     pub fn is_online(&self) -> bool {
-        self.home.health.is_online()
+        self.home().health.is_online()
     }
 
     pub fn config(&self) -> Arc<LogConfig> {
@@ -140,7 +146,7 @@ impl Log {
         // What was appended under another promise is brought under this one.
         if self.is_strict()
             && self.durable.end() < self.log_end()
-            && let Some(journal) = self.journal.get()
+            && let Some(journal) = &*self.journal.load()
         {
             journal.sync_soon(&self.durable);
         }
@@ -173,7 +179,7 @@ impl Log {
     /// From now on `strict` appends go to `journal` as well.
     pub(crate) fn set_journal(self: &Arc<Self>, journal: &Arc<Journal>) {
         self.durable.set_log(Arc::downgrade(self));
-        let _ = self.journal.set(Arc::clone(journal));
+        self.journal.store(Some(Arc::clone(journal)));
     }
 
     /// Where the offsets are.
@@ -245,7 +251,7 @@ impl Log {
 
     /// Records that `epoch` begins at `start`. It is in the file after the next flush; until then the batches tell it.
     pub fn assign_leader_epoch(&self, epoch: LeaderEpoch, start: Offset) -> io::Result<()> {
-        self.home.health.check()?;
+        self.home().health.check()?;
         if self.epochs.write().assign(epoch, start) {
             self.epochs_changed.store(true, Ordering::Release);
         }
@@ -275,7 +281,7 @@ impl Log {
         self.host.get().and_then(Weak::upgrade)
     }
 
-    pub(crate) const fn home(&self) -> &Arc<Home> {
-        &self.home
+    pub(crate) fn home(&self) -> Arc<Home> {
+        self.home.load_full()
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ottla_protocol::{Offset, Timestamp, TopicId, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
@@ -115,6 +115,9 @@ impl Log {
         }
         let active = &segments[segments.len() - 1];
         active.create_files()?;
+        if found_none && config.preallocate {
+            active.log_file().created()?.reserve(config.segment_bytes.unsigned_abs().into())?;
+        }
         let bytes_since_index =
             active.size().saturating_sub(active.offset_index.last()?.map_or(0, |entry| u64::from(entry.position)));
         let (mut epochs, mut producers, snapshot) = state;
@@ -132,8 +135,8 @@ impl Log {
                     options.recovery_point.clamp(log_start, log_end)
                 },
             )),
-            journal: OnceLock::new(),
-            home,
+            journal: ArcSwapOption::empty(),
+            home: ArcSwap::new(home),
             config: ArcSwap::new(config),
             segments: ArcSwap::from_pointee(segments),
             first_unstable: AtomicI64::new(producers.first_unstable().map_or(i64::MAX, |offset| offset.0)),
@@ -146,6 +149,8 @@ impl Log {
             identity_changed: AtomicBool::new(named || (!options.clean_shutdown && !topic_id.is_zero())),
             naming: Mutex::new(()),
             unflushed: AtomicU64::new(0),
+            lowest_cut: AtomicI64::new(i64::MAX),
+            is_moving: AtomicBool::new(false),
             flushed_at: AtomicI64::new(now.0),
             log_start: AtomicI64::new(log_start.0),
             log_end: AtomicI64::new(log_end.0),
@@ -159,7 +164,7 @@ impl Log {
 
     /// Names the topic that the log belongs to, where the directory does not.
     pub(crate) fn set_topic_id(&self, topic_id: TopicId) -> io::Result<()> {
-        let (topic_id, named) = settle_topic_id(&self.home, topic_id)?;
+        let (topic_id, named) = settle_topic_id(&self.home(), topic_id)?;
         self.durable.set_topic_id(topic_id);
         if named {
             self.identity_changed.store(true, Ordering::Release);

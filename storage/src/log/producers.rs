@@ -11,6 +11,11 @@ impl Log {
         self.writer.lock().producers.entries()
     }
 
+    /// The largest id among the producers.
+    pub fn last_producer_id(&self) -> Option<ProducerId> {
+        self.writer.lock().producers.last_id()
+    }
+
     /// Before the coordinator is asked about a transaction that has written nothing here yet; `None` when it has, and
     /// nobody needs to be asked.
     pub fn start_verification(

@@ -32,27 +32,27 @@ impl Log {
         let first = current.partition_point(|segment| segment.base < old[0].base);
         let there = current.get(first..first + old.len());
         let same = there.is_some_and(|there| there.iter().zip(old).all(|(a, b)| Arc::ptr_eq(a, b)));
-        if !same || writer.closed || first + old.len() >= current.len() {
+        if !same || writer.closed || self.is_moving() || first + old.len() >= current.len() {
             for file in new.files() {
-                crate::disk::remove_if_present(&*self.home.disk, &file.path())?;
+                crate::disk::remove_if_present(&*self.home().disk, &file.path())?;
             }
             return Err(io::Error::new(io::ErrorKind::Interrupted, "the log has changed while it was cleaned"));
         }
-        self.home.guard(|| {
-            let dir = self.home.path();
+        self.home().guard(|| {
+            let dir = self.home().path();
             new.rename_suffix(".swap")?;
-            self.home.disk.sync_dir(&dir)?;
+            self.home().disk.sync_dir(&dir)?;
             self.unlink(old.to_vec())?;
-            self.home.disk.sync_dir(&dir)?;
+            self.home().disk.sync_dir(&dir)?;
             new.rename_suffix("")?;
-            self.home.disk.sync_dir(&dir)?;
+            self.home().disk.sync_dir(&dir)?;
             let mut segments = Vec::clone(&current);
             segments.splice(first..first + old.len(), [Arc::clone(&new)]);
             self.segments.store(Arc::new(segments));
             self.names_changed.store(true, Ordering::Release);
             // Snapshots at the bases of segments that are gone serve nobody.
             let gone: Vec<Offset> = old[1..].iter().map(|segment| segment.base).collect();
-            self.remove_snapshots(&writer, |offset| gone.contains(&offset))
+            self.remove_snapshots(writer.snapshot, |offset| gone.contains(&offset))
         })
     }
 }

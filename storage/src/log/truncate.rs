@@ -21,7 +21,7 @@ impl Log {
         }
         let _order = self.flushing.lock();
         let mut writer = self.writer.lock();
-        self.home.guard(|| self.cut_at(&mut writer, offset))?;
+        self.home().guard(|| self.cut_at(&mut writer, offset))?;
         drop(writer);
         self.checkpoint()
     }
@@ -40,10 +40,11 @@ impl Log {
         let cut = last.find(offset)?;
         // A batch goes as a whole.
         let end = cut.map_or(offset, |batch| batch.header.base_offset.min(offset)).max(last.base);
-        if let Some(journal) = self.journal.get() {
+        if let Some(journal) = &*self.journal.load() {
             journal.cut(&self.durable, end)?;
         }
         self.durable.cut(end);
+        self.lowest_cut.fetch_min(end.0, Ordering::AcqRel);
         self.log_end.store(end.0, Ordering::Release);
         // The batch that the log start lies in may have gone.
         self.log_start.fetch_min(end.0, Ordering::AcqRel);
@@ -58,7 +59,7 @@ impl Log {
         }
         writer.bytes_since_index = 0;
         writer.snapshot = None;
-        self.remove_snapshots(writer, |snapshot| snapshot > end)?;
+        self.remove_snapshots(writer.snapshot, |snapshot| snapshot > end)?;
         (writer.producers, writer.snapshot) = self.load_producers(end, Timestamp(0))?;
         writer.producers.on_high_watermark(self.high_watermark());
         self.publish_first_unstable(&writer.producers);
@@ -76,14 +77,14 @@ impl Log {
     pub fn truncate_fully_and_start_at(&self, offset: Offset) -> io::Result<()> {
         let _order = self.flushing.lock();
         let mut writer = self.writer.lock();
-        self.home.guard(|| {
-            if let Some(journal) = self.journal.get() {
+        self.home().guard(|| {
+            if let Some(journal) = &*self.journal.load() {
                 journal.reset(&self.durable)?;
             }
             let old = self.segments.load_full();
             // Renamed first: one of them may have the name of the new segment.
             self.unlink(old.to_vec())?;
-            let segment = Segment::create(&self.home, offset, "", Timestamp(0));
+            let segment = Segment::create(&self.home(), offset, "", Timestamp(0));
             segment.create_files()?;
             self.segments.store(Arc::new(vec![Arc::new(segment)]));
             *self.epochs.write() = LeaderEpochs::default();
@@ -96,7 +97,8 @@ impl Log {
                 position.store(offset.0, Ordering::Release);
             }
             self.durable.restart(offset);
-            self.remove_snapshots(&writer, |_| true)?;
+            self.lowest_cut.store(i64::MIN, Ordering::Release);
+            self.remove_snapshots(writer.snapshot, |_| true)?;
             self.names_changed.store(true, Ordering::Release);
             self.sync_names()?;
             self.write_epochs()
@@ -116,7 +118,7 @@ impl Log {
         }
         {
             let mut writer = self.writer.lock();
-            self.home.health.check()?;
+            self.home().health.check()?;
             if offset <= self.log_start() {
                 return Ok(());
             }
@@ -129,7 +131,7 @@ impl Log {
                 self.apply_retention(Timestamp(0))?;
                 self.checkpoint()
             }
-            Ok(()) if self.home.health.is_full() => self.apply_retention(Timestamp(0)).map(drop),
+            Ok(()) if self.home().health.is_full() => self.apply_retention(Timestamp(0)).map(drop),
             done => done,
         }
     }
@@ -152,7 +154,7 @@ impl Log {
     /// The producers' state at `end`: the newest snapshot before it, and what was appended since.
     pub(super) fn load_producers(&self, end: Offset, now: Timestamp) -> io::Result<(ProducerState, Option<Offset>)> {
         let segments = self.segments.load_full();
-        super::recover::load_producers(&self.home, &segments, self.log_start(), end, now, &self.config.load())
+        super::recover::load_producers(&self.home(), &segments, self.log_start(), end, now, &self.config.load())
     }
 }
 

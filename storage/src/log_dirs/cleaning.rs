@@ -128,7 +128,11 @@ impl LogDirs {
         let mut state = self.cleaning.state.lock();
         let mut worst: Option<(TopicPartition, Hosted, Dirty)> = None;
         for (id, hosted) in hosted {
-            if hosted.log.segment_count() < 2 || state.in_progress.contains(&id) || state.failed.contains_key(&id) {
+            if hosted.log.is_moving()
+                || hosted.log.segment_count() < 2
+                || state.in_progress.contains(&id)
+                || state.failed.contains_key(&id)
+            {
                 continue;
             }
             match dirty_part(&hosted.log, state.cleaned.get(&id).copied(), now) {
@@ -154,6 +158,17 @@ impl LogDirs {
         let logs = self.logs.read();
         let here = |id: &TopicPartition| logs.get(id).is_some_and(|other| Arc::ptr_eq(&other.dir, &hosted.dir));
         state.cleaned.iter().filter(|(id, _)| here(id)).map(|(id, offset)| (id.clone(), *offset)).collect()
+    }
+
+    /// A log has come to another directory: so has the note of how far it was cleaned.
+    pub(super) fn write_cleaned(&self, id: &TopicPartition) {
+        let state = self.cleaning.state.lock();
+        let Some(hosted) = self.logs.read().get(id).cloned().filter(|_| state.cleaned.contains_key(id)) else { return };
+        let offsets = self.cleaned_in(&state, &hosted);
+        drop(state);
+        if let Err(error) = hosted.dir.cleaner.write(&*self.options.disk, &offsets) {
+            hosted.dir.report(&error);
+        }
     }
 
     /// A partition of that name is gone: one that comes later begins anew.

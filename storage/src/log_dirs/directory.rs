@@ -133,26 +133,26 @@ impl Directory {
         }
     }
 
-    /// Writes the three offset checkpoints of `logs`.
-    pub fn checkpoint(&self, disk: &dyn Disk, logs: &[Arc<Log>]) -> io::Result<()> {
-        let written = self.write_checkpoints(disk, logs);
+    /// Writes the three offset checkpoints of `logs`, which are looked up while nobody else writes them.
+    pub fn checkpoint(&self, disk: &dyn Disk, logs: impl Fn() -> Vec<Arc<Log>>) -> io::Result<()> {
+        let written = self.write_checkpoints(disk, &logs);
         match written {
             // What frees space must not fail for want of it.
             Err(error) if is_shortage(&error) => {
                 self.health.on_shortage(&self.path, &error);
-                self.write_checkpoints(disk, logs)
+                self.write_checkpoints(disk, &logs)
             }
             written => written,
         }
     }
 
-    fn write_checkpoints(&self, disk: &dyn Disk, logs: &[Arc<Log>]) -> io::Result<()> {
+    fn write_checkpoints(&self, disk: &dyn Disk, logs: &dyn Fn() -> Vec<Arc<Log>>) -> io::Result<()> {
         let _one_at_a_time = self.writing.lock();
         self.health.check()?;
         let mut recovery_points = Offsets::new();
         let mut high_watermarks = Offsets::new();
         let mut log_starts = Offsets::new();
-        for log in logs {
+        for log in logs() {
             let offsets = log.offsets();
             let id = log.topic_partition();
             recovery_points.insert(id.clone(), offsets.recovery_point);
@@ -170,8 +170,8 @@ impl Directory {
     }
 
     /// After every log was closed: the checkpoints, then the marker that vouches for them.
-    pub fn close(&self, disk: &dyn Disk, logs: &[Arc<Log>], broker_epoch: i64) -> io::Result<()> {
-        self.checkpoint(disk, logs)?;
+    pub fn close(&self, disk: &dyn Disk, logs: Vec<Arc<Log>>, broker_epoch: i64) -> io::Result<()> {
+        self.checkpoint(disk, || logs.clone())?;
         if let Some(journal) = self.journal.get() {
             journal.stop();
             self.health.check()?;

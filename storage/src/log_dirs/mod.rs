@@ -11,6 +11,7 @@
 mod cleaning;
 mod directory;
 mod meta_properties;
+mod moves;
 mod open;
 mod reserve;
 mod worker;
@@ -32,6 +33,8 @@ use crate::log::{Log, LogHost, LogOptions};
 use crate::segment::OpenFiles;
 use cleaning::Cleaning;
 use directory::Directory;
+use moves::Moves;
+pub use moves::{MoveError, MoveStep, MovingLog};
 pub(crate) use reserve::Reserve;
 use worker::Worker;
 
@@ -120,6 +123,7 @@ pub struct LogDirs {
     open_files: Arc<OpenFiles>,
     worker: Worker,
     cleaning: Cleaning,
+    moves: Moves,
     /// Set when all directories were closed cleanly by the process before.
     was_clean: bool,
     previous_broker_epoch: i64,
@@ -202,7 +206,7 @@ impl LogDirs {
             log.update_config(config);
             return Ok(log);
         }
-        let dir = self.emptiest_dir().ok_or_else(offline)?;
+        let dir = self.dir_for(id).ok_or_else(offline)?;
         let options = LogOptions {
             topic_id,
             config,
@@ -227,15 +231,6 @@ impl LogDirs {
         self.logs.write().insert(log.topic_partition().clone(), Hosted { log: Arc::clone(log), dir });
     }
 
-    fn emptiest_dir(&self) -> Option<Arc<Directory>> {
-        let logs = self.logs.read();
-        let count = |dir: &Arc<Directory>| logs.values().filter(|hosted| Arc::ptr_eq(&hosted.dir, dir)).count();
-        match &self.dirs[..] {
-            [only] => only.health.is_online().then(|| Arc::clone(only)),
-            several => several.iter().filter(|dir| dir.health.is_online()).min_by_key(|dir| count(dir)).cloned(),
-        }
-    }
-
     /// Deletes a partition: its directory is renamed at once and removed after `file.delete.delay.ms`.
     pub fn delete_log(&self, id: &TopicPartition) -> io::Result<()> {
         let Some((log, to)) = self.rename_away(id, "delete")? else { return Ok(()) };
@@ -254,6 +249,7 @@ impl LogDirs {
 
     fn rename_away(&self, id: &TopicPartition, suffix: &str) -> io::Result<Option<(Arc<Log>, PathBuf)>> {
         let _changing = self.changing.lock();
+        self.give_up(id);
         let Some(hosted) = self.logs.write().remove(id) else { return Ok(None) };
         hosted.log.refuse_appends();
         self.forget_cleaning(id);
@@ -283,7 +279,11 @@ impl LogDirs {
     }
 
     fn checkpoint_dir(&self, dir: &Arc<Directory>) -> io::Result<()> {
-        dir.checkpoint(&*self.options.disk, &self.logs_in(dir))
+        dir.checkpoint(&*self.options.disk, || {
+            let mut logs = self.logs_in(dir);
+            logs.extend(self.coming_to(dir));
+            logs
+        })
     }
 
     fn logs_in(&self, dir: &Arc<Directory>) -> Vec<Arc<Log>> {
@@ -303,6 +303,7 @@ impl LogDirs {
             }
             log.expire_producers(now);
         }
+        self.open_files.close_idle();
     }
 
     /// Flushes what is due by `flush.ms`, bounds what recovery has to read, and looks after full disks. Called every few

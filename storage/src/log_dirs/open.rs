@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::cleaning::Cleaning;
 use super::directory::{Directory, Left};
+use super::moves::{Moves, Swaps};
 use super::reserve::Reserve;
 use super::worker::Worker;
 use super::{LogDirs, LogDirsOptions, OpenError, now};
@@ -61,22 +62,33 @@ pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, 
         open_files,
         worker: Worker::start(Arc::clone(&options.disk), options.journal.threads),
         cleaning: Cleaning::default(),
+        moves: Moves::default(),
         was_clean,
         previous_broker_epoch: epoch,
         options,
     });
+    let online: Vec<Arc<Directory>> = log_dirs.dirs.iter().filter(|dir| dir.health.is_online()).cloned().collect();
+    let swaps = Swaps::settle(&*log_dirs.options.disk, &online);
+    let mut futures = Vec::new();
     for (dir, left) in dirs.iter().filter(|(dir, _)| dir.health.is_online()) {
-        if let Err(error) = open_dir(&log_dirs, dir, left) {
+        if let Err(error) = open_dir(&log_dirs, dir, left, &swaps, &mut futures) {
             dir.report(&error);
         }
         log_dirs.cleaning.learn(left.cleaned.clone());
     }
+    log_dirs.resume_moves(futures);
     log_dirs.cleaning.start(&log_dirs);
     Ok(log_dirs)
 }
 
 /// Recovers the logs of a directory, then what its journal has besides, and begins to write.
-fn open_dir(log_dirs: &Arc<LogDirs>, dir: &Arc<Directory>, left: &Left) -> io::Result<()> {
+fn open_dir(
+    log_dirs: &Arc<LogDirs>,
+    dir: &Arc<Directory>,
+    left: &Left,
+    swaps: &Swaps,
+    futures: &mut Vec<(Arc<Directory>, String)>,
+) -> io::Result<()> {
     let disk = &log_dirs.options.disk;
     let mut journal_left = recover::Left::find(&**disk, &dir.path)?;
     if left.clean.is_some() && !journal_left.tails.is_empty() {
@@ -93,7 +105,7 @@ fn open_dir(log_dirs: &Arc<LogDirs>, dir: &Arc<Directory>, left: &Left) -> io::R
     if let Err(error) = dir.health.keep_reserve(&dir.path, Arc::new(reserve)) {
         tracing::warn!(dir = %dir.path.display(), %error, "no space is kept back");
     }
-    let recovery = open_logs(log_dirs, dir, left, &journal_left)?;
+    let recovery = open_logs(log_dirs, dir, left, &journal_left, swaps, futures)?;
     if left.clean.is_none() && !recovery.is_empty() {
         tracing::info!(dir = %dir.path.display(), logs = recovery.logs, bytes_checked = recovery.bytes_checked, bytes_cut = recovery.bytes_cut, bytes_from_journal = recovery.bytes_replayed, damaged_logs = recovery.damaged, "unclean stop found, logs recovered");
     }
@@ -133,16 +145,21 @@ fn open_logs(
     dir: &Arc<Directory>,
     left: &Left,
     journal: &recover::Left,
+    swaps: &Swaps,
+    futures: &mut Vec<(Arc<Directory>, String)>,
 ) -> io::Result<Recovery> {
     let mut found: Vec<TopicPartition> = Vec::new();
     for entry in log_dirs.options.disk.list(&dir.path)?.into_iter().filter(|entry| entry.is_dir) {
         if entry.name.ends_with("-delete") {
             // Its deletion was decided before the process ended.
             log_dirs.worker.remove_dir_later(dir.path.join(&entry.name), 0);
-        } else if entry.name.ends_with("-stray") || entry.name.ends_with("-future") {
+        } else if entry.name.ends_with("-stray") {
             tracing::warn!(dir = %dir.path.join(&entry.name).display(), "left alone");
+        } else if entry.name.ends_with("-future") {
+            futures.push((Arc::clone(dir), entry.name));
         } else if let Some(id) = partition_of(&entry.name)
             && *id.topic != *METADATA_TOPIC
+            && !swaps.blocked.contains(&(dir.id, id.clone()))
         {
             found.push(id);
         }
@@ -193,6 +210,9 @@ fn open_log(
     };
     let high_watermark = options.high_watermark;
     let opened = Log::open(dir.path.join(id.to_string()), options).and_then(|(log, mut report)| {
+        if journal.cut.contains(id) {
+            log.sync_data()?;
+        }
         let replayed = match tail.filter(|tail| tail.topic_id == log.topic_id()) {
             Some(tail) => journal.replay(&log, tail, now())?,
             None => Replayed::default(),
@@ -209,6 +229,8 @@ fn open_log(
             }
             log.set_high_watermark(high_watermark.max(log.high_watermark()));
         }
+        // Opened again when it is used: thousands of idle partitions hold no descriptor.
+        log.close_files();
         let mut recovery = recovery.lock();
         recovery.logs += 1;
         recovery.bytes_checked += report.bytes_checked;

@@ -110,6 +110,26 @@ impl OpenFiles {
     }
 }
 
+impl OpenFiles {
+    /// Closes what was not used since the last call: a partition that rests holds no descriptor.
+    pub fn close_idle(&self) {
+        let mut queue = self.queue.lock();
+        queue.retain(|weak| {
+            let Some(file) = weak.upgrade() else { return false };
+            if file.used.swap(false, Ordering::Relaxed) {
+                return true;
+            }
+            match file.handle.try_lock() {
+                Some(mut handle) => {
+                    *handle = None;
+                    false
+                }
+                None => true,
+            }
+        });
+    }
+}
+
 /// A partition's directory.
 pub struct Home {
     pub disk: Arc<dyn Disk>,

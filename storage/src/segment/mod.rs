@@ -344,6 +344,11 @@ impl Segment {
         self.write_indexes()
     }
 
+    /// Frees the space that was taken in advance and not used.
+    pub fn give_back(&self) -> io::Result<()> {
+        self.log.created()?.set_len(self.size())
+    }
+
     /// The four files.
     pub fn files(&self) -> [&Arc<LazyFile>; 4] {
         [&self.log, self.offset_index.file(), self.time_index.file(), self.txn_index.file()]
