@@ -84,7 +84,7 @@ impl Member {
         let dir = options.log_dir.join(METADATA_DIR);
         std::fs::create_dir_all(&dir)?;
         crate::disk::sync_dir(&options.log_dir)?;
-        let (log, recovery) = LogStore::open(&dir, SEGMENT_BYTES)?;
+        let (log, recovery) = LogStore::open(&dir, &options.log_dir, SEGMENT_BYTES)?;
         if recovery.cut > 0 {
             tracing::warn!(bytes = recovery.cut, "cut a torn tail off the metadata log");
         }
@@ -536,6 +536,7 @@ impl Member {
             driver.abort();
             let _ = driver.await;
         }
+        self.log.settle_witness();
     }
 }
 

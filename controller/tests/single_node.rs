@@ -139,6 +139,28 @@ async fn a_lone_voter_that_lost_its_log_founds_no_new_cluster() {
             std::fs::File::create(&path).unwrap();
         }
     }
+    // Nor without its witness.
+    std::fs::remove_file(node.dir.path().join("metadata-log-witness")).unwrap();
     let error = node.try_start().await.err().expect("must refuse");
     assert!(error.to_string().contains("the metadata log is lost"), "{error}");
+}
+
+#[tokio::test]
+async fn a_metadata_log_that_was_removed_or_cut_short_is_refused() {
+    let node = Node::new();
+    let controller = node.start().await;
+    node.register(&controller).await;
+    create_topic(&controller, "orders", 3).await;
+    controller.shutdown().await;
+    let dir = node.dir.path().join("__cluster_metadata-0");
+    let mut logs: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    logs.retain(|path| path.extension().is_some_and(|extension| extension == "raftlog"));
+    let log = logs.last().unwrap();
+    let whole = std::fs::read(log).unwrap();
+    std::fs::write(log, &whole[..whole.len() / 2]).unwrap();
+    let refused = node.try_start().await.err().unwrap().to_string();
+    assert!(refused.contains("had been on the disk") && refused.contains("cut short"), "{refused}");
+    std::fs::remove_dir_all(&dir).unwrap();
+    let refused = node.try_start().await.err().unwrap().to_string();
+    assert!(refused.contains("has no entry") && refused.contains("metadata-log-witness"), "{refused}");
 }

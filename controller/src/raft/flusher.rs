@@ -10,11 +10,14 @@ use std::thread;
 use openraft::storage::IOFlushed;
 
 use super::types::TypeConfig;
+use super::witness::{self, Witness};
 
 /// Appended, not yet durable.
 pub(crate) struct Pending {
     pub file: Arc<File>,
     pub end: u64,
+    /// Index of the last entry.
+    pub last: u64,
     pub synced: Arc<AtomicU64>,
     pub done: IOFlushed<TypeConfig>,
 }
@@ -27,9 +30,9 @@ pub(crate) struct Flusher {
 
 impl Flusher {
     /// Starts the thread.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn start(witness: Witness) -> io::Result<Self> {
         let (queue, waiting) = mpsc::channel();
-        thread::Builder::new().name("metadata-log".into()).spawn(move || run(&waiting))?;
+        thread::Builder::new().name("metadata-log".into()).spawn(move || run(&waiting, &witness))?;
         Ok(Self { queue })
     }
 
@@ -41,10 +44,11 @@ impl Flusher {
     }
 }
 
-fn run(waiting: &mpsc::Receiver<Pending>) {
+fn run(waiting: &mpsc::Receiver<Pending>, witness: &Witness) {
     // After a failed sync the kernel may have dropped the dirty pages: nothing written here can be trusted again.
     let mut failed = false;
-    while let Ok(first) = waiting.recv() {
+    let mut witnessed = None;
+    while let Some(first) = next(waiting, witness) {
         let mut group = vec![first];
         group.extend(waiting.try_iter());
         let mut start = 0;
@@ -56,6 +60,7 @@ fn run(waiting: &mpsc::Receiver<Pending>) {
             if result.is_ok() {
                 for pending in &group[start..end] {
                     pending.synced.fetch_max(pending.end, Ordering::AcqRel);
+                    witnessed = witnessed.max(Some(pending.last));
                 }
             }
             for pending in group.drain(start..end) {
@@ -64,5 +69,21 @@ fn run(waiting: &mpsc::Receiver<Pending>) {
             }
             start = 0;
         }
+        // Behind the answers: nobody waits for it.
+        if let Some(last) = witnessed.take() {
+            witness.note(last);
+        }
     }
+    witness.settle();
+}
+
+/// The next append; what the witness lacks is written while there is none.
+fn next(waiting: &mpsc::Receiver<Pending>, witness: &Witness) -> Option<Pending> {
+    if witness.is_behind() {
+        match waiting.recv_timeout(witness::INTERVAL) {
+            Err(mpsc::RecvTimeoutError::Timeout) => witness.settle(),
+            next => return next.ok(),
+        }
+    }
+    waiting.recv().ok()
 }

@@ -15,6 +15,7 @@ use super::segment::EntryId;
 use super::segment_log::{Recovery, SegmentLog};
 use super::types::{Batch, Entry, LogId, TypeConfig, Vote};
 use super::vote::VoteFile;
+use super::witness::Witness;
 
 const KIND_BLANK: u8 = 0;
 const KIND_BATCH: u8 = 1;
@@ -27,19 +28,23 @@ pub(crate) struct LogStore {
     vote_file: VoteFile,
     vote: Arc<Mutex<Option<Vote>>>,
     flusher: Flusher,
+    witness: Witness,
 }
 
 impl LogStore {
-    /// Opens the log and the vote in `dir`.
-    pub(crate) fn open(dir: &Path, segment_bytes: u64) -> io::Result<(Self, Recovery)> {
+    /// Opens the log and the vote in `dir`, which must reach as far as the witness in `witness_dir` says.
+    pub(crate) fn open(dir: &Path, witness_dir: &Path, segment_bytes: u64) -> io::Result<(Self, Recovery)> {
         let (log, recovery) = SegmentLog::open(dir, segment_bytes)?;
+        let witness = Witness::open(witness_dir)?;
+        witness.check(dir, log.last().map(|id| id.index))?;
         let vote_file = VoteFile::new(dir);
         let vote = vote_file.load()?;
         let store = Self {
             log: Arc::new(Mutex::new(log)),
             vote_file,
             vote: Arc::new(Mutex::new(vote)),
-            flusher: Flusher::start()?,
+            flusher: Flusher::start(witness.clone())?,
+            witness,
         };
         Ok((store, recovery))
     }
@@ -47,6 +52,11 @@ impl LogStore {
     /// True when this member has neither voted nor received anything yet.
     pub(crate) fn is_pristine(&self) -> bool {
         self.vote.lock().is_none() && self.log.lock().last().is_none()
+    }
+
+    /// Has the witness say how far the log reaches: the node stops.
+    pub(crate) fn settle_witness(&self) {
+        self.witness.settle();
     }
 
     /// True when this member has voted and holds no entry: a voter among others may, one on its own has lost its log.
@@ -148,13 +158,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         log.append(&entries)?;
         let active = log.active()?;
         let (file, end, synced) = (Arc::clone(&active.file), active.end, Arc::clone(&active.synced));
+        let last = entries.last().map_or(0, |(id, _)| id.index);
         // Still under the lock: the queue has the order of the appends.
-        self.flusher.flush(Pending { file, end, synced, done: callback });
+        self.flusher.flush(Pending { file, end, last, synced, done: callback });
         Ok(())
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
-        self.log.lock().truncate_from(last_log_id.map_or(0, |id| id.index + 1))
+        let mut log = self.log.lock();
+        self.witness.lower(last_log_id.map(|id| id.index))?;
+        log.truncate_from(last_log_id.map_or(0, |id| id.index + 1))
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {

@@ -18,3 +18,4 @@ pub(crate) mod state_machine;
 mod tests;
 pub(crate) mod types;
 pub(crate) mod vote;
+pub(crate) mod witness;

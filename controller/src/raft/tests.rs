@@ -21,7 +21,7 @@ impl StoreBuilder<TypeConfig, LogStore, ImageMachine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, ImageMachine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
         // Small segments, so that every test crosses some.
-        let (log, _) = LogStore::open(dir.path(), 100).unwrap();
+        let (log, _) = LogStore::open(dir.path(), dir.path(), 100).unwrap();
         let (machine, _) = ImageMachine::open(SnapshotDir::new(dir.path())).unwrap();
         Ok((dir, log, machine))
     }
