@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         eprintln!("{text}");
         return ExitCode::SUCCESS;
     }
-    let rest = if startup::is_in_image() { without_zookeeper(rest) } else { rest };
+    let rest = if startup::is_in_image() { without_removed_options(&own_name, rest) } else { rest };
     if let Some(code) = tools::run_if_named(&own_name, &rest) {
         return code;
     }
@@ -82,7 +82,11 @@ fn of_container() -> Result<Settings, ConfigError> {
 }
 
 /// Inside an image a line with `--zookeeper`, which no tool has any longer, is meant for the broker of the same container.
-fn without_zookeeper(arguments: Vec<String>) -> Vec<String> {
+fn without_removed_options(own_name: &str, arguments: Vec<String>) -> Vec<String> {
+    if let Some(rewritten) = startup::without_broker_list(own_name, &arguments) {
+        eprintln!("--broker-list was removed from Kafka's tools: it is taken for --bootstrap-server");
+        return rewritten;
+    }
     let local = || {
         let listener = of_container().ok()?.listeners.into_iter().find(|listener| listener.is_advertised)?;
         Some(listener.local_address())

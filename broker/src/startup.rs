@@ -56,6 +56,19 @@ pub fn without_zookeeper(arguments: &[String], local: impl FnOnce() -> String) -
     Some(rewritten)
 }
 
+/// The console producer's line with `--bootstrap-server` in the place of `--broker-list`, which Kafka 4 removed; `None` when
+/// that is not what this is.
+pub fn without_broker_list(own_name: &str, arguments: &[String]) -> Option<Vec<String>> {
+    let is_producer = |name: &str| name.contains("console-producer");
+    if !is_producer(own_name) && !arguments.first().is_some_and(|name| is_producer(name)) {
+        return None;
+    }
+    let at = arguments.iter().position(|word| word == "--broker-list" || word.starts_with("--broker-list="))?;
+    let mut rewritten = arguments.to_vec();
+    rewritten[at] = arguments[at].replacen("--broker-list", "--bootstrap-server", 1);
+    Some(rewritten)
+}
+
 /// Reads the configuration for a start.
 ///
 /// # Errors
@@ -172,6 +185,17 @@ mod tests {
         let both = "--bootstrap-server a:1 --zookeeper zoo:2181";
         assert_eq!(turned(both).as_deref(), Some("--bootstrap-server a:1"));
         assert_eq!(turned("--list"), None);
+    }
+
+    #[test]
+    fn only_the_console_producers_broker_list_names_the_brokers() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let turned = |name: &str, line: &str| without_broker_list(name, &words(line)).map(|words| words.join(" "));
+        let line = "--topic t --broker-list a:1";
+        assert_eq!(turned("kafka-console-producer.sh", line).as_deref(), Some("--topic t --bootstrap-server a:1"));
+        let named = "console-producer --broker-list=a:1";
+        assert_eq!(turned("ottla", named).as_deref(), Some("console-producer --bootstrap-server=a:1"));
+        assert_eq!(turned("kafka-log-dirs", "--broker-list 1"), None);
     }
 
     #[test]

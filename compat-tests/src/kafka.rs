@@ -42,7 +42,8 @@ pub fn java(heap: &str) -> Result<Command, String> {
     Ok(command)
 }
 
-fn libs() -> Result<PathBuf, String> {
+/// The jars of the release.
+pub fn libs() -> Result<PathBuf, String> {
     let pom = cache::package().join("pom.xml");
     cache::once("kafka-libs", &cache::stamp_of(std::slice::from_ref(&pom)), |place| {
         let mut command = Command::new("mvn");

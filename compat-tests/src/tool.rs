@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::jvm;
-use crate::process::Output;
+use crate::process::{self, Output};
+use crate::{jvm, kafka};
 
 /// Tool and main class; where the class moved between releases, the first one found is used.
 const MAINS: &[(&str, &str)] = &[
@@ -50,6 +50,15 @@ pub fn run(tool: &str, arguments: &[String], stdin: &[u8]) -> Output {
 /// Starts a tool that runs until it is stopped.
 pub fn start(tool: &str, arguments: &[String], stdin: &[u8]) -> Result<jvm::Running, String> {
     jvm::start(main_class(tool), arguments, stdin)
+}
+
+/// Runs a tool in a JVM of its own: argparse4j leaves by `System.exit`, which would end all the others.
+pub fn run_alone(tool: &str, arguments: &[String]) -> Output {
+    let main = main_class(tool).split('|').next().unwrap_or_default();
+    match kafka::java("128m") {
+        Ok(mut command) => process::run(command.arg(main).args(arguments), b"", LIMIT),
+        Err(error) => panic!("{tool}: {error}"),
+    }
 }
 
 fn main_class(tool: &str) -> &str {

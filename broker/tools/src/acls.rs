@@ -59,13 +59,17 @@ const USER: i8 = 7;
 type Acls = BTreeMap<Pattern, BTreeSet<Access>>;
 
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-    let pattern_type = check(options)?;
-    match act(options, pattern_type, out) {
+    match check(options).and_then(|pattern_type| act(options, pattern_type, out)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(failure) if failure.is_usage => Err(failure),
         Err(failure) => {
             let reason = failure.as_java();
-            writeln!(out, "Error while executing ACL command: {reason}")?;
+            let class = match failure.code {
+                Some(_) => "java.util.concurrent.ExecutionException",
+                None if reason.starts_with("Cannot parse") => "joptsimple.OptionArgumentConversionException",
+                None => "java.lang.IllegalArgumentException",
+            };
+            writeln!(out, "Error while executing ACL command: {reason}\n{class}: {reason}\n")?;
             Ok(ExitCode::FAILURE)
         }
     }
@@ -374,5 +378,5 @@ fn check(options: &Options) -> Result<i8, Failure> {
     }
     let name = options.text("resource-pattern-type").unwrap_or("literal");
     pattern_type(name)
-        .ok_or_else(|| Failure::usage(format!("Cannot parse argument '{name}' of option resource-pattern-type")))
+        .ok_or_else(|| Failure::failed(format!("Cannot parse argument '{name}' of option resource-pattern-type")))
 }

@@ -67,6 +67,14 @@ impl Client {
         Ok(client)
     }
 
+    /// Calls itself so from now on.
+    pub fn rename(&mut self, client_id: &str) {
+        self.client_id = StrBytes::from_string(client_id.to_owned());
+        for connection in self.connections.values_mut() {
+            connection.client_id = self.client_id.clone();
+        }
+    }
+
     /// The brokers by id.
     pub const fn brokers(&self) -> &BTreeMap<i32, (String, u16)> {
         &self.brokers

@@ -26,15 +26,33 @@ const SPECS: &[Spec] = &[
     flag(&["help", "h"], "Print usage information."),
 ];
 
+const COMMANDS: [&str; 3] = ["cluster-id", "unregister", "list-endpoints"];
+
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let command = options.positional.first().map(String::as_str).unwrap_or_default();
+    if !COMMANDS.contains(&command) {
+        return Err(Failure::usage(match command {
+            "" => "too few arguments".to_owned(),
+            other => format!("invalid choice: '{other}' (choose from 'cluster-id', 'unregister', 'list-endpoints')"),
+        }));
+    }
     let (bootstrap, endpoint_type) = match (options.text("bootstrap-server"), options.text("bootstrap-controller")) {
         (Some(server), None) => (server, BROKERS),
         (None, Some(controller)) => (controller, CONTROLLERS),
         _ => {
-            return Err(Failure::usage("one of the arguments --bootstrap-server --bootstrap-controller is required"));
+            return Err(Failure::usage(
+                "one of the arguments --bootstrap-server/-b --bootstrap-controller/-C is required",
+            ));
         }
     };
+    options.tell_deprecated(
+        &[("config", "command-config")],
+        |old, new| format!("--{old} and --{new} cannot be specified together."),
+        |old, new| {
+            format!("Option --{old} has been deprecated and will be removed in a future version. Use --{new} instead.")
+        },
+        out,
+    )?;
     let connect = || Client::connect_to(bootstrap, TIMEOUT, endpoint_type == CONTROLLERS);
     match command {
         "cluster-id" => {
@@ -59,8 +77,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
                 }
             }
         }
-        "list-endpoints" => list_endpoints(&mut connect()?, options, endpoint_type, out)?,
-        _ => return Err(Failure::usage("too few arguments")),
+        _ => list_endpoints(&mut connect()?, options, endpoint_type, out)?,
     }
     Ok(ExitCode::SUCCESS)
 }

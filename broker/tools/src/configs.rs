@@ -70,7 +70,7 @@ const SPECS: &[Spec] = &[
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const ENTITY_TYPES: [&str; 8] =
-    ["topics", "clients", "users", "brokers", "broker-loggers", "ips", "client-metrics", "groups"];
+    ["topics", "clients", "users", "brokers", "ips", "client-metrics", "groups", "broker-loggers"];
 const ENTITY_FLAGS: [(&str, &str); 8] = [
     ("topic", "topics"),
     ("client", "clients"),
@@ -488,7 +488,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Options {
-        Options::parse(SPECS, &line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).unwrap()
+        Options::parse(SPECS, &line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(), false).unwrap()
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub fn alter(client: &mut Client, entities: &Entities, changes: &Changes) -> Res
     let (what, kind) = if may_have_scram { ("quota and SCRAM credential", "users") } else { ("quota", "clients") };
     let unexpected = |verb: &str, names: Vec<&str>| {
         Failure::failed(format!(
-            "Only {what} configs can be {verb} for '{kind}' using --bootstrap-server. Unexpected config names: {}",
+            "Only {what} configs can be {verb} for '{kind}' using --bootstrap-server. Unexpected config names: Set({})",
             names.join(", ")
         ))
     };

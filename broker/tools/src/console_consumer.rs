@@ -11,7 +11,7 @@ use rand::Rng;
 
 use super::client::Client;
 use super::fetcher::{Fetcher, Start, topic_metadata};
-use super::formatter::Formatter;
+use super::formatter::{Formatter, Unwritten};
 use super::group_member::GroupMember;
 use super::options::{Kind, Options, Spec, flag, key_values, value};
 use super::{Failure, Tool, properties};
@@ -47,18 +47,23 @@ const SPECS: &[Spec] = &[
         "String",
         "read_committed or read_uncommitted. (default: read_uncommitted)",
     ),
-    value(&["key-deserializer"], Kind::Text, "deserializer for keys", "Only text is known here."),
+    value(&["key-deserializer"], Kind::Text, "deserializer for keys", "One of Kafka's own for simple types."),
     value(&["max-messages"], Kind::Int, "num_messages", "End after this many records."),
     value(&["offset"], Kind::Text, "consume offset", "With --partition: a number, 'earliest' or 'latest'."),
     value(&["partition"], Kind::Int, "partition", "Read only this partition, without a group."),
-    flag(&["skip-message-on-error"], "Accepted; printing bytes cannot fail."),
+    flag(&["skip-message-on-error"], "Go on after a record that cannot be printed."),
     value(&["timeout-ms"], Kind::Long, "timeout_ms", "End when no record came for so long."),
     value(&["topic"], Kind::Text, "topic", "The topic to read."),
-    value(&["value-deserializer"], Kind::Text, "deserializer for values", "Only text is known here."),
+    value(&["value-deserializer"], Kind::Text, "deserializer for values", "One of Kafka's own for simple types."),
     flag(&["version"], "Display the version."),
 ];
 
-const FORMATTER: &str = "org.apache.kafka.tools.consumer.DefaultMessageFormatter";
+/// The formatters that need no Java: the one that logs prints the same as the default one, and its log is nobody's.
+const FORMATTERS: [&str; 2] = [
+    "org.apache.kafka.tools.consumer.DefaultMessageFormatter",
+    "org.apache.kafka.tools.consumer.LoggingMessageFormatter",
+];
+const SILENT_FORMATTER: &str = "org.apache.kafka.tools.consumer.NoOpMessageFormatter";
 const AUTO_COMMIT_EVERY: Duration = Duration::from_secs(5);
 const TOPICS_SEEN_EVERY: Duration = Duration::from_secs(5);
 
@@ -68,30 +73,50 @@ struct Wanted {
     include: Option<regex::Regex>,
     partition: Option<(i32, Start)>,
     group: String,
+    client_id: String,
+    instance_id: Option<String>,
     reset: Option<Start>,
     is_auto_commit: bool,
     is_read_committed: bool,
     max_messages: Option<u64>,
     timeout: Option<Duration>,
+    is_skipping_unreadable: bool,
 }
 
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    options.tell_deprecated(
+        &[
+            ("consumer-property", "command-property"),
+            ("consumer.config", "command-config"),
+            ("property", "formatter-property"),
+        ],
+        |old, new| format!("Options --{old} and --{new} cannot be specified together."),
+        |old, new| {
+            format!("Option --{old} is deprecated and will be removed in a future version. Use --{new} instead.")
+        },
+        out,
+    )?;
     let wanted = wanted(options)?;
     let bootstrap = options.required("bootstrap-server")?;
-    if options.text("formatter").is_some_and(|class| class != FORMATTER) {
-        return Err(Failure::failed("Only the default formatter is built in: Java classes cannot be loaded"));
+    let class = options.text("formatter").unwrap_or(FORMATTERS[0]);
+    if !FORMATTERS.contains(&class) && class != SILENT_FORMATTER {
+        return Err(Failure::failed(format!("{class} is not built in: Java classes cannot be loaded")));
     }
     let mut printing = properties::load(options.text("formatter-config"))?;
+    for (option, key) in [("key-deserializer", "key.deserializer"), ("value-deserializer", "value.deserializer")] {
+        printing.extend(options.text(option).map(|class| (key.to_owned(), class.to_owned())));
+    }
     printing.extend(options.all("formatter-property").iter().map(|pair| match pair.split_once('=') {
         // Separators may be blanks, so nothing is trimmed here.
         Some((key, value)) => (key.to_owned(), value.to_owned()),
         None => (pair.clone(), String::new()),
     }));
-    let formatter = Formatter::new(&printing);
+    let formatter = if class == SILENT_FORMATTER { None } else { Some(Formatter::new(&printing)?) };
     let is_stopping = stop_on_signals()?;
     let mut client = Client::connect(bootstrap, Duration::from_secs(30))?;
+    client.rename(&wanted.client_id);
     let mut count = 0;
-    let outcome = consume(&mut client, &wanted, &formatter, &is_stopping, &mut count, out);
+    let outcome = consume(&mut client, &wanted, formatter.as_ref(), &is_stopping, &mut count, out);
     // A reader that went away (`| head`) ends the tool quietly.
     let _ = out.flush();
     eprintln!("Processed a total of {count} messages");
@@ -110,7 +135,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
 fn consume(
     client: &mut Client,
     wanted: &Wanted,
-    formatter: &Formatter,
+    formatter: Option<&Formatter>,
     is_stopping: &AtomicBool,
     count: &mut u64,
     out: &mut dyn Write,
@@ -121,7 +146,7 @@ fn consume(
             fetcher.assign(client, &BTreeMap::from([((topic.clone(), partition), start)]))?;
             None
         }
-        _ => Some(GroupMember::new(&wanted.group)),
+        _ => Some(GroupMember::new(&wanted.group).with_instance_id(wanted.instance_id.as_deref())),
     };
     let mut topics = BTreeSet::new();
     let mut topics_due = Instant::now();
@@ -160,8 +185,11 @@ fn consume(
             Some(record) => {
                 last_record = Instant::now();
                 *count += 1;
-                if formatter.write(&record, out).is_err() {
-                    break;
+                match formatter.map_or(Ok(()), |formatter| formatter.write(&record, out)) {
+                    Ok(()) => {}
+                    Err(Unwritten::Closed) => break,
+                    Err(Unwritten::Unreadable(_)) if wanted.is_skipping_unreadable => {}
+                    Err(Unwritten::Unreadable(failure)) => return Err(failure),
                 }
             }
             None => {
@@ -243,7 +271,7 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
                 .map_err(|_| Failure::failed(format!("{pattern} is an invalid regex.")))
         })
         .transpose()?;
-    let isolation = options.text("isolation-level").or(consumer.get("isolation.level").map(String::as_str));
+    let isolation = isolation(options, &consumer)?;
     let timeout = options.number::<i64>("timeout-ms").and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
     Ok(Wanted {
         topic: options.text("topic").map(str::to_owned),
@@ -254,12 +282,26 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
         },
         group: group
             .map_or_else(|| format!("console-consumer-{}", rand::rng().random_range(0..100_000)), str::to_owned),
+        client_id: consumer.get("client.id").map_or("console-consumer", String::as_str).to_owned(),
+        instance_id: consumer.get("group.instance.id").cloned(),
         reset,
         is_auto_commit,
-        is_read_committed: isolation == Some("read_committed"),
+        is_read_committed: isolation == "read_committed",
         max_messages: options.number::<i64>("max-messages").and_then(|max| u64::try_from(max).ok()),
         timeout,
+        is_skipping_unreadable: options.has("skip-message-on-error"),
     })
+}
+
+fn isolation<'a>(options: &'a Options, consumer: &'a HashMap<String, String>) -> Result<&'a str, Failure> {
+    let given = options.text("isolation-level").or(consumer.get("isolation.level").map(String::as_str));
+    match given.unwrap_or("read_uncommitted") {
+        level @ ("read_committed" | "read_uncommitted") => Ok(level),
+        other => Err(Failure::failed(format!(
+            "org.apache.kafka.common.config.ConfigException: Invalid value {other} for configuration isolation.level: String must \
+             be one of: read_committed, read_uncommitted"
+        ))),
+    }
 }
 
 fn reset(consumer: &HashMap<String, String>, from_beginning: bool) -> Result<Option<Start>, Failure> {

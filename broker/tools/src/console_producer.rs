@@ -24,14 +24,19 @@ pub const TOOL: Tool = Tool {
 const SPECS: &[Spec] = &[
     value(&["batch-size"], Kind::Int, "size", "Bytes gathered per partition before they are sent. (default: 16384)"),
     value(
-        &["bootstrap-server", "broker-list"],
+        &["bootstrap-server"],
         Kind::Text,
         "server to connect to",
         "REQUIRED: the brokers to connect to, HOST1:PORT1,HOST2:PORT2.",
     ),
     value(&["command-config", "producer.config"], Kind::Text, "config file", "A file with producer properties."),
     value(&["command-property", "producer-property"], Kind::Text, "producer_prop", "A producer property, key=value."),
-    value(&["compression-codec"], Kind::Text, "compression-codec", "none, gzip, snappy, lz4 or zstd."),
+    value(
+        &["compression-codec"],
+        Kind::OptionalText,
+        "compression-codec",
+        "none, gzip, snappy, lz4 or zstd; without a word, gzip.",
+    ),
     flag(&["help"], "Print usage information."),
     value(
         &["line-reader"],
@@ -76,7 +81,27 @@ const LINE_READER: &str = "org.apache.kafka.tools.LineMessageReader";
 
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let topic = options.required("topic")?;
-    let bootstrap = options.required("bootstrap-server")?;
+    options.tell_deprecated(
+        &[
+            ("producer.config", "command-config"),
+            ("producer-property", "command-property"),
+            ("property", "reader-property"),
+        ],
+        |old, new| format!("Options --{new} and --{old} cannot be specified together."),
+        |old, new| {
+            format!("Warning: --{old} is deprecated and will be removed in a future version. Use --{new} instead.")
+        },
+        out,
+    )?;
+    if options.has("max-partition-memory-bytes") {
+        writeln!(
+            out,
+            "Warning: --max-partition-memory-bytes is deprecated and will be removed in Apache Kafka 5.0. Use --batch-size instead."
+        )?;
+    }
+    let bootstrap = options
+        .text("bootstrap-server")
+        .ok_or_else(|| Failure::usage("Error while validating the bootstrap address\n"))?;
     if options.text("line-reader").is_some_and(|class| class != LINE_READER) {
         return Err(Failure::failed("Only the default line reader is built in: Java classes cannot be loaded"));
     }
@@ -141,16 +166,26 @@ fn settings(options: &Options, properties: &HashMap<String, String>) -> Result<S
         "all" | "-1" => -1,
         "0" => 0,
         "1" => 1,
-        other => return Err(Failure::failed(format!("Invalid value {other} for configuration acks"))),
+        other => {
+            return Err(Failure::failed(format!(
+                "org.apache.kafka.common.config.ConfigException: Invalid value {other} for configuration acks: String must be one of: \
+                 all, -1, 0, 1"
+            )));
+        }
     };
     let codec = options.text("compression-codec").or(properties.get("compression.type").map(String::as_str));
-    let codec = match codec.unwrap_or("none") {
+    let codec = match codec.map_or("none", |name| if name.is_empty() { "gzip" } else { name }) {
         "none" | "uncompressed" => Codec::None,
         "gzip" | "" => Codec::Gzip,
         "snappy" => Codec::Snappy,
         "lz4" => Codec::Lz4,
         "zstd" => Codec::Zstd,
-        other => return Err(Failure::failed(format!("Unknown compression name: {other}"))),
+        other => {
+            return Err(Failure::failed(format!(
+                "org.apache.kafka.common.config.ConfigException: Invalid value {other} for configuration compression.type: String must \
+                 be one of: none, gzip, snappy, lz4, zstd"
+            )));
+        }
     };
     let batch = options.number::<usize>("max-partition-memory-bytes").or(options.number("batch-size"));
     Ok(Settings {

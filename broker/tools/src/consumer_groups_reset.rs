@@ -16,7 +16,8 @@ use super::group_admin::{committed, describe};
 use super::options::Options;
 use super::time::{now_ms, parse_datetime, parse_duration};
 
-type Offsets = BTreeMap<Partition, i64>;
+/// The offset of each partition.
+pub type Offsets = BTreeMap<Partition, i64>;
 
 /// Resets the offsets of the groups that the options choose, and prints the plan.
 pub fn run(client: &mut Client, options: &Options, groups: &[String], out: &mut dyn Write) -> Result<(), Failure> {
@@ -149,7 +150,8 @@ fn plan(
     ))
 }
 
-fn ends(client: &mut Client, scope: &BTreeSet<Partition>, end: i64, which: &str) -> Result<Offsets, Failure> {
+/// The offset of every partition at one end of its log, or at a time.
+pub fn ends(client: &mut Client, scope: &BTreeSet<Partition>, end: i64, which: &str) -> Result<Offsets, Failure> {
     let found = list_offsets(client, scope, end)?;
     let mut plan = Offsets::new();
     for key in scope {
@@ -243,7 +245,8 @@ fn parse_plan(csv: &str, groups: &[String]) -> Result<BTreeMap<String, Offsets>,
     Ok(plans)
 }
 
-fn commit(client: &mut Client, group: &str, plan: &Offsets) -> Result<(), Failure> {
+/// Commits offsets for a group that has no members.
+pub fn commit(client: &mut Client, group: &str, plan: &Offsets) -> Result<(), Failure> {
     let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
     for ((topic, partition), offset) in plan {
         let commit = OffsetCommitRequestPartition::default()

@@ -56,7 +56,15 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if options.has("topic") == options.has("include") {
         return Err(Failure::usage("Exactly one of the following arguments is required: [topic], [include]"));
     }
-    options.required("num-records")?;
+    if options.is_spelled("messages") == options.is_spelled("num-records") {
+        return Err(Failure::usage("Exactly one of the following arguments is required: [messages], [num-records]"));
+    }
+    options.tell_deprecated(
+        &[("messages", "num-records"), ("consumer.config", "command-config")],
+        |old, new| format!("Option \"[{old}]\" can't be used with option \"[{new}]\""),
+        |old, new| format!("Warning: --{old} is deprecated. Use --{new} instead."),
+        out,
+    )?;
     if options.has("print-metrics") {
         return Err(Failure::failed("--print-metrics is not built into this tool"));
     }

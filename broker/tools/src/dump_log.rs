@@ -8,6 +8,7 @@ use ottla_protocol::compression::Codec;
 use ottla_protocol::control_record::ControlRecord;
 use ottla_protocol::record_batch::{BatchView, TimestampType, batches};
 
+use super::dump_index::{Checks, Findings, dump_index, dump_snapshot, dump_time_index, dump_transactions};
 use super::options::{Kind, Options, Spec, flag, value};
 use super::{Failure, Tool};
 
@@ -24,10 +25,10 @@ const SPECS: &[Spec] = &[
     flag(&["deep-iteration"], "Print the records of each batch; --print-data-log does, too."),
     value(&["files"], Kind::Text, "file1, file2, ...", "REQUIRED: The files to dump, separated by commas."),
     flag(&["help"], "Print usage information."),
-    flag(&["index-sanity-check"], "Not built into this tool."),
+    flag(&["index-sanity-check"], "Only check that a broker would not rebuild the index when it starts."),
     value(&["key-decoder-class"], Kind::OptionalText, "", "Only text is known here."),
     value(&["max-bytes"], Kind::Int, "size", "Read no more bytes of each .log file than these."),
-    value(&["max-message-size"], Kind::Int, "size", "Accepted; batches of every size are read."),
+    value(&["max-message-size"], Kind::Int, "size", "The largest batch that an index may point to. (default: 5242880)"),
     flag(&["offsets-decoder"], "Not built into this tool."),
     flag(&["print-data-log"], "Print the contents of the records."),
     flag(&["remote-log-metadata-decoder"], "Not built into this tool."),
@@ -35,18 +36,16 @@ const SPECS: &[Spec] = &[
     flag(&["skip-record-metadata"], "With --print-data-log: only the contents."),
     flag(&["transaction-log-decoder"], "Not built into this tool."),
     value(&["value-decoder-class"], Kind::OptionalText, "", "Only text is known here."),
-    flag(&["verify-index-only"], "Not built into this tool."),
+    flag(&["verify-index-only"], "Hold indexes against their log without printing them."),
     flag(&["version"], "Display the version."),
 ];
 
-const ABSENT: [&str; 7] = [
+const ABSENT: [&str; 5] = [
     "cluster-metadata-decoder",
-    "index-sanity-check",
     "offsets-decoder",
     "remote-log-metadata-decoder",
     "share-group-state-decoder",
     "transaction-log-decoder",
-    "verify-index-only",
 ];
 
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
@@ -54,26 +53,41 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if let Some(absent) = ABSENT.iter().find(|name| options.has(name)) {
         return Err(Failure::failed(format!("--{absent} is not built into this tool")));
     }
+    let checks = Checks {
+        is_sanity_only: options.has("index-sanity-check"),
+        is_verify_only: options.has("verify-index-only"),
+        batch_bytes_max: options.number("max-message-size").unwrap_or(5 * 1024 * 1024),
+    };
+    let mut findings = Findings::default();
     for file in files.split(',').map(str::trim) {
         writeln!(out, "Dumping {file}")?;
         let path = Path::new(file);
-        let bytes = || std::fs::read(path).map_err(|error| Failure::failed(format!("{file}: {error}")));
+        let bytes = || {
+            std::fs::read(path).map_err(|error| {
+                Failure::failed(format!(
+                    "Exception in thread \"main\" java.nio.file.NoSuchFileException: {file}: {error}"
+                ))
+            })
+        };
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("log") => dump_log(path, &bytes()?, options, out)?,
-            Some("index") => dump_index(path, &bytes()?, out)?,
-            Some("timeindex") => dump_time_index(path, &bytes()?, out)?,
+            Some("index") => dump_index(path, &bytes()?, &checks, &mut findings, out)?,
+            Some("timeindex") => dump_time_index(path, &bytes()?, &checks, &mut findings, out)?,
             Some("txnindex") => dump_transactions(&bytes()?, out)?,
+            Some("snapshot") => dump_snapshot(&bytes()?, out)?,
             _ => {
                 out.flush()?;
                 eprintln!("Ignoring unknown file {file}");
             }
         }
     }
+    out.flush()?;
+    eprint!("{}", findings.told());
     Ok(ExitCode::SUCCESS)
 }
 
 /// The first offset of a segment is its files' name.
-fn base_offset(path: &Path) -> Result<i64, Failure> {
+pub fn base_offset(path: &Path) -> Result<i64, Failure> {
     let stem = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().split('.').next();
     let stem = stem.unwrap_or_default();
     stem.parse().map_err(|_| Failure::failed(format!("For input string: \"{stem}\"")))
@@ -225,59 +239,6 @@ fn print_control(key: &[u8], value: &[u8], out: &mut dyn Write) -> Result<(), Fa
             let kind = key.get(2..4).map_or(-1, |bytes| i16::from_be_bytes([bytes[0], bytes[1]]));
             write!(out, " controlType: UNKNOWN({kind})")?;
         }
-    }
-    Ok(())
-}
-
-fn number<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let mut number = [0; N];
-    number.copy_from_slice(&bytes[at..at + N]);
-    number
-}
-
-/// Entries of 8 bytes: offset less the base offset, and position. Preallocated files end in zeros.
-fn dump_index(path: &Path, bytes: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
-    let base = base_offset(path)?;
-    if bytes.len() < 8 {
-        writeln!(out, "{} is empty.", path.display())?;
-        return Ok(());
-    }
-    for (index, entry) in bytes.chunks_exact(8).enumerate() {
-        let offset = base + i64::from(u32::from_be_bytes(number(entry, 0)));
-        if offset == base && index > 0 {
-            break;
-        }
-        writeln!(out, "offset: {offset} position: {}", u32::from_be_bytes(number(entry, 4)))?;
-    }
-    Ok(())
-}
-
-/// Entries of 12 bytes: timestamp, and offset less the base offset.
-fn dump_time_index(path: &Path, bytes: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
-    let base = base_offset(path)?;
-    for (index, entry) in bytes.chunks_exact(12).enumerate() {
-        let offset = base + i64::from(u32::from_be_bytes(number(entry, 8)));
-        if offset == base && index > 0 {
-            break;
-        }
-        writeln!(out, "timestamp: {} offset: {offset}", i64::from_be_bytes(number(entry, 0)))?;
-    }
-    Ok(())
-}
-
-/// Entries of 34 bytes: version, producer, first and last offset, last stable offset.
-fn dump_transactions(bytes: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
-    for entry in bytes.chunks_exact(34) {
-        let long = |at| i64::from_be_bytes(number(entry, at));
-        writeln!(
-            out,
-            "version: {} producerId: {} firstOffset: {} lastOffset: {} lastStableOffset: {}",
-            i16::from_be_bytes(number(entry, 0)),
-            long(2),
-            long(10),
-            long(18),
-            long(26)
-        )?;
     }
     Ok(())
 }

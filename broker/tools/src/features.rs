@@ -36,11 +36,13 @@ const SPECS: &[Spec] = &[
 const TIMEOUT: Duration = Duration::from_secs(60);
 pub const METADATA_VERSION: &str = "metadata.version";
 /// `metadata.version` 7 and its successors: release and patch. Kafka's own table of them.
-const METADATA_VERSIONS: [&str; 25] = [
+pub const METADATA_VERSIONS: [&str; 25] = [
     "3.3-IV3", "3.4-IV0", "3.5-IV0", "3.5-IV1", "3.5-IV2", "3.6-IV0", "3.6-IV1", "3.6-IV2", "3.7-IV0", "3.7-IV1",
     "3.7-IV2", "3.7-IV3", "3.7-IV4", "3.8-IV0", "3.9-IV0", "4.0-IV0", "4.0-IV1", "4.0-IV2", "4.0-IV3", "4.1-IV0",
     "4.1-IV1", "4.2-IV0", "4.2-IV1", "4.3-IV0", "4.4-IV0",
 ];
+/// The last of them is of the release to come.
+pub const STABLE_COUNT: usize = METADATA_VERSIONS.len() - 1;
 const METADATA_VERSION_MIN: i16 = 7;
 pub const METADATA_VERSION_MAX: i16 = 30;
 /// The other features: name, newest level, and the `metadata.version` that a new cluster needs to get it.
@@ -74,7 +76,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         "" => return Err(command_line("too few arguments")),
         other => {
             return Err(command_line(&format!(
-                "argument command: invalid choice: '{other}' (choose from 'describe', 'upgrade', 'downgrade', 'disable', \
+                "invalid choice: '{other}' (choose from 'describe', 'upgrade', 'downgrade', 'disable', \
                  'version-mapping', 'feature-dependencies')"
             )));
         }
@@ -105,16 +107,16 @@ pub fn shown(feature: &str, level: i16) -> String {
 }
 
 /// The level of a release: `3.9-IV0`, or `3.9` and `3.9.1` for its last one that is not a preview.
-pub fn level_of(release: &str) -> Result<i16, Failure> {
+pub fn level_of(release: &str, known: &[&str]) -> Result<i16, Failure> {
     let parts: Vec<&str> = release.split('.').collect();
     let key = if parts.len() > 2 { parts[..2].join(".") } else { release.to_owned() };
     let is_match = |name: &str| name == key || name.split_once("-IV").is_some_and(|(family, _)| family == key);
-    let index = METADATA_VERSIONS.iter().rposition(|name| is_match(name));
+    let index = known.iter().rposition(|name| is_match(name));
     match index.and_then(|index| i16::try_from(index).ok()) {
         Some(index) => Ok(index + METADATA_VERSION_MIN),
         None => Err(Failure::failed(format!(
             "Unknown metadata.version '{release}'. Supported metadata.version are: {}",
-            METADATA_VERSIONS.join(", ")
+            known.join(", ")
         ))),
     }
 }
@@ -178,7 +180,7 @@ fn wanted_levels(options: &Options, operation: &str, out: &mut dyn Write) -> Res
         if options.has("metadata") || options.has("feature") {
             return Err(Failure::failed("Can not specify `release-version` with other feature flags."));
         }
-        let metadata_version = level_of(release)?;
+        let metadata_version = level_of(release, &METADATA_VERSIONS)?;
         levels.insert(METADATA_VERSION.to_owned(), metadata_version);
         for (name, newest, needs) in FEATURES {
             let level = default_level(newest, needs, metadata_version);
@@ -190,7 +192,7 @@ fn wanted_levels(options: &Options, operation: &str, out: &mut dyn Write) -> Res
     }
     if let Some(release) = options.text("metadata").filter(|_| operation != "disable") {
         writeln!(out, " `metadata` flag is deprecated and may be removed in a future release.")?;
-        levels.insert(METADATA_VERSION.to_owned(), level_of(release)?);
+        levels.insert(METADATA_VERSION.to_owned(), level_of(release, &METADATA_VERSIONS)?);
     }
     for feature in options.all("feature") {
         let (name, level) = if operation == "disable" { (feature.as_str(), 0) } else { name_and_level(feature)? };
@@ -253,7 +255,7 @@ fn update(client: &mut Client, options: &Options, operation: &str, out: &mut dyn
 pub fn version_mapping(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
     let newest = shown(METADATA_VERSION, METADATA_VERSION_MAX);
     let release = options.text("release-version").unwrap_or(&newest);
-    let level = level_of(release)?;
+    let level = level_of(release, &METADATA_VERSIONS)?;
     writeln!(out, "{METADATA_VERSION}={level} ({release})")?;
     for (name, newest, needs) in FEATURES {
         writeln!(out, "{name}={}", default_level(newest, needs, level))?;
@@ -298,11 +300,11 @@ mod tests {
 
     #[test]
     fn releases_have_levels() {
-        assert_eq!(level_of("4.3-IV0").unwrap(), METADATA_VERSION_MAX);
-        assert_eq!(level_of("3.9").unwrap(), 21);
-        assert_eq!(level_of("3.9.1").unwrap(), 21);
-        assert_eq!(level_of("4.0").unwrap(), 25);
-        assert!(level_of("2.8").is_err());
+        assert_eq!(level_of("4.3-IV0", &METADATA_VERSIONS).unwrap(), METADATA_VERSION_MAX);
+        assert_eq!(level_of("3.9", &METADATA_VERSIONS).unwrap(), 21);
+        assert_eq!(level_of("3.9.1", &METADATA_VERSIONS).unwrap(), 21);
+        assert_eq!(level_of("4.0", &METADATA_VERSIONS).unwrap(), 25);
+        assert!(level_of("2.8", &METADATA_VERSIONS).is_err());
         assert_eq!(shown(METADATA_VERSION, 99), "UNKNOWN 99");
     }
 }

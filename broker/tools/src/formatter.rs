@@ -1,8 +1,11 @@
 //! How the console consumer prints a record (Kafka's `DefaultMessageFormatter`).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, Write};
 
+use super::Failure;
+use super::deserializer::Deserializer;
 use super::fetcher::Fetched;
 
 /// `print.key=true` and its kin, with Kafka's defaults.
@@ -20,15 +23,37 @@ pub struct Formatter {
     line_separator: String,
     headers_separator: String,
     null_literal: String,
+    key_deserializer: Option<Deserializer>,
+    value_deserializer: Option<Deserializer>,
+    headers_deserializer: Option<Deserializer>,
+}
+
+/// Why a record was not printed.
+#[derive(Debug)]
+pub enum Unwritten {
+    /// Nobody reads any longer.
+    Closed,
+    /// Its bytes are not what its deserializer takes.
+    Unreadable(Failure),
+}
+
+impl From<io::Error> for Unwritten {
+    fn from(_: io::Error) -> Self {
+        Self::Closed
+    }
 }
 
 impl Formatter {
-    pub fn new(properties: &HashMap<String, String>) -> Self {
+    pub fn new(properties: &HashMap<String, String>) -> Result<Self, Failure> {
         let is_on = |name: &str, default: bool| {
             properties.get(name).map_or(default, |text| text.trim().eq_ignore_ascii_case("true"))
         };
         let text = |name: &str, default: &str| properties.get(name).map_or_else(|| default.to_owned(), Clone::clone);
-        Self {
+        let deserializer = |name: &str| {
+            let class = properties.get(name).map(|class| class.trim()).filter(|class| !class.is_empty());
+            class.map(Deserializer::of_class).transpose()
+        };
+        Ok(Self {
             timestamp: is_on("print.timestamp", false),
             partition: is_on("print.partition", false),
             offset: is_on("print.offset", false),
@@ -41,11 +66,14 @@ impl Formatter {
             line_separator: text("line.separator", "\n"),
             headers_separator: text("headers.separator", ","),
             null_literal: text("null.literal", "null"),
-        }
+            key_deserializer: deserializer("key.deserializer")?,
+            value_deserializer: deserializer("value.deserializer")?,
+            headers_deserializer: deserializer("headers.deserializer")?,
+        })
     }
 
     /// One record; columns that are asked for stand in Kafka's order.
-    pub fn write(&self, record: &Fetched, out: &mut dyn Write) -> io::Result<()> {
+    pub fn write(&self, record: &Fetched, out: &mut dyn Write) -> Result<(), Unwritten> {
         let mut columns: Vec<Vec<u8>> = Vec::new();
         if self.timestamp {
             let kind = if record.is_log_append_time { "LogAppendTime" } else { "CreateTime" };
@@ -65,13 +93,13 @@ impl Formatter {
             columns.push(b"Epoch:NOT_PRESENT".to_vec());
         }
         if self.headers {
-            columns.push(self.headers(record));
+            columns.push(self.headers(record)?);
         }
         if self.key {
-            columns.push(self.bytes(record.key.as_deref()).to_vec());
+            columns.push(self.read(self.key_deserializer, record.key.as_deref())?.into_owned());
         }
         if self.value {
-            columns.push(self.bytes(record.value.as_deref()).to_vec());
+            columns.push(self.read(self.value_deserializer, record.value.as_deref())?.into_owned());
         }
         for (index, column) in columns.iter().enumerate() {
             if index > 0 {
@@ -79,16 +107,28 @@ impl Formatter {
             }
             out.write_all(column)?;
         }
-        if columns.is_empty() { Ok(()) } else { out.write_all(self.line_separator.as_bytes()) }
+        if !columns.is_empty() {
+            out.write_all(self.line_separator.as_bytes())?;
+        }
+        Ok(())
     }
 
-    fn bytes<'r>(&'r self, bytes: Option<&'r [u8]>) -> &'r [u8] {
-        bytes.unwrap_or(self.null_literal.as_bytes())
+    /// What is null goes through the deserializer as the text that stands for it: so does Kafka's tool.
+    fn read<'r>(
+        &'r self,
+        deserializer: Option<Deserializer>,
+        bytes: Option<&'r [u8]>,
+    ) -> Result<Cow<'r, [u8]>, Unwritten> {
+        let bytes = bytes.unwrap_or(self.null_literal.as_bytes());
+        match deserializer {
+            Some(deserializer) => deserializer.read(bytes).map_err(Unwritten::Unreadable),
+            None => Ok(bytes.into()),
+        }
     }
 
-    fn headers(&self, record: &Fetched) -> Vec<u8> {
+    fn headers(&self, record: &Fetched) -> Result<Vec<u8>, Unwritten> {
         if record.headers.is_empty() {
-            return b"NO_HEADERS".to_vec();
+            return Ok(b"NO_HEADERS".to_vec());
         }
         let mut text = Vec::new();
         for (index, (key, value)) in record.headers.iter().enumerate() {
@@ -97,9 +137,9 @@ impl Formatter {
             }
             text.extend_from_slice(key.as_bytes());
             text.push(b':');
-            text.extend_from_slice(self.bytes(value.as_deref()));
+            text.extend_from_slice(&self.read(self.headers_deserializer, value.as_deref())?);
         }
-        text
+        Ok(text)
     }
 }
 
@@ -123,7 +163,7 @@ mod tests {
         };
         let properties = properties.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         let mut out = Vec::new();
-        Formatter::new(&properties).write(&record, &mut out).unwrap();
+        Formatter::new(&properties).unwrap().write(&record, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -138,6 +178,8 @@ mod tests {
             ("print.headers", "true"),
         ];
         assert_eq!(printed(&all), "CreateTime:123\tPartition:1\tOffset:5\th:x,h:null\tnull\tv\n");
+        let class = "org.apache.kafka.common.serialization.StringDeserializer";
+        assert_eq!(printed(&[("value.deserializer", class)]), "v\n");
         assert_eq!(printed(&[("print.value", "false"), ("print.key", "true"), ("null.literal", "-")]), "-\n");
     }
 }

@@ -116,7 +116,8 @@ fn topic_pattern(text: &str) -> Result<regex::Regex, Failure> {
 
 /// `TOPIC`, `TOPIC:1`, `TOPIC:1-3`, `TOPIC:1-`, `TOPIC:-3`; the topic may be left out.
 fn parse_rule(rule: &str) -> Result<Filter, Failure> {
-    let invalid = || Failure::failed(format!("Invalid rule specification: {rule}"));
+    let invalid =
+        || Failure::failed(format!("org.apache.kafka.tools.TerseException: Invalid rule specification: {rule}"));
     let (topic, partitions) = rule.split_once(':').unwrap_or((rule, ""));
     let number = |text: &str, missing: i32| -> Result<i32, Failure> {
         if text.is_empty() { Ok(missing) } else { text.parse().map_err(|_| invalid()) }

@@ -37,11 +37,37 @@ pub struct GroupMember {
     member_id: StrBytes,
     generation: i32,
     heartbeat_due: Instant,
+    /// A static member (KIP-345) keeps its place across restarts.
+    instance_id: Option<StrBytes>,
+    session: Duration,
 }
 
 impl GroupMember {
     pub fn new(group: &str) -> Self {
-        Self { group: group.to_owned(), member_id: StrBytes::default(), generation: -1, heartbeat_due: Instant::now() }
+        Self {
+            group: group.to_owned(),
+            member_id: StrBytes::default(),
+            generation: -1,
+            heartbeat_due: Instant::now(),
+            instance_id: None,
+            session: SESSION,
+        }
+    }
+
+    /// Makes it a static member.
+    pub fn with_instance_id(mut self, instance_id: Option<&str>) -> Self {
+        self.instance_id = instance_id.map(text);
+        self
+    }
+
+    /// How long the group waits for a heartbeat.
+    pub fn with_session(mut self, session: Option<Duration>) -> Self {
+        self.session = session.unwrap_or(SESSION);
+        self
+    }
+
+    fn heartbeat_every(&self) -> Duration {
+        HEARTBEAT.min(self.session / 3)
     }
 
     fn target(&self) -> Target {
@@ -63,8 +89,9 @@ impl GroupMember {
                     JoinGroupRequestProtocol::default().with_name(text("range")).with_metadata(metadata.clone());
                 let request = JoinGroupRequest::default()
                     .with_group_id(self.group_id())
-                    .with_session_timeout_ms(millis(SESSION))
+                    .with_session_timeout_ms(millis(self.session))
                     .with_member_id(self.member_id.clone())
+                    .with_group_instance_id(self.instance_id.clone())
                     .with_protocol_type(text("consumer"))
                     .with_protocols(vec![protocol]);
                 if version >= 1 { request.with_rebalance_timeout_ms(millis(REBALANCE)) } else { request }
@@ -87,7 +114,8 @@ impl GroupMember {
             }
             self.member_id = response.member_id.clone();
             self.generation = response.generation_id;
-            let assignments = if response.leader == response.member_id {
+            // A static leader that comes back is told to leave the assignment as it is.
+            let assignments = if response.leader == response.member_id && !response.skip_assignment {
                 let members = response
                     .members
                     .iter()
@@ -103,6 +131,7 @@ impl GroupMember {
                     .with_group_id(self.group_id())
                     .with_generation_id(self.generation)
                     .with_member_id(self.member_id.clone())
+                    .with_group_instance_id(self.instance_id.clone())
                     .with_assignments(assignments.clone());
                 if version >= 5 {
                     request.with_protocol_type(Some(text("consumer"))).with_protocol_name(protocol.clone())
@@ -112,7 +141,7 @@ impl GroupMember {
             })?;
             match ErrorCode::from_code(response.error_code) {
                 Some(ErrorCode::None) => {
-                    self.heartbeat_due = Instant::now() + HEARTBEAT;
+                    self.heartbeat_due = Instant::now() + self.heartbeat_every();
                     return assigned(response.assignment);
                 }
                 Some(ErrorCode::RebalanceInProgress) => {}
@@ -128,11 +157,12 @@ impl GroupMember {
         if Instant::now() < self.heartbeat_due {
             return Ok(true);
         }
-        self.heartbeat_due = Instant::now() + HEARTBEAT;
+        self.heartbeat_due = Instant::now() + self.heartbeat_every();
         let request = HeartbeatRequest::default()
             .with_group_id(self.group_id())
             .with_generation_id(self.generation)
-            .with_member_id(self.member_id.clone());
+            .with_member_id(self.member_id.clone())
+            .with_group_instance_id(self.instance_id.clone());
         let code = client.send(&self.target(), &request)?.error_code;
         match ErrorCode::from_code(code) {
             Some(ErrorCode::None) => Ok(true),
@@ -211,6 +241,7 @@ impl GroupMember {
                 .with_group_id(self.group_id())
                 .with_generation_id_or_member_epoch(self.generation)
                 .with_member_id(self.member_id.clone())
+                .with_group_instance_id(self.instance_id.clone())
                 .with_topics(topics.collect())
         })?;
         response
@@ -220,8 +251,11 @@ impl GroupMember {
             .try_for_each(|partition| Failure::check(partition.error_code, None))
     }
 
-    /// Leaves, so that the others need not wait for the session to end.
+    /// Leaves, so that the others need not wait for the session to end. A static member only goes away.
     pub fn leave(&self, client: &mut Client) -> Result<(), Failure> {
+        if self.instance_id.is_some() {
+            return Ok(());
+        }
         let response = client.send_with(&self.target(), |version| {
             let request = LeaveGroupRequest::default().with_group_id(self.group_id());
             if version >= 3 {

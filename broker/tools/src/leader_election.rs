@@ -131,7 +131,8 @@ fn partitions(options: &Options) -> Result<Option<BTreeSet<Partition>>, Failure>
         return Ok(Some(BTreeSet::from([(topic.to_owned(), partition)])));
     }
     let Some(path) = options.text("path-to-json-file") else { return Ok(None) };
-    let file = json::load(path)?;
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::failed(format!("{path}: {error}")))?;
+    let file = json::parse(&text).map_err(|_| Failure::failed("Replica election data is empty"))?;
     if file.get("partitions").is_none() {
         return Err(Failure::failed("Replica election data is missing \"partitions\" field"));
     }

@@ -4,6 +4,7 @@
 mod acl_names;
 mod acls;
 mod admin;
+mod application_reset;
 mod broker_api_versions;
 mod client;
 mod client_metrics;
@@ -18,6 +19,8 @@ mod consumer_groups_describe;
 mod consumer_groups_reset;
 mod consumer_perf;
 mod delete_records;
+mod deserializer;
+mod dump_index;
 mod dump_log;
 mod e2e_latency;
 mod explain;
@@ -43,6 +46,8 @@ mod properties;
 mod ready;
 mod reassign_partitions;
 mod reassignment_plan;
+mod reassignment_replicas;
+mod reassignment_throttles;
 mod storage;
 mod table;
 mod time;
@@ -95,6 +100,7 @@ const TOOLS: &[Tool] = &[
     producer_perf::TOOL,
     reassign_partitions::TOOL,
     storage::TOOL,
+    application_reset::TOOL,
     topics::TOOL,
     transactions::TOOL,
     verifiable_consumer::TOOL,
@@ -156,7 +162,9 @@ fn run_tool(tool: &Tool, arguments: &[String]) -> ExitCode {
         let usage = options::usage(tool.specs);
         let _ =
             writeln!(std::io::stdout(), "usage: kafka-{} [options] command\n\n{}\n\n{usage}", tool.name, tool.about);
-        return ExitCode::SUCCESS;
+        // Two of them take a call for help for a wrong line.
+        let is_refused = matches!(tool.name, "producer-perf-test" | "transactions");
+        return if is_refused { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
     if wants_help || (arguments.is_empty() && !is_argparse) {
         let _ = writeln!(std::io::stderr(), "{}\n{}", tool.about, options::usage(tool.specs));
@@ -167,7 +175,7 @@ fn run_tool(tool: &Tool, arguments: &[String]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let outcome = Options::parse(tool.specs, arguments).and_then(|options| (tool.run)(&options, &mut out));
+    let outcome = Options::parse(tool.specs, arguments, is_argparse).and_then(|options| (tool.run)(&options, &mut out));
     // A closed pipe (`kafka-topics --list | head -1`) ends a tool quietly, as it ends Unix tools.
     let _ = out.flush();
     match outcome {
@@ -179,10 +187,22 @@ fn run_tool(tool: &Tool, arguments: &[String]) -> ExitCode {
     }
 }
 
+/// Tools whose Java twins do not catch that an option is unknown.
+const UNCAUGHT_TOOLS: [&str; 3] = ["consumer-groups", "dump-log", "reassign-partitions"];
+
 fn tell(tool: &Tool, failure: &Failure) {
     let (name, text) = (tool.name, &failure.message);
+    if UNCAUGHT_TOOLS.contains(&name) && text.ends_with(" is not a recognized option") {
+        eprintln!("Exception in thread \"main\" joptsimple.UnrecognizedOptionException: {text}");
+        return;
+    }
     if !ARGPARSE_TOOLS.contains(&name) {
-        eprintln!("{text}");
+        let prefix = if name == "get-offsets" && text.ends_with(" is not a recognized option") {
+            "Error occurred: "
+        } else {
+            ""
+        };
+        eprintln!("{prefix}{text}");
         if failure.is_usage {
             eprint!("{}", options::usage(tool.specs));
         }
@@ -195,6 +215,14 @@ fn tell(tool: &Tool, failure: &Failure) {
     match failure.is_usage {
         false => eprintln!("{text}"),
         true if name == "features" => eprint!("Command line error: {text}. Type --help for help."),
-        true => eprintln!("usage: kafka-{name} [-h] [options] command ...\nkafka-{name}: error: {text}"),
+        true => {
+            // Each is called by the name that its Java twin gives itself.
+            let called = match name {
+                "transactions" => "kafka-transactions.sh".to_owned(),
+                name if name.starts_with("verifiable-") => name.to_owned(),
+                name => format!("kafka-{name}"),
+            };
+            eprintln!("usage: {called} [-h] [options] command ...\n{called}: error: {text}");
+        }
     }
 }

@@ -83,7 +83,10 @@ impl LineReader {
         match rest.split_once(separator) {
             Some((part, rest)) => Ok((Some(part), rest)),
             None if self.ignore_error => Ok((None, rest)),
-            None => Err(Failure::failed(format!("No {name} found on line number {}: '{line}'", self.line_number))),
+            None => Err(Failure::failed(format!(
+                "org.apache.kafka.common.KafkaException: No {name} found on line number {}: '{line}'",
+                self.line_number
+            ))),
         }
     }
 
@@ -133,7 +136,10 @@ mod tests {
         assert_eq!(record.headers, [("h1".into(), Some(b"v1".to_vec())), ("h2".into(), None)]);
         assert_eq!((record.key, record.value), (Some(b"k".to_vec()), None));
         let error = full.read("no headers here").unwrap_err();
-        assert_eq!(error.message, "No headers delimiter found on line number 2: 'no headers here'");
+        assert_eq!(
+            error.message,
+            "org.apache.kafka.common.KafkaException: No headers delimiter found on line number 2: 'no headers here'"
+        );
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         "remove-controller" => remove(&connect, options, out),
         "" => Err(Failure::usage("too few arguments")),
         other => Err(Failure::usage(format!(
-            "argument command: invalid choice: '{other}' (choose from 'describe', 'add-controller', 'remove-controller')"
+            "invalid choice: '{other}' (choose from 'describe', 'add-controller', 'remove-controller')"
         ))),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io::Write;
 
 use super::Failure;
 
@@ -48,15 +49,17 @@ pub struct Options {
     values: HashMap<&'static str, Vec<String>>,
     /// The options' names in the order of the line, repeated ones repeatedly.
     pub order: Vec<&'static str>,
+    /// The same options by the names that the line used.
+    spelled: Vec<String>,
     pub positional: Vec<String>,
     /// The line as it was given.
     pub line: String,
 }
 
 impl Options {
-    /// Reads a command line. Unknown options, missing arguments and numbers that are none are errors in jopt-simple's words,
+    /// Reads a command line. Where argparse4j reads it, long options may be shortened. Unknown options, missing arguments and numbers that are none are errors in jopt-simple's words,
     /// since those are what users of Kafka's tools know.
-    pub fn parse(specs: &[Spec], arguments: &[String]) -> Result<Self, Failure> {
+    pub fn parse(specs: &[Spec], arguments: &[String], may_shorten: bool) -> Result<Self, Failure> {
         let mut options = Self { line: arguments.join(" "), ..Self::default() };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
@@ -72,7 +75,7 @@ impl Options {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (word, None),
             };
-            let Some(spec) = specs.iter().find(|spec| spec.names.contains(&name)) else {
+            let Some(spec) = find(specs, name, may_shorten) else {
                 return Err(Failure::usage(format!("{name} is not a recognized option")));
             };
             let text = match (spec.kind, inline) {
@@ -95,6 +98,7 @@ impl Options {
                 }
             }
             options.order.push(spec.names[0]);
+            options.spelled.push(full_name(spec, name).to_owned());
             options.values.entry(spec.names[0]).or_default().push(text);
         }
         Ok(options)
@@ -103,6 +107,28 @@ impl Options {
     /// Whether the option was given.
     pub fn has(&self, name: &str) -> bool {
         self.values.contains_key(name)
+    }
+
+    /// Whether the line used this one of an option's names.
+    pub fn is_spelled(&self, name: &str) -> bool {
+        self.spelled.iter().any(|spelled| spelled == name)
+    }
+
+    /// Warns of names that Kafka means to drop, each with the one that takes its place; both on one line are an error.
+    pub fn tell_deprecated(
+        &self,
+        renamed: &[(&str, &str)],
+        both: impl Fn(&str, &str) -> String,
+        told: impl Fn(&str, &str) -> String,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        if let Some((old, new)) = renamed.iter().find(|(old, new)| self.is_spelled(old) && self.is_spelled(new)) {
+            return Err(Failure::usage(both(old, new)));
+        }
+        for (old, new) in renamed.iter().filter(|(old, _)| self.is_spelled(old)) {
+            writeln!(out, "{}", told(old, new))?;
+        }
+        Ok(())
     }
 
     /// The value of an option; the last one when it was repeated.
@@ -142,6 +168,30 @@ impl Options {
             None => Ok(()),
         }
     }
+}
+
+/// The option of this name; where names may be shortened, also the only one whose name begins so.
+fn find<'a>(specs: &'a [Spec], name: &str, may_shorten: bool) -> Option<&'a Spec> {
+    let exact = specs.iter().find(|spec| spec.names.contains(&name));
+    if exact.is_some() || !may_shorten {
+        return exact;
+    }
+    let begins = |spec: &&Spec| spec.names.iter().any(|full| full.starts_with(name));
+    let mut candidates = specs.iter().filter(begins);
+    match (candidates.next(), candidates.next()) {
+        (Some(spec), None) if !name.is_empty() => Some(spec),
+        _ => None,
+    }
+}
+
+/// The name of the option that `given`, which may be shortened, stands for.
+fn full_name(spec: &Spec, given: &str) -> &'static str {
+    let names = spec.names.iter().copied();
+    names
+        .clone()
+        .find(|name| *name == given)
+        .or(names.clone().find(|name| name.starts_with(given)))
+        .unwrap_or(spec.names[0])
 }
 
 /// `key=value` pairs of a repeated option; a missing value is empty.
@@ -230,7 +280,7 @@ mod tests {
     ];
 
     fn parse(line: &str) -> Result<Options, Failure> {
-        Options::parse(SPECS, &line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        Options::parse(SPECS, &line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(), true)
     }
 
     #[test]
@@ -252,6 +302,33 @@ mod tests {
         assert_eq!(missing.required("topic").unwrap_err().message, "Missing required argument \"[topic]\"");
         let both = parse("--list --topic a").unwrap();
         assert!(both.refuse_with("list", &["topic"]).is_err());
+    }
+
+    #[test]
+    fn long_options_may_be_shortened_as_long_as_they_differ() {
+        let options = parse("--to a --part 3 --l").unwrap();
+        assert_eq!((options.text("topic"), options.text("partitions")), (Some("a"), Some("3")));
+        assert!(options.has("list"));
+        let both = &[value(&["topic"], Kind::Text, "", ""), value(&["topic-id"], Kind::Text, "", "")];
+        assert_eq!(find(both, "topic", true).unwrap().names, ["topic"]);
+        assert!(find(both, "top", true).is_none() && find(both, "topic-i", false).is_none());
+    }
+
+    #[test]
+    fn names_that_are_to_go_are_told() {
+        let tell = |line: &str| {
+            let mut out = Vec::new();
+            let outcome = parse(line).unwrap().tell_deprecated(
+                &[("add", "config")],
+                |old, new| format!("{old} and {new}"),
+                |old, new| format!("{old} is {new} now"),
+                &mut out,
+            );
+            outcome.map(|()| String::from_utf8(out).unwrap())
+        };
+        assert_eq!(tell("--add x=1").unwrap(), "add is config now\n");
+        assert_eq!(tell("--config x=1").unwrap(), "");
+        assert_eq!(tell("--config x=1 --add x=2").unwrap_err().message, "add and config");
     }
 
     #[test]

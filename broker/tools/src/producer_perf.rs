@@ -48,13 +48,23 @@ const SPECS: &[Spec] = &[
 /// Records wait at most so long for their batch when the throughput is throttled.
 const LINGER: Duration = Duration::from_millis(5);
 
+const PAYLOADS: [&str; 3] = ["record-size", "payload-file", "payload-monotonic"];
+
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let required =
         |name: &str| options.text(name).ok_or_else(|| Failure::usage(format!("argument --{name} is required")));
     let topic = required("topic")?;
+    options.tell_deprecated(
+        &[("producer-props", "command-property"), ("producer.config", "command-config")],
+        |old, new| format!("--{new} and --{old} cannot be specified together."),
+        |old, new| {
+            format!("Option --{old} has been deprecated and will be removed in a future version. Use --{new} instead.")
+        },
+        out,
+    )?;
+    required("throughput")?;
     required("num-records")?;
-    let payloads_given =
-        ["record-size", "payload-file", "payload-monotonic"].into_iter().filter(|name| options.has(name)).count();
+    let payloads_given = PAYLOADS.into_iter().filter(|name| options.has(name)).count();
     match payloads_given {
         0 => {
             return Err(Failure::usage(
@@ -62,7 +72,14 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             ));
         }
         1 => {}
-        _ => return Err(Failure::usage("only one of --record-size, --payload-file, --payload-monotonic is allowed")),
+        _ => {
+            let given: Vec<&&str> = options.order.iter().filter(|name| PAYLOADS.contains(name)).collect();
+            return Err(Failure::usage(format!(
+                "argument --{}: not allowed with argument --{}",
+                given.get(1).unwrap_or(&&""),
+                given.first().unwrap_or(&&"")
+            )));
+        }
     }
     let throughput: f64 = required("throughput")?
         .parse()

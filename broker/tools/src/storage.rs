@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use ottla_protocol::ids;
 
 use super::features::{
-    METADATA_VERSION, METADATA_VERSION_MAX, default_levels, dependencies, level_of, shown, version_mapping,
+    METADATA_VERSION, METADATA_VERSION_MAX, METADATA_VERSIONS, STABLE_COUNT, default_levels, dependencies, level_of,
+    shown, version_mapping,
 };
 use super::options::{Kind, Options, Spec, flag, value};
 use super::{Failure, Tool, properties};
@@ -42,7 +43,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         "feature-dependencies" => dependencies(options, out).map(|()| ExitCode::SUCCESS),
         "" => Err(Failure::usage("too few arguments")),
         other => Err(Failure::usage(format!(
-            "argument command: invalid choice: '{other}' (choose from 'info', 'format', 'version-mapping', \
+            "invalid choice: '{other}' (choose from 'info', 'format', 'version-mapping', \
              'feature-dependencies', 'random-uuid')"
         ))),
     }
@@ -69,8 +70,9 @@ struct Node {
 
 fn node(options: &Options) -> Result<Node, Failure> {
     let path = options.text("config").ok_or_else(|| Failure::usage("argument --config/-c is required"))?;
-    let config = properties::load(Some(path))
-        .map_err(|_| Failure::failed(format!("java.nio.file.NoSuchFileException: {path}")))?;
+    let config = properties::load(Some(path)).map_err(|_| {
+        Failure::failed(format!("Exception in thread \"main\" java.nio.file.NoSuchFileException: {path}"))
+    })?;
     let get = |key: &str| config.get(key).map(|text| text.trim()).filter(|text| !text.is_empty());
     let roles = get("process.roles").ok_or_else(|| {
         Failure::failed(
@@ -243,7 +245,7 @@ fn check_features(options: &Options) -> Result<(), Failure> {
         ));
     }
     if let Some(release) = options.text("release-version")
-        && level_of(release)? != METADATA_VERSION_MAX
+        && level_of(release, &METADATA_VERSIONS[..STABLE_COUNT])? != METADATA_VERSION_MAX
     {
         return Err(refused("An older --release-version"));
     }
@@ -272,7 +274,7 @@ fn check_meta(dir: &Path, meta: &BTreeMap<String, String>, cluster_id: &str, nod
     let path = dir.display();
     if let Some(found) = meta.get("cluster.id").filter(|found| *found != cluster_id) {
         return Err(Failure::failed(format!(
-            "Invalid cluster.id in: {path}/{META}. Expected {cluster_id}, but read {found}"
+            "Exception in thread \"main\" java.lang.RuntimeException: Invalid cluster.id in: {path}/{META}. Expected {cluster_id}, but read {found}"
         )));
     }
     if let Some(found) = meta.get("node.id").filter(|found| **found != node_id.to_string()) {
@@ -315,7 +317,7 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Options {
-        Options::parse(SPECS, &arguments.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()).unwrap()
+        Options::parse(SPECS, &arguments.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>(), true).unwrap()
     }
 
     #[test]

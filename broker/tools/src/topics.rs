@@ -111,7 +111,8 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         }
         Err(failure) => {
             writeln!(out, "Error while executing topic command : {}", failure.message)?;
-            eprintln!("{}", failure.as_java());
+            let class = if failure.code.is_none() { "java.lang.IllegalArgumentException: " } else { "" };
+            eprintln!("{class}{}", failure.as_java());
             Ok(ExitCode::FAILURE)
         }
     }
@@ -124,7 +125,10 @@ fn check(options: &Options) -> Result<(), Failure> {
         ));
     }
     if options.has("delete-config") {
-        eprintln!("delete-config: topic configs are deleted with kafka-configs since 4.0; this option does nothing");
+        eprintln!(
+            "delete-config option is no longer supported and deprecated since version 4.0. The config will be fully removed in \
+             future releases."
+        );
     }
     if options.has("describe") && options.has("if-exists") && !options.has("topic") && !options.has("topic-id") {
         return Err(Failure::usage("--topic or --topic-id is required to describe a topic"));
@@ -133,6 +137,12 @@ fn check(options: &Options) -> Result<(), Failure> {
         options.required("topic")?;
     }
     if options.has("alter") {
+        if options.has("config") && options.has("bootstrap-server") {
+            return Err(Failure::usage(
+                "Option combination \"[[config], [bootstrap-server]]\" can't be used with option \"[alter]\" (To alter topic \
+                 configurations, the kafka-configs tool can be used.)",
+            ));
+        }
         options.required("partitions")?;
     }
     only_with(options, "config", &["alter", "create"])?;
@@ -278,7 +288,8 @@ fn describe(client: &mut Client, options: &Options, out: &mut Vec<u8>) -> Result
             let found: BTreeMap<String, MetadataResponseTopic> =
                 all.into_iter().filter(|(_, topic)| topic.topic_id == id).collect();
             if found.is_empty() && !options.has("if-exists") {
-                let id = options.text("topic-id").unwrap_or_default();
+                // As Kafka writes it: the last letter of an id has bits to spare.
+                let id = ids::encode_uuid(id);
                 return Err(Failure::failed(format!("TopicId '{id}' does not exist as expected")));
             }
             found

@@ -87,7 +87,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         "" => return Err(Failure::usage("too few arguments")),
         other => {
             return Err(Failure::usage(format!(
-                "argument command: invalid choice: '{other}' (choose from 'list', 'describe', 'describe-producers', \
+                "invalid choice: '{other}' (choose from 'list', 'describe', 'describe-producers', \
                  'abort', 'find-hanging', 'forceTerminateTransaction')"
             )));
         }

@@ -27,18 +27,17 @@ pub const TOOL: Tool = Tool {
 const SPECS: &[Spec] = &[
     value(&["assignment-strategy"], Kind::Text, "ASSIGNMENT-STRATEGY", "Only the range assignor is built in."),
     value(&["bootstrap-server"], Kind::Text, "HOST1:PORT1,...", "REQUIRED: The server(s) to connect to."),
-    value(&["close-timeout"], Kind::Int, "CLOSE-TIMEOUT-MS", "Accepted; leaving a group takes one request."),
     value(&["command-config"], Kind::Text, "CONFIG-FILE", "A file with consumer properties."),
     value(&["consumer.config"], Kind::Text, "CONFIG-FILE", "(DEPRECATED) See --command-config."),
     flag(&["enable-autocommit"], "Offsets are committed when the consumer ends, not after each batch."),
     value(&["group-id"], Kind::Text, "GROUP-ID", "REQUIRED: The consumer group."),
-    value(&["group-instance-id"], Kind::Text, "GROUP-INSTANCE-ID", "Static membership is not built in."),
+    value(&["group-instance-id"], Kind::Text, "GROUP-INSTANCE-ID", "A name that is kept across restarts."),
     value(&["group-protocol"], Kind::Text, "GROUP-PROTOCOL", "Only classic is built in."),
     value(&["group-remote-assignor"], Kind::Text, "GROUP-REMOTE-ASSIGNOR", "Only for the consumer protocol."),
     flag(&["help", "h"], "Print usage information."),
     value(&["max-messages"], Kind::Int, "MAX-MESSAGES", "How many; -1 is no end. (default: -1)"),
     value(&["reset-policy"], Kind::Text, "RESET-POLICY", "earliest, latest or none. (default: earliest)"),
-    value(&["session-timeout"], Kind::Int, "TIMEOUT-MS", "Accepted; 45 seconds are used."),
+    value(&["session-timeout"], Kind::Int, "TIMEOUT-MS", "How long the group waits for a heartbeat. (default: 30000)"),
     value(&["topic"], Kind::Text, "TOPIC", "REQUIRED: The topic to read."),
     flag(&["verbose"], "Tell of every record."),
 ];
@@ -62,13 +61,15 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         "earliest" => Some(Start::Earliest),
         "latest" => Some(Start::Latest),
         "none" => None,
-        other => return Err(Failure::failed(format!("Invalid value {other} for configuration auto.offset.reset"))),
+        other => {
+            return Err(Failure::failed(format!(
+                "Exception in thread \"main\" org.apache.kafka.common.config.ConfigException: Invalid value {other} for configuration \
+                 auto.offset.reset"
+            )));
+        }
     };
     if options.text("group-protocol").is_some_and(|name| !name.eq_ignore_ascii_case("classic")) {
         return Err(Failure::failed("--group-protocol: only classic is built into this tool"));
-    }
-    if options.has("group-instance-id") {
-        return Err(Failure::failed("--group-instance-id is not built into this tool"));
     }
     if options.has("consumer.config") && options.has("command-config") {
         return Err(Failure::usage("Options --consumer.config and --command-config are mutually exclusive."));
@@ -84,8 +85,13 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     )?)?;
     let is_stopping = stop_on_signals()?;
     let mut client = Client::connect(bootstrap, Duration::from_secs(30))?;
+    client.rename(&format!("consumer-{group}-{}", options.text("group-instance-id").unwrap_or("1")));
     tell(out, "startup_complete", &[])?;
-    let mut reader = Reader { topic, reset, member: GroupMember::new(group), fetcher: Fetcher::new(false, reset) };
+    let session = options.number::<u64>("session-timeout").unwrap_or(30_000);
+    let member = GroupMember::new(group)
+        .with_instance_id(options.text("group-instance-id"))
+        .with_session(Some(Duration::from_millis(session)));
+    let mut reader = Reader { topic, reset, member, fetcher: Fetcher::new(false, reset) };
     let outcome = reader.read(&mut client, options, &is_stopping, out);
     if is_stopping.load(Ordering::Relaxed) {
         tell(out, "shutdown_requested", &[])?;
@@ -98,6 +104,10 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     }
     reader.member.leave(&mut client)?;
     tell(out, "shutdown_complete", &[])?;
+    // Kafka's tool tells from a shutdown hook, which runs at every end.
+    if !is_stopping.load(Ordering::Relaxed) {
+        tell(out, "shutdown_requested", &[])?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -85,17 +85,21 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         let (key, value) = (as_text(&record.key), as_text(&record.value));
         sent += 1;
         let outcome = producer.push(record).and_then(|()| producer.flush());
-        let mut told: Vec<(&str, Value)> = vec![("key", key.into()), ("value", value.into()), ("topic", topic.into())];
+        let mut told: Vec<(&str, Value)> = vec![("key", key.into()), ("value", value.into())];
         match outcome {
             Ok(()) => {
                 acked += 1;
                 let (partition, offset) = producer.last_delivered();
-                told.extend([("partition", partition.into()), ("offset", offset.into())]);
+                told.extend([("offset", offset.into()), ("topic", topic.into()), ("partition", partition.into())]);
                 tell(out, "producer_send_success", &told)?;
             }
             Err(failure) => {
                 let exception = format!("class {}", failure.as_java().split(':').next().unwrap_or_default());
-                told.extend([("exception", exception.into()), ("message", failure.message.into())]);
+                told.extend([
+                    ("topic", topic.into()),
+                    ("exception", exception.into()),
+                    ("message", failure.message.into()),
+                ]);
                 tell(out, "producer_send_error", &told)?;
             }
         }
