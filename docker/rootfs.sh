@@ -11,7 +11,8 @@ packages=$(mktemp -d)
 dpkg --add-architecture "$arch"
 apt-get update -qq
 (cd "$packages" && apt-get download -qq "busybox-static:$arch" "bash-static:$arch" && for deb in *.deb; do dpkg -x "$deb" .; done)
-mkdir -p "$root/bin" "$root/usr/bin" "$root/usr/share/doc"
+# Folders that scripts of others take for granted: Testcontainers puts its script into /usr/sbin.
+mkdir -p "$root/bin" "$root/sbin" "$root/usr/bin" "$root/usr/sbin" "$root/usr/local/bin" "$root/usr/local/sbin" "$root/usr/share/doc" "$root/run"
 cp "$(find "$packages" -path "*bin/busybox" -type f)" "$root/bin/busybox"
 cp "$(find "$packages" -path "*bin/bash-static" -type f)" "$root/bin/bash"
 for name in busybox-static bash-static; do
@@ -43,13 +44,16 @@ for script in etc/kafka/docker/run etc/kafka/docker/launch etc/confluent/docker/
     ln -s /usr/bin/ottla "$root/$script"
 done
 
+ln -s rpk "$root/usr/bin/redpanda"
+
 # User 1000 as in Apache's and Confluent's images. Every user may write where data goes: a volume begins as a copy of it.
 printf 'root:x:0:0:root:/root:/bin/bash\nappuser:x:1000:0:appuser:/home/appuser:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/false\n' > "$root/etc/passwd"
 printf 'root:x:0:\nappuser:x:1000:\nnogroup:x:65534:\n' > "$root/etc/group"
 printf 'hosts: files dns\n' > "$root/etc/nsswitch.conf"
 mkdir -p "$root/root" "$root/tmp" "$root/home/appuser" "$root/var/lib/kafka/data" "$root/var/log/kafka" "$root/bitnami/kafka" "$root/kafka" \
-    "$root/etc/kafka/secrets" "$root/mnt/shared/config" "$root/docker-entrypoint-initdb.d"
+    "$root/etc/kafka/secrets" "$root/mnt/shared/config" "$root/docker-entrypoint-initdb.d" "$root/etc/redpanda" "$root/var/lib/redpanda/data"
 chmod 1777 "$root/tmp"
 chmod 0777 "$root/var/lib/kafka/data" "$root/var/log/kafka" "$root/bitnami/kafka" "$root/kafka" "$root/home/appuser" "$root/etc/kafka" \
+    "$root/etc/redpanda" "$root/var/lib/redpanda" "$root/var/lib/redpanda/data" \
     "$root/opt/kafka" "$root/opt/kafka/config" "$root/etc/confluent/docker"
 chmod 0777 "$root"/etc/confluent/docker/configure "$root"/etc/confluent/docker/ensure "$root"/etc/confluent/docker/run

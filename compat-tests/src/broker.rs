@@ -206,7 +206,7 @@ pub fn free_port() -> u16 {
 }
 
 /// Whether the broker answers a request that needs its metadata: an ApiVersions v0 and then an all-topics Metadata v1.
-fn answers(address: SocketAddr) -> bool {
+pub fn answers(address: SocketAddr) -> bool {
     let ask = || -> io::Result<bool> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_millis(200))?;
         let mut wire = crate::wire::Wire::over(stream, Duration::from_secs(2))?;

@@ -1,7 +1,8 @@
-//! A Docker Engine on this machine, Ottla's image in it, and containers that end with the test.
+//! A Docker Engine on this machine, Ottla's images in it, and containers that end with the test.
 //!
-//! The image is `docker/Dockerfile` with a base made of Debian's packages and the binary of this profile. That binary is
-//! linked dynamically, so the libraries it needs are laid on top: sizes and start times are measured elsewhere.
+//! The images are `docker/Dockerfile` with a base made of Debian's packages and, around the scripts, the binary that cargo has
+//! built for the tests: linked dynamically, so the libraries it needs are laid on top. `OTTLA_DOCKER=dist` compiles the binary
+//! that users get instead, which takes minutes: what is said about sizes is said about that one.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -11,30 +12,49 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::process::{self, Output};
-use crate::{cache, ottla};
+use crate::{broker, cache, ottla, toolchain};
 
 /// The name under which tests find the image. The tag is a release of Confluent's, as some modules decide by it.
 pub const IMAGE: &str = "ottla-test:8.0.0";
-const BASE: &str = "ottla-base/debian";
+/// The image that has nothing but the binary.
+pub const SCRATCH: &str = "ottla-test:scratch";
+/// Debian, made of its packages.
+pub const BASE: &str = "ottla-base/debian";
 const BUILD_LIMIT: Duration = Duration::from_secs(600);
+const DIST_LIMIT: Duration = Duration::from_secs(3600);
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Why no container can be run here; `None` when one can.
-pub fn missing() -> Option<String> {
-    let answers = docker(&["version", "--format", "{{.Server.Version}}"]);
-    (answers.code != 0).then(|| format!("no Docker Engine answers: {}", answers.stderr.trim()))
+/// Whether the images have the binary that users get (`OTTLA_DOCKER=dist`).
+pub fn is_dist() -> bool {
+    std::env::var("OTTLA_DOCKER").is_ok_and(|value| value == "dist")
 }
 
-/// True unless the stories are asked for (`OTTLA_DOCKER=1`); then an engine has to answer.
+/// Why no container can be run here; `None` when one can.
+fn missing() -> Option<String> {
+    let answers = docker(&["version", "--format", "{{.Server.Version}}"]);
+    if answers.code != 0 {
+        return Some(format!("no Docker Engine answers: {}", answers.stderr.trim()));
+    }
+    for (program, argument) in [("docker-compose", "version"), ("debootstrap", "--version")] {
+        if process::run(Command::new(program).arg(argument), b"", LIMIT).code != 0 {
+            return Some(format!("{program} is not installed"));
+        }
+    }
+    None
+}
+
+/// True where no container can be run, which is a failure under `CI=true`.
 pub fn is_skipped() -> bool {
-    if std::env::var_os("OTTLA_DOCKER").is_none() {
-        println!("skipped: OTTLA_DOCKER is not set");
-        return true;
+    static MISSING: OnceLock<Option<String>> = OnceLock::new();
+    let Some(reason) = MISSING.get_or_init(missing) else { return false };
+    if toolchain::is_ci() {
+        // `.ci/run` says where the engine that it started writes.
+        let log =
+            std::env::var("OTTLA_DOCKERD_LOG").and_then(|path| Ok(std::fs::read_to_string(path).unwrap_or_default()));
+        panic!("skipped under CI: {reason}\n{}", broker::tail(&log.unwrap_or_default(), 60));
     }
-    if let Some(reason) = missing() {
-        panic!("{reason}");
-    }
-    false
+    println!("skipped: {reason}");
+    true
 }
 
 /// Runs the client to its end.
@@ -50,13 +70,23 @@ pub fn client() -> Command {
     command
 }
 
-/// Builds the image once per test run.
+/// The default image, built once per test run.
 pub fn image() -> &'static str {
+    built();
+    IMAGE
+}
+
+/// The image with the binary alone.
+pub fn scratch_image() -> &'static str {
+    built();
+    SCRATCH
+}
+
+fn built() {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     if let Err(error) = BUILT.get_or_init(build) {
         panic!("the image: {error}");
     }
-    IMAGE
 }
 
 fn build() -> Result<(), String> {
@@ -69,25 +99,51 @@ fn build() -> Result<(), String> {
     let folder = context.path();
     must(Command::new("cp").arg("-a").arg(cache::workspace().join("docker")).arg(folder))?;
     std::fs::create_dir_all(folder.join("docker/bin")).map_err(|e| e.to_string())?;
-    let binary = ottla::binary()?;
+    let binary = binary()?;
     let place = folder.join("docker/bin").join(format!("ottla-{}", architecture()));
     must(Command::new("strip").arg("-o").arg(&place).arg(&binary))?;
-    let plain = "ottla-test:plain";
-    let mut command = client();
-    command.args(["build", "--quiet", "--network", "host", "--file", "docker/Dockerfile", "--tag", plain]);
-    command.args(["--build-arg", &format!("DEBIAN_IMAGE={BASE}"), "--build-arg", "BINARY=prebuilt", "."]);
-    must(command.current_dir(folder))?;
     let libraries = folder.join("libraries");
+    std::fs::create_dir_all(&libraries).map_err(|e| e.to_string())?;
     for library in libraries_of(&binary)? {
         let to = libraries.join(library.strip_prefix("/").map_err(|e| e.to_string())?);
         std::fs::create_dir_all(to.parent().unwrap_or(&libraries)).map_err(|e| e.to_string())?;
         std::fs::copy(&library, &to).map_err(|e| format!("{}: {e}", library.display()))?;
     }
-    std::fs::create_dir_all(&libraries).map_err(|e| e.to_string())?;
-    std::fs::write(folder.join("Dockerfile"), format!("FROM {plain}\nCOPY libraries/ /\n"))
-        .map_err(|e| e.to_string())?;
-    std::fs::write(folder.join(".dockerignore"), "docker\n").map_err(|e| e.to_string())?;
-    must(client().args(["build", "--quiet", "--tag", IMAGE, "."]).current_dir(folder))
+    for (target, tag) in [("default", IMAGE), ("scratch", SCRATCH)] {
+        let plain = format!("ottla-test:plain-{target}");
+        std::fs::remove_file(folder.join(".dockerignore")).ok();
+        let mut command = client();
+        command.args(["build", "--quiet", "--network", "host", "--file", "docker/Dockerfile", "--target", target]);
+        command.args(["--tag", &plain, "--build-arg", &format!("DEBIAN_IMAGE={BASE}")]);
+        must(command.args(["--build-arg", "BINARY=prebuilt", "."]).current_dir(folder))?;
+        if is_dist() {
+            must(client().args(["tag", &plain, tag]))?;
+            continue;
+        }
+        std::fs::write(folder.join("Dockerfile"), format!("FROM {plain}\nCOPY libraries/ /\n"))
+            .map_err(|e| e.to_string())?;
+        std::fs::write(folder.join(".dockerignore"), "docker\n").map_err(|e| e.to_string())?;
+        must(client().args(["build", "--quiet", "--tag", tag, "."]).current_dir(folder))?;
+    }
+    Ok(())
+}
+
+/// The binary that the images have.
+fn binary() -> Result<PathBuf, String> {
+    if !is_dist() {
+        return ottla::binary();
+    }
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BINARY.get_or_init(|| dist_binary(architecture())).clone()
+}
+
+/// The binary that users get, for one of docker's architectures.
+pub fn dist_binary(architecture: &str) -> Result<PathBuf, String> {
+    let place = cache::dir("dist").join(format!("ottla-{architecture}"));
+    let mut command = Command::new(cache::workspace().join("docker/build-binary.sh"));
+    command.arg(architecture).arg(&place).env("CARGO_TARGET_DIR", cache::target());
+    let output = process::run(command.current_dir(cache::workspace()), b"", DIST_LIMIT);
+    if output.code == 0 { Ok(place) } else { Err(format!("docker/build-binary.sh: {output}")) }
 }
 
 fn architecture() -> &'static str {
@@ -279,7 +335,7 @@ impl Drop for Holder {
 /// Sends a record and reads it back by way of what the broker advertises, with the tools of this binary.
 pub fn round_trip(bootstrap: &str) {
     let tool = |arguments: &[&str], input: &str| {
-        let mut command = Command::new(ottla::binary().expect("the binary"));
+        let mut command = Command::new(binary().expect("the binary"));
         let output = process::run(command.args(arguments), input.as_bytes(), LIMIT);
         assert_eq!(output.code, 0, "{arguments:?}\n{output}");
         output.stdout

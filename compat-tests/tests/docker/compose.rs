@@ -60,23 +60,13 @@ impl Drop for Project {
     }
 }
 
-fn is_skipped() -> bool {
-    if docker::is_skipped() {
-        return true;
-    }
-    if process::run(Command::new("docker-compose").arg("version"), b"", LIMIT).code == 0 {
-        return false;
-    }
-    panic!("docker-compose is not installed");
-}
-
 fn ours(name: &str) -> std::path::PathBuf {
     cache::workspace().join("docker").join(name)
 }
 
 #[test]
 fn one_broker_with_declared_topics() {
-    if is_skipped() {
+    if docker::is_skipped() {
         return;
     }
     let _port = cache::lock("port-9092");
@@ -86,9 +76,24 @@ fn one_broker_with_declared_topics() {
     assert_eq!(topics.stdout, "orders\nsettings\n", "{topics}");
 }
 
+/// The same file as text, with names and anchors resolved: whatever is wrong in one is told here, also of images that are not there.
+#[test]
+fn every_file_is_one_that_compose_reads() {
+    if docker::is_skipped() {
+        return;
+    }
+    for name in ["compose.yaml", "compose.cluster.yaml", "compose.roles.yaml", "compose.stack.yaml"] {
+        let file = ours(name).display().to_string();
+        let mut command = Command::new("docker-compose");
+        command.args(["--file", &file, "config", "--services"]).env("OTTLA_IMAGE", docker::image());
+        let read = process::run(&mut command, b"", LIMIT);
+        assert_eq!(read.code, 0, "{name}: {read}");
+    }
+}
+
 #[test]
 fn the_broker_of_the_stack_comes_up() {
-    if is_skipped() {
+    if docker::is_skipped() {
         return;
     }
     // The other images of the file belong to their vendors and are not there; the file itself has to be right.
@@ -115,7 +120,7 @@ fn replicated(project: &Project, service: &str, broker: &str) {
 
 #[test]
 fn three_nodes() {
-    if is_skipped() {
+    if docker::is_skipped() {
         return;
     }
     let _ports = cache::lock("port-19092");
@@ -128,7 +133,7 @@ fn three_nodes() {
 
 #[test]
 fn three_controllers_and_three_brokers() {
-    if is_skipped() {
+    if docker::is_skipped() {
         return;
     }
     let _ports = cache::lock("port-19092");
@@ -276,12 +281,39 @@ services:
       KAFKA_ZOOKEEPER_CONNECT: zookeeper:2181
 "#,
     ),
+    (
+        "redpandadata/redpanda",
+        "redpanda-0:9092",
+        r#"
+services:
+  kafka:
+    image: @
+    hostname: redpanda-0
+    networks: {default: {aliases: [redpanda-0]}}
+    command:
+      - redpanda
+      - start
+      - --kafka-addr internal://0.0.0.0:9092,external://0.0.0.0:19092
+      - --advertise-kafka-addr internal://redpanda-0:9092,external://localhost:19092
+      - --pandaproxy-addr internal://0.0.0.0:8082,external://0.0.0.0:18082
+      - --mode dev-container
+      - --smp 1
+      - --default-log-level=info
+    volumes: ["data:/var/lib/redpanda/data"]
+    healthcheck:
+      test: ["CMD-SHELL", "rpk cluster health | grep -E 'Healthy:.+true' || exit 1"]
+      interval: 1s
+      retries: 90
+volumes:
+  data: {}
+"#,
+    ),
     ("what ours needs", "kafka:9092", "services:\n  kafka:\n    image: @\n    ports: [\"9092\"]\n"),
 ];
 
 #[test]
 fn files_in_circulation_come_up_with_only_the_image_replaced() {
-    if is_skipped() {
+    if docker::is_skipped() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -8,6 +8,8 @@ struct Contract {
     name: &'static str,
     /// `--entrypoint`, where the module sets one.
     entrypoint: &'static str,
+    /// `--user`, where the module sets one.
+    user: &'static str,
     command: &'static [&'static str],
     environment: &'static [&'static str],
     script_path: &'static str,
@@ -64,6 +66,7 @@ const CONTRACTS: &[Contract] = &[
     Contract {
         name: "Java KafkaContainer",
         entrypoint: "sh",
+        user: "",
         command: &[
             "-c",
             "while [ ! -f /tmp/testcontainers_start.sh ]; do sleep 0.1; done; /tmp/testcontainers_start.sh",
@@ -77,6 +80,7 @@ const CONTRACTS: &[Contract] = &[
     Contract {
         name: "Java ConfluentKafkaContainer",
         entrypoint: "sh",
+        user: "",
         command: &[
             "-c",
             "while [ ! -f /tmp/testcontainers_start.sh ]; do sleep 0.1; done; /tmp/testcontainers_start.sh",
@@ -90,6 +94,7 @@ const CONTRACTS: &[Contract] = &[
     Contract {
         name: ".NET, Apache's image",
         entrypoint: "/bin/sh",
+        user: "",
         command: &["-c", "while [ ! -f /testcontainers.sh ]; do sleep 0.1; done; /testcontainers.sh"],
         environment: KRAFT,
         script_path: "/testcontainers.sh",
@@ -100,6 +105,7 @@ const CONTRACTS: &[Contract] = &[
     Contract {
         name: ".NET, Confluent's image with ZooKeeper",
         entrypoint: "/bin/sh",
+        user: "",
         command: &["-c", "while [ ! -f /testcontainers.sh ]; do sleep 0.1; done; /testcontainers.sh"],
         environment: OF_ZOOKEEPER_AGE,
         script_path: "/testcontainers.sh",
@@ -110,6 +116,7 @@ const CONTRACTS: &[Contract] = &[
     Contract {
         name: "Go",
         entrypoint: "sh",
+        user: "",
         command: &[
             "-c",
             "while [ ! -f /usr/sbin/testcontainers_start.sh ]; do sleep 0.1; done; bash /usr/sbin/testcontainers_start.sh",
@@ -123,6 +130,7 @@ const CONTRACTS: &[Contract] = &[
     Contract {
         name: "Rust",
         entrypoint: "bash",
+        user: "",
         command: &[
             "-c",
             "while [ ! -f /opt/kafka/testcontainers_start.sh ]; do sleep 0.1; done; chmod 755 /opt/kafka/testcontainers_start.sh 2>/dev/null; /opt/kafka/testcontainers_start.sh",
@@ -136,6 +144,7 @@ const CONTRACTS: &[Contract] = &[
     Contract {
         name: "Python, KRaft",
         entrypoint: "",
+        user: "",
         command: &["sh", "-c", "while [ ! -f /tc-start.sh ]; do sleep 0.1; done; sh /tc-start.sh"],
         environment: WITH_CONFLUENT_PORTS,
         script_path: "/tc-start.sh",
@@ -146,12 +155,41 @@ const CONTRACTS: &[Contract] = &[
     Contract {
         name: "Python, ZooKeeper",
         entrypoint: "",
+        user: "",
         command: &["sh", "-c", "while [ ! -f /tc-start.sh ]; do sleep 0.1; done; sh /tc-start.sh"],
         environment: OF_ZOOKEEPER_AGE,
         script_path: "/tc-start.sh",
         script: "#!/bin/bash\necho 'clientPort=2181' > zookeeper.properties\nzookeeper-server-start zookeeper.properties &\nexport KAFKA_ZOOKEEPER_CONNECT='localhost:2181'\nexport KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://{address},BROKER://$(hostname -i):9092\n. /etc/confluent/docker/bash-config\n/etc/confluent/docker/configure\n/etc/confluent/docker/launch",
         port: 9093,
         waits_for: "[KafkaServer id=1] started",
+    },
+    Contract {
+        name: "Java RedpandaContainer",
+        entrypoint: "bash",
+        user: "root:root",
+        command: &[
+            "-c",
+            "until grep -q '# Injected by testcontainers' /etc/redpanda/redpanda.yaml; do sleep 0.1; done; exec /entrypoint.sh redpanda start --mode=dev-container --smp=1 --memory=1G",
+        ],
+        environment: &[],
+        script_path: "/etc/redpanda/redpanda.yaml",
+        script: "# Injected by testcontainers\nredpanda:\n  admin:\n    address: 0.0.0.0\n    port: 9644\n\n  kafka_api:\n    - address: 0.0.0.0\n      name: external\n      port: 9092\n      authentication_method: none\n\n    # for the registry\n    - address: 0.0.0.0\n      name: internal\n      port: 9093\n      authentication_method: none\n\n  advertised_kafka_api:\n    - address: localhost\n      name: external\n      port: {port}\n    - address: 127.0.0.1\n      name: internal\n      port: 9093\n\nschema_registry:\n  schema_registry_api:\n  - address: \"0.0.0.0\"\n    name: main\n    port: 8081\n    authentication_method: none\n",
+        port: 9092,
+        waits_for: "Successfully started Redpanda!",
+    },
+    Contract {
+        name: "Python RedpandaContainer",
+        entrypoint: "sh",
+        user: "",
+        command: &[
+            "-c",
+            "while [ ! -f /var/lib/redpanda/tc-start.sh ]; do sleep 0.1; done; sh /var/lib/redpanda/tc-start.sh",
+        ],
+        environment: &[],
+        script_path: "/var/lib/redpanda/tc-start.sh",
+        script: "#!/bin/bash\n/usr/bin/rpk redpanda start --mode dev-container --smp 1 --memory 1G --kafka-addr PLAINTEXT://0.0.0.0:29092,OUTSIDE://0.0.0.0:9092  --advertise-kafka-addr PLAINTEXT://127.0.0.1:29092,OUTSIDE://{address}",
+        port: 9092,
+        waits_for: "Started Kafka API server",
     },
 ];
 
@@ -175,10 +213,16 @@ fn replay(contract: &Contract) {
     if !contract.entrypoint.is_empty() {
         options.extend(["--entrypoint", contract.entrypoint]);
     }
+    if !contract.user.is_empty() {
+        options.extend(["--user", contract.user]);
+    }
     let container = Container::run(&options, contract.command);
     let address = container.address(contract.port);
-    let script =
-        contract.script.replace("{address}", &address).replace("{host}", &container.state("{{.Config.Hostname}}"));
+    let script = contract
+        .script
+        .replace("{address}", &address)
+        .replace("{port}", address.rsplit(':').next().unwrap_or_default())
+        .replace("{host}", &container.state("{{.Config.Hostname}}"));
     container.put(contract.script_path, &script);
     container.wait_for(contract.waits_for);
     round_trip(&address);

@@ -54,6 +54,8 @@ fn usual_health_checks_say_what_is() {
         "/opt/kafka/bin/kafka-topics.sh --bootstrap-server localhost:9092 --describe --topic settings | grep -q compact",
         "/opt/bitnami/kafka/bin/kafka-topics.sh --list --bootstrap-server localhost:9092",
         "kafka-topics --list --zookeeper zookeeper:2181 | grep -q orders",
+        "echo sent | kafka-console-producer.sh --broker-list localhost:9092 --topic orders",
+        "kafka-console-consumer --bootstrap-server localhost:9092 --topic orders --from-beginning --max-messages 1 | grep -q sent",
         "kafka-broker-api-versions --bootstrap-server localhost:9092",
         "kafka-cluster.sh cluster-id --bootstrap-server localhost:9092",
         "$KAFKA_HOME/bin/kafka-topics.sh --list --bootstrap-server localhost:9092",
@@ -67,6 +69,39 @@ fn usual_health_checks_say_what_is() {
         let output = broker.exec(&["sh", "-c", check]);
         assert_eq!(output.code, 0, "{check}\n{output}");
     }
+}
+
+#[test]
+fn redpandas_command_line_is_the_broker_and_its_tools() {
+    if docker::is_skipped() {
+        return;
+    }
+    let start = [
+        "redpanda",
+        "start",
+        "--overprovisioned",
+        "--smp",
+        "1",
+        "--kafka-addr=internal://0.0.0.0:29092,external://0.0.0.0:9092",
+        "--advertise-kafka-addr=internal://localhost:29092,external://localhost:9092",
+        "--check=false",
+    ];
+    let broker = Container::run(&[], &start);
+    broker.wait_for("Successfully started Redpanda!");
+    for check in [
+        "rpk cluster health | grep -E 'Healthy:.+true'",
+        "rpk topic create orders payments -p 3 -r 1 --brokers localhost:29092",
+        "rpk topic list | grep -q payments",
+        "rpk cluster info | grep -q 'Topic: orders'",
+        "! rpk group list",
+    ] {
+        let output = broker.exec(&["sh", "-c", check]);
+        assert_eq!(output.code, 0, "{check}\n{output}\n{}", broker.logs());
+    }
+    assert_eq!(broker.stop(), 0);
+    let refused = Container::run(&[], &["redpanda", "start", "--set", "redpanda.enable_sasl=true"]);
+    assert_ne!(refused.wait_exit(), 0);
+    assert!(refused.logs().contains("asks for authentication"), "{}", refused.logs());
 }
 
 #[test]
@@ -147,4 +182,37 @@ fn an_image_derived_by_env_lines_and_mounted_files_are_honoured() {
     }
     drop(broker);
     docker(&["rmi", &derived]);
+}
+
+#[test]
+fn the_binary_alone_is_a_broker_and_its_tools() {
+    if docker::is_skipped() {
+        return;
+    }
+    let options = ["--read-only", "--publish", "127.0.0.1::9092", "--env", "KAFKA_CREATE_TOPICS=orders:3:1"];
+    let broker = Container::run_image(docker::scratch_image(), &options, &[]);
+    broker.wait_healthy();
+    // The number of the published port is another one, so clients of the host are told an address of the container.
+    let listed = broker.exec(&["/ottla", "topics", "--bootstrap-server", "localhost:9092", "--list"]);
+    assert_eq!(listed.stdout, "orders\n", "{listed}");
+    assert_eq!(broker.stop(), 0);
+}
+
+/// The promise of the README, which is about the binary that users get.
+#[test]
+fn the_images_are_small() {
+    const MEGABYTE: u64 = 1_000_000;
+    if docker::is_skipped() {
+        return;
+    }
+    if !docker::is_dist() {
+        println!("skipped: the binary of the tests is not the one that images ship (OTTLA_DOCKER=dist)");
+        return;
+    }
+    for (image, limit) in [(docker::image(), 25 * MEGABYTE), (docker::scratch_image(), 15 * MEGABYTE)] {
+        let inspected = docker(&["image", "inspect", "--format", "{{.Size}}", image]);
+        let size: u64 = inspected.stdout.trim().parse().unwrap();
+        println!("{image}: {size} bytes");
+        assert!(size <= limit, "{image} has {size} bytes, more than {limit}");
+    }
 }

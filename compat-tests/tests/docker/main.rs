@@ -1,8 +1,10 @@
 //! The image in a Docker Engine: what it does by itself, with the environments and scripts of other images, and under
-//! Testcontainers. Run by hand: `OTTLA_DOCKER=1 cargo test -p ottla-compat-tests --test docker`, with a Docker Engine.
+//! Testcontainers. Needs a Docker Engine, docker-compose and debootstrap; `OTTLA_DOCKER=dist` takes the binary of releases.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod arm64;
 mod compose;
 mod contracts;
+mod figures;
 mod image;
 mod modules;
