@@ -49,8 +49,7 @@ pub fn is_skipped() -> bool {
     let Some(reason) = MISSING.get_or_init(missing) else { return false };
     if toolchain::is_ci() {
         // `.ci/run` says where the engine that it started writes.
-        let log =
-            std::env::var("OTTLA_DOCKERD_LOG").and_then(|path| Ok(std::fs::read_to_string(path).unwrap_or_default()));
+        let log = std::env::var("OTTLA_DOCKERD_LOG").map(|path| std::fs::read_to_string(path).unwrap_or_default());
         panic!("skipped under CI: {reason}\n{}", broker::tail(&log.unwrap_or_default(), 60));
     }
     println!("skipped: {reason}");

@@ -355,7 +355,8 @@ impl LogDirs {
         self.worker.stop();
         for dir in self.dirs.iter().filter(|dir| dir.health.is_online()) {
             let logs = self.logs_in(dir);
-            let done = self.close_logs(dir, &logs).and_then(|()| dir.close(&*self.options.disk, &logs, broker_epoch));
+            let done =
+                self.close_logs(dir, &logs).and_then(|()| dir.close(&*self.options.disk, logs.clone(), broker_epoch));
             if let Err(error) = done {
                 tracing::error!(dir = %dir.path.display(), %error, "log directory was not closed cleanly");
             }

@@ -293,7 +293,7 @@ impl LogDirs {
             under_way.remove(id);
         }
         moving.log.set_moving(false);
-        moving.copy.abandon();
+        moving.copy.refuse_appends();
         let home = moving.copy.home();
         if *home.path() != *moving.future {
             // It has the log's name already: the next start sees which of the two counts.
