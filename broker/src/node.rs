@@ -214,13 +214,20 @@ impl Node {
         Ok(())
     }
 
-    /// Whether there is no other broker, and no other voter that might need this one's.
+    /// Whether this node is all of its cluster.
     pub fn is_alone(&self) -> bool {
-        self.metadata.load().brokers.len() < 2 && self.settings.voters.len() < 2
+        self.metadata.load().brokers.len() < 2 && self.settings.voters.len() < 2 && self.settings.is_controller()
     }
 
     /// Hands leadership to others and leaves the cluster, while the listeners still answer.
     pub async fn leave(&mut self) {
+        if self.is_alone() {
+            // Nobody takes over, and nobody is there to be told: to ask would be to wait in vain.
+            if let Some(registration) = self.registration.take() {
+                registration.abandon();
+            }
+            return;
+        }
         let alone = self.metadata.load().brokers.len() < 2;
         let patience = if alone { SHUTDOWN_PATIENCE } else { HANDOVER_PATIENCE };
         if let Some(registration) = self.registration.take() {

@@ -142,6 +142,11 @@ impl Registration {
         self.epoch
     }
 
+    /// Ends without a word: the whole cluster ends.
+    pub fn abandon(self) {
+        self.task.abort();
+    }
+
     /// Asks to leave and waits until leadership has moved, but no longer than `patience`.
     pub async fn shutdown(self, patience: Duration) {
         self.leave.send_replace(true);
