@@ -303,7 +303,11 @@ impl Process {
             (Some(ErrorCode::None), Some(answered)) if answered.error_code == 0 => {
                 let isr = answered.isr.iter().map(|id| BrokerId(id.0)).collect();
                 leading.leader.on_isr_committed(isr, answered.partition_epoch, now);
-                leading.proposal = None;
+                // A later proposal, made on newer metadata while this answer was on its way, is not answered by it.
+                let is_answered = |open: &Proposed| open.proposal.partition_epoch == partition_epoch;
+                if leading.proposal.as_ref().is_some_and(is_answered) {
+                    leading.proposal = None;
+                }
             }
             (Some(ErrorCode::None), Some(answered)) => match ErrorCode::from_code(answered.error_code) {
                 // Surely not done, and not to be asked for again before something changes.
