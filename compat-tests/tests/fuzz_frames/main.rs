@@ -28,7 +28,7 @@ const WORKERS: usize = 8;
 /// What a broker may hold beyond what it was sent: caches, pools, and topics that a lucky frame created.
 const SLACK_BYTES: u64 = 64 << 20;
 /// What it may hold in all, however long the attack goes on: nothing of a frame stays behind.
-const GROWTH_BYTES_MAX: u64 = 256 << 20;
+const GROWTH_BYTES_MAX: u64 = 128 << 20;
 /// A valid frame may take the broker itself down, as asked: that is no failure.
 const LEFT_OUT: &[i16] = &[
     64, // UnregisterBroker
