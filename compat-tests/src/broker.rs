@@ -49,7 +49,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker with the configuration both targets share plus `overrides` (`key=value`).
+    /// Starts a broker with the configuration both targets share plus `overrides` (`key=value`; `{dir}` in a value is the
+    /// instance's folder).
     pub fn start(target: Target, overrides: &[&str]) -> Result<Broker, String> {
         Broker::start_on(None, target, overrides)
     }
@@ -185,8 +186,9 @@ fn configuration(port: u16, controller_port: u16, data: &Path, overrides: &[&str
          log.retention.ms=-1\n",
         data.display()
     );
+    let dir = data.parent().unwrap_or(data).display().to_string();
     for line in overrides {
-        text.push_str(line);
+        text.push_str(&line.replace("{dir}", &dir));
         text.push('\n');
     }
     text

@@ -30,6 +30,23 @@ struct Step {
 /// `subject` and `name` are the row and the column in `RESULTS.md`.
 #[track_caller]
 pub fn story(subject: &str, name: &str, needs: &[Need], steps: impl Fn(&mut Session)) {
+    compare(subject, name, needs, |target| broker::shared(target), steps);
+}
+
+/// The same on a broker of the story's own, with these keys set.
+#[track_caller]
+pub fn story_with(subject: &str, name: &str, needs: &[Need], keys: &[&str], steps: impl Fn(&mut Session)) {
+    compare(subject, name, needs, |target| Broker::start(target, keys), steps);
+}
+
+#[track_caller]
+fn compare<B: std::borrow::Borrow<Broker>>(
+    subject: &str,
+    name: &str,
+    needs: &[Need],
+    start: impl Fn(Target) -> Result<B, String>,
+    steps: impl Fn(&mut Session),
+) {
     if let Some(reason) = toolchain::missing(needs) {
         println!("skipped: {subject}, {name}: {reason}");
         broker::targets().iter().for_each(|target| results::record(subject, name, *target, Outcome::Skipped));
@@ -39,7 +56,7 @@ pub fn story(subject: &str, name: &str, needs: &[Need], steps: impl Fn(&mut Sess
     let mut failures = String::new();
     let mut reference: Option<Vec<Step>> = None;
     for target in broker::targets() {
-        let failed = match run_once(target, &steps) {
+        let failed = match start(target).and_then(|broker| run_once(broker.borrow(), &steps)) {
             Err(error) => Some(error),
             Ok(found) => match &reference {
                 Some(expected) => difference(expected, &found),
@@ -58,12 +75,11 @@ pub fn story(subject: &str, name: &str, needs: &[Need], steps: impl Fn(&mut Sess
     assert!(failures.is_empty(), "{subject}, {name}:\n{failures}");
 }
 
-fn run_once(target: Target, steps: impl Fn(&mut Session)) -> Result<Vec<Step>, String> {
-    let broker = broker::shared(target)?;
+fn run_once(broker: &Broker, steps: impl Fn(&mut Session)) -> Result<Vec<Step>, String> {
     let mut session = Session { broker, steps: Vec::new() };
     let result = catch_unwind(AssertUnwindSafe(|| steps(&mut session)));
     if std::env::var("OTTLA_COMPAT_SHOW").is_ok() {
-        session.steps.iter().for_each(|step| println!("[{}] $ {}\n{}", target.name(), step.title, step.text));
+        session.steps.iter().for_each(|step| println!("[{}] $ {}\n{}", broker.target.name(), step.title, step.text));
     }
     result.map(|()| session.steps).map_err(|panic| panic_text(&*panic))
 }

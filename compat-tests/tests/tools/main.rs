@@ -7,6 +7,7 @@ mod console;
 mod consumer_groups;
 mod dump_log;
 mod explain;
+mod log_dir_moves;
 mod native_tools;
 mod offsets;
 mod perf;
