@@ -35,7 +35,7 @@ fn render(all: &[Value]) -> String {
         "# What works\n\nRendered from the tests in this folder; the stories run against Apache Kafka 4.3.1 and against Ottla; \
          what is missing is listed in [UNSUPPORTED.md](UNSUPPORTED.md).\n\n\
          ## Clients, tools and stories\n\n\"yes\" means: the same outcome as against Apache Kafka. The rows \
-         Data set, Debezium, Durability, Jepsen, Kafka Connect, Kafka Streams (but for its topics), MirrorMaker 2, ottla explain, \
+         Data set, Debezium, Directories, Durability, Jepsen, Kafka Connect, Kafka Streams (but for its topics), MirrorMaker 2, ottla explain, \
          Robustness and Schema registry are judged by their own checks and run against Ottla alone.\n\n\
          | Client or tool | Story | Ottla |\n|---|---|---|\n",
     );
