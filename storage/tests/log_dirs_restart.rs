@@ -37,6 +37,41 @@ fn topic(number: u128) -> TopicId {
     TopicId(uuid::Uuid::from_u128(number))
 }
 
+/// The checkpoints still tell where the deleted log began and what of it was flushed.
+#[test]
+fn a_new_log_of_a_deleted_ones_name_takes_over_nothing_of_it() {
+    let disk = FaultyDisk::default();
+    let dirs = open(&disk, &["/a"]);
+    let old = dirs.create_log(&id("x", 0), topic(1), Arc::new(config())).unwrap();
+    for _ in 0..30 {
+        append(&old, 2).unwrap();
+    }
+    old.set_high_watermark(Offset(60));
+    old.increment_log_start_offset(Offset(17)).unwrap();
+    dirs.checkpoint_all().unwrap();
+    dirs.delete_log(&id("x", 0)).unwrap();
+    let new = dirs.create_log(&id("x", 0), topic(2), Arc::new(config())).unwrap();
+    for _ in 0..30 {
+        append(&new, 2).unwrap();
+    }
+    let killed = open(&disk.after_kill(), &["/a"]);
+    let log = killed.get(&id("x", 0)).unwrap();
+    assert_eq!((log.topic_id(), log.offsets().log_start), (topic(2), Offset(0)));
+    assert_eq!(contents(&log, Offset(0)), expected(60));
+    // The process before was killed between deletion and checkpoint.
+    let dirs = open(&disk.after_kill(), &["/a"]);
+    dirs.get(&id("x", 0)).unwrap().increment_log_start_offset(Offset(17)).unwrap();
+    dirs.checkpoint_all().unwrap();
+    dirs.delete_log(&id("x", 0)).unwrap();
+    let disk = disk.after_kill();
+    let dirs = open(&disk, &["/a"]);
+    let new = dirs.create_log(&id("x", 0), topic(3), Arc::new(config())).unwrap();
+    append(&new, 2).unwrap();
+    let killed = open(&disk.after_kill(), &["/a"]);
+    let log = killed.get(&id("x", 0)).unwrap();
+    assert_eq!((log.offsets().log_start, log.offsets().log_end), (Offset(0), Offset(2)));
+}
+
 #[test]
 fn logs_come_back_after_a_clean_stop_and_after_a_kill() {
     let disk = FaultyDisk::default();

@@ -1,10 +1,11 @@
 //! One log directory: its lock, its identity, its checkpoints and its clean-shutdown marker.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use ottla_protocol::Offset;
+use ottla_protocol::{Offset, TopicPartition};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -35,6 +36,8 @@ pub struct Directory {
     /// Missing in a directory that is offline from the start.
     pub journal: OnceLock<Arc<Journal>>,
     writing: Mutex<()>,
+    /// Whose offsets the checkpoints on the disk tell.
+    remembered: Mutex<HashSet<TopicPartition>>,
 }
 
 /// What the process before left in a directory.
@@ -92,6 +95,7 @@ impl Directory {
             cleaner: CheckpointFile::new(path, checkpoint::CLEANER),
             journal: OnceLock::new(),
             writing: Mutex::new(()),
+            remembered: Mutex::default(),
         }
     }
 
@@ -104,13 +108,22 @@ impl Directory {
             disk.remove_file(&marker)?;
             disk.sync_dir(&self.path)?;
         }
-        Ok(Left {
+        let left = Left {
             clean,
             recovery_points: self.recovery_points.read(disk)?,
             high_watermarks: self.high_watermarks.read(disk)?,
             log_starts: self.log_starts.read(disk)?,
             cleaned: self.cleaner.read(disk)?,
-        })
+        };
+        let told = [&left.recovery_points, &left.high_watermarks, &left.log_starts];
+        *self.remembered.lock() = told.into_iter().flat_map(|offsets| offsets.keys().cloned()).collect();
+        Ok(left)
+    }
+
+    /// Whether the checkpoints on the disk tell offsets of this partition. Those of a log that was deleted must not be taken for
+    /// those of a new one of the same name.
+    pub fn remembers(&self, id: &TopicPartition) -> bool {
+        self.remembered.lock().contains(id)
     }
 
     pub fn info(&self, disk: &dyn Disk) -> LogDirInfo {
@@ -166,6 +179,13 @@ impl Directory {
             .write(disk, &log_starts)
             .and_then(|()| self.recovery_points.write(disk, &recovery_points))
             .and_then(|()| self.high_watermarks.write(disk, &high_watermarks));
+        // Also where only some could be written: what may still be told of others is what they told before.
+        let mut remembered = self.remembered.lock();
+        if written.is_ok() {
+            remembered.clear();
+        }
+        remembered.extend(recovery_points.into_keys());
+        drop(remembered);
         written.inspect_err(|error| self.report(error))
     }
 

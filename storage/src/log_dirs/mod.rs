@@ -207,6 +207,10 @@ impl LogDirs {
             return Ok(log);
         }
         let dir = self.dir_for(id).ok_or_else(offline)?;
+        if dir.remembers(id) {
+            // Of a log that was deleted: after a kill its log start and recovery point would be taken for those of this one.
+            self.checkpoint_dir(&dir)?;
+        }
         let options = LogOptions {
             topic_id,
             config,
