@@ -384,7 +384,9 @@ fn cluster_id(settings: &Settings) -> Result<String, StartError> {
     if settings.voters.len() > 1 || settings.bootstrap.len() > 1 || !settings.is_controller() {
         return if settings.in_container { Ok(CLUSTER_ID_OF_IMAGES.to_owned()) } else { Err(StartError::NoClusterId) };
     }
-    Ok(encode_uuid(Uuid::new_v4()))
+    // As in Kafka no id is given out that tools would take for an option.
+    let mut ids = std::iter::repeat_with(|| encode_uuid(Uuid::new_v4()));
+    Ok(ids.find(|id| !id.starts_with('-')).unwrap_or_default())
 }
 
 fn cluster_id_of_data(settings: &Settings) -> Result<Option<String>, StartError> {

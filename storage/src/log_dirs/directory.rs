@@ -241,7 +241,11 @@ fn settle_identity(path: &Path, options: &LogDirsOptions) -> io::Result<Result<U
         // With a new identity none of these logs would be served, and nobody would be told.
         return Ok(Err(format!("it holds {} but no {}", log.name, meta_properties::FILE)));
     }
-    let id = Uuid::new_v4();
+    let mut id = Uuid::new_v4();
+    // As in Kafka no id is given out whose text begins with a dash: tools would take it for an option.
+    while ottla_protocol::ids::encode_uuid(id).starts_with('-') {
+        id = Uuid::new_v4();
+    }
     let meta =
         MetaProperties { cluster_id: options.cluster_id.clone(), node_id: options.broker_id, directory_id: Some(id) };
     rewrite_atomic(disk, &file, meta.encode().as_bytes())?;
