@@ -30,7 +30,7 @@ struct Step {
 /// `subject` and `name` are the row and the column in `RESULTS.md`.
 #[track_caller]
 pub fn story(subject: &str, name: &str, needs: &[Need], steps: impl Fn(&mut Session)) {
-    compare(subject, name, needs, |target| broker::shared(target), steps);
+    compare(subject, name, needs, broker::shared, steps);
 }
 
 /// The same on a broker of the story's own, with these keys set.

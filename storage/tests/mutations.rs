@@ -3,6 +3,10 @@
 //! `cargo test -p ottla-storage --test mutations -- --ignored --nocapture` builds every one of them in a copy of the sources
 //! under `target/mutations` and asks the test file that has to catch it (about half a minute each;
 //! `OTTLA_MUTATION=part of its name` picks some). What runs always is that every mutation still fits the sources.
+//!
+//! Run so far, five of them: caught are "acknowledged before the journal is synced", "the directory is not synced with its
+//! files" and "a tombstone goes at once". NOT caught by the file named: "a marker goes with its records" and "an index entry
+//! is believed unchecked"; each still needs a test. The others have not been run since they name their test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
