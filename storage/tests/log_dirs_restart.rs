@@ -60,7 +60,9 @@ fn a_new_log_of_a_deleted_ones_name_takes_over_nothing_of_it() {
     assert_eq!(contents(&log, Offset(0)), expected(60));
     // The process before was killed between deletion and checkpoint.
     let dirs = open(&disk.after_kill(), &["/a"]);
-    dirs.get(&id("x", 0)).unwrap().increment_log_start_offset(Offset(17)).unwrap();
+    let log = dirs.get(&id("x", 0)).unwrap();
+    log.set_high_watermark(Offset(60));
+    log.increment_log_start_offset(Offset(17)).unwrap();
     dirs.checkpoint_all().unwrap();
     dirs.delete_log(&id("x", 0)).unwrap();
     let disk = disk.after_kill();

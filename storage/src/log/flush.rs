@@ -171,7 +171,7 @@ impl Log {
     /// `flush.messages`. What acks=all waits for is on the disk of a `strict` log anyway; with the key set an append itself
     /// waits, and with it every other answer.
     pub(super) fn flush_if_due(&self, config: &LogConfig) -> io::Result<()> {
-        let unflushed = |from: Offset| self.log_end().0 - from.0 >= config.flush_messages;
+        let unflushed = |from: Offset| self.log_end().0.saturating_sub(from.0) >= config.flush_messages;
         match (config.durability, &*self.journal.load()) {
             (Durability::Ephemeral, _) => Ok(()),
             (Durability::Strict, Some(journal)) if unflushed(self.durable.end()) => {
