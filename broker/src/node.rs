@@ -215,13 +215,13 @@ impl Node {
     }
 
     /// Whether this node is all of its cluster.
-    pub fn is_alone(&self) -> bool {
-        self.metadata.load().brokers.len() < 2 && self.settings.voters.len() < 2 && self.settings.is_controller()
+    pub async fn is_alone(&self) -> bool {
+        self.metadata.load().brokers.len() < 2 && self.controller.is_alone().await
     }
 
     /// Hands leadership to others and leaves the cluster, while the listeners still answer.
     pub async fn leave(&mut self) {
-        if self.is_alone() {
+        if self.is_alone().await {
             // Nobody takes over, and nobody is there to be told: to ask would be to wait in vain.
             if let Some(registration) = self.registration.take() {
                 registration.abandon();

@@ -160,7 +160,7 @@ impl Server {
     /// coordinators, and last the node. Where nobody takes over the doors are closed first: what clients still sent would only
     /// keep the disk from what has to be on it.
     pub async fn shutdown(mut self) {
-        if self.node.is_alone() {
+        if self.node.is_alone().await {
             self.shutdown.cancel();
         }
         self.node.leave().await;
@@ -205,13 +205,15 @@ impl Doors {
         let table = Arc::new(table.clone());
         for (bound, info) in bound {
             let advertised = shown(&info);
+            let is_controller = info.is_controller;
             info!(listener = &*info.name, addresses = ?bound.addresses(), advertised, "listening");
             let door = Door {
                 service: Arc::clone(service),
                 table: Arc::clone(&table),
                 listener: Arc::new(info),
                 gateways: Arc::clone(&self.gateways),
-                memory: self.memory.clone(),
+                // Clients must not keep the quorum's messages from coming in.
+                memory: if is_controller { Memory::of(&self.config.settings) } else { self.memory.clone() },
                 config: self.config.clone(),
                 quotas: self.quotas.clone(),
                 shutdown: self.shutdown.clone(),

@@ -188,7 +188,10 @@ impl Member {
         }
         // Asked of raft itself: its metrics are still empty at this moment.
         let members = self.voters.members().await.map_err(|error| StartError::Raft(error.message))?;
-        if members.voters != [self.id].into() {
+        // On its way through the log a node with a new disk meets its old self as the only voter.
+        let is_old_self =
+            members.voter_directory(self.id).is_some_and(|known| !is_nil(known) && *known != *self.directory);
+        if members.voters != [self.id].into() || (is_old_self && !options.bootstrap.is_empty()) {
             return Ok(());
         }
         if !is_new {
@@ -304,7 +307,14 @@ impl Member {
         }
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let known = metrics.membership_config.membership().get_node(&directed.from);
+        let membership = metrics.membership_config.membership();
+        // Who alone votes is led by nobody: another voter would be in its own log first.
+        let own = membership.get_node(&self.id).map(|own| own.directory_id.as_str());
+        if membership.voter_ids().eq([self.id]) && own.is_some_and(|own| is_nil(own) || *own == *self.directory) {
+            let message = format!("node {} does not vote in this quorum", directed.from);
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        }
+        let known = membership.get_node(&directed.from);
         match known.filter(|known| !is_nil(&known.directory_id) && known.directory_id != directed.from_directory) {
             Some(known) => {
                 let message = replaced_disk(directed.from, &known.directory_id, &directed.from_directory);

@@ -143,7 +143,12 @@ impl Voters {
             raft.change_membership(change, true).await
         });
         match tokio::time::timeout(CHANGE_MAX, changed).await {
-            Ok(Ok(Ok(_))) => Ok(()),
+            Ok(Ok(Ok(_))) => {
+                if self.members().await.is_ok_and(|members| members.nodes.len() < 2) {
+                    self.raft.runtime_config().tick(false);
+                }
+                Ok(())
+            }
             Ok(Ok(Err(error))) => {
                 let code = match error.api_error() {
                     Some(openraft::errors::ClientWriteError::ChangeMembershipError(_)) => ErrorCode::RequestTimedOut,

@@ -227,7 +227,8 @@ impl<S: AsyncRead + Outlet> Connection<S> {
         let cx = self.context(api_key, version, header.correlation_id, &client_id, size);
         let (mut reply, busy) = guarded(self.door.service.call(&cx, body)).await;
         drop(decoded);
-        if !cx.listener.is_controller && self.door.quotas.is_any_set() {
+        // The quorum is no client, whichever way it comes.
+        if !cx.listener.is_controller && api_key < PRIVATE_KEY_MIN && self.door.quotas.is_any_set() {
             let percent_seconds = busy.as_secs_f64() * 100.0;
             let throttle_ms = self.door.quotas.record(quotas::Kind::Request, &cx.client(), percent_seconds);
             reply = throttled(reply, cx, throttle_ms);
@@ -236,6 +237,8 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             self.muted_until = Some(Instant::now() + Duration::from_millis(u64::from(ms.unsigned_abs())));
         }
         self.pipeline.push(reply, api_key == PRODUCE, reserved);
+        // Nothing was read meanwhile.
+        self.frame_began = self.frame_began.map(|_| Instant::now());
         Ok(())
     }
 
@@ -270,6 +273,8 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             written => written?,
         };
         self.last_active = Instant::now();
+        // Nothing was read meanwhile.
+        self.frame_began = self.frame_began.map(|_| self.last_active);
         match written {
             Written::Close => Err(End::ByAnswer),
             Written::Mute(time) => {
@@ -283,20 +288,17 @@ impl<S: AsyncRead + Outlet> Connection<S> {
 
     /// When something must be looked at again without the client's doing.
     fn next_deadline(&self) -> Instant {
-        let mut deadline = self.last_active + self.idle_max;
-        match (self.muted_until, self.frame_began) {
-            (Some(muted), _) => deadline = deadline.min(muted),
-            (None, Some(began)) => deadline = deadline.min(began + self.inbox.patience()),
-            (None, None) => {}
+        let ends = self.half_closed.map(|since| since + HALF_CLOSED_MAX);
+        if let Some(muted) = self.muted_until {
+            return ends.map_or(muted, |ends| ends.min(muted));
         }
-        if let Some(since) = self.half_closed {
-            deadline = deadline.min(since + HALF_CLOSED_MAX);
+        if let Some(ends) = ends {
+            return ends;
         }
-        if !self.pipeline.is_empty() && self.muted_until.is_none() && self.half_closed.is_none() {
-            // A request in work keeps the connection, however long it takes.
-            deadline = deadline.max(Instant::now() + self.idle_max);
-        }
-        deadline
+        // A request in work keeps the connection, however long it takes, but not a frame that does not come in.
+        let idle_since = if self.pipeline.is_empty() { self.last_active } else { Instant::now() };
+        let deadline = idle_since + self.idle_max;
+        self.frame_began.map_or(deadline, |began| deadline.min(began + self.inbox.patience()))
     }
 
     fn on_deadline(&mut self) -> Result<(), End> {
@@ -309,7 +311,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             }
             return Ok(());
         }
-        if self.frame_began.is_some_and(|began| now >= began + self.inbox.patience()) && self.pipeline.is_empty() {
+        if self.half_closed.is_none() && self.frame_began.is_some_and(|began| now >= began + self.inbox.patience()) {
             return Err(End::SlowSender);
         }
         if self.pipeline.is_empty() && now >= self.last_active + self.idle_max {

@@ -141,7 +141,8 @@ impl Inbox {
 
     /// How long the frame that has begun may take in all.
     pub fn patience(&self) -> Duration {
-        let length = self.long.as_ref().map_or(0, |long| long.length as u64);
+        // Time is earned by bytes that came, not by those that were announced.
+        let length = self.long.as_ref().map_or(0, |long| long.bytes.len() as u64);
         FRAME_RECEIVE_MAX + Duration::from_secs(length / FRAME_RATE_MIN)
     }
 }

@@ -161,7 +161,7 @@ fn clean_group(
     for file in target.files() {
         crate::disk::remove_if_present(&*log.home().disk, &file.path())?;
     }
-    log.home().guard(|| target.log_file().created().map(drop))?;
+    target.log_file().home().guard(|| target.log_file().created().map(drop))?;
     let segments = log.segments();
     filter.transactions.add(aborted_between(&segments, group[0].base, group_end)?);
     let mut output = Output {
@@ -176,16 +176,16 @@ fn clean_group(
         before += segment.size();
         for_each_batch(log, segment, 0, throttle, |batch| {
             if let Some(kept) = filter.apply(batch)? {
-                output.push(log, &kept)?;
+                output.push(&kept)?;
             }
             Ok(false)
         })?;
     }
-    output.flush(log)?;
+    output.flush()?;
     for aborted in filter.transactions.take_retained() {
-        log.home().guard(|| target.txn_index.append(&aborted))?;
+        target.log_file().home().guard(|| target.txn_index.append(&aborted))?;
     }
-    log.home().guard(|| {
+    target.log_file().home().guard(|| {
         target.seal()?;
         target.sync()
     })?;
@@ -204,23 +204,23 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    fn push(&mut self, log: &Log, batch: &[u8]) -> io::Result<()> {
+    fn push(&mut self, batch: &[u8]) -> io::Result<()> {
         let view = BatchView::parse(batch).map_err(invalid)?;
         self.batches.push((*view.header(), self.target.size() + self.bytes.len() as u64));
         self.bytes.extend_from_slice(batch);
-        if self.bytes.len() >= CHUNK { self.flush(log) } else { Ok(()) }
+        if self.bytes.len() >= CHUNK { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self, log: &Log) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         if self.bytes.is_empty() {
             return Ok(());
         }
-        log.home().guard(|| self.target.write(&[&self.bytes]))?;
+        self.target.log_file().home().guard(|| self.target.write(&[&self.bytes]))?;
         self.target.publish(self.bytes.len() as u64);
         for (header, position) in self.batches.drain(..) {
             self.target.note_timestamp(&header);
             if self.since_index > self.interval {
-                log.home().guard(|| self.target.index(&header, position))?;
+                self.target.log_file().home().guard(|| self.target.index(&header, position))?;
                 self.since_index = 0;
             }
             self.since_index += header.size() as u64;
@@ -242,8 +242,10 @@ fn for_each_batch(
     let mut position = start;
     let mut wanted = CHUNK;
     while position < size {
-        if log.is_closed() || !log.is_online() {
-            return Err(io::Error::new(io::ErrorKind::Interrupted, "the log is closed"));
+        // Errors of the directory that a log has left are not those of the one it is in.
+        let has_moved = !Arc::ptr_eq(segment.log_file().home(), &log.home());
+        if log.is_closed() || !log.is_online() || log.is_moving() || has_moved {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "the log is closed, or elsewhere"));
         }
         let len = usize::try_from(size - position).unwrap_or(usize::MAX).min(wanted);
         let bytes = segment.lend(position, len)?.read_all()?;

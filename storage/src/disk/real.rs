@@ -98,19 +98,27 @@ impl Disk for RealDisk {
 
     #[cfg(target_os = "linux")]
     fn file_system(&self, dir: &Path) -> io::Result<Option<Arc<dyn FileSystem>>> {
-        Ok(Some(Arc::new(WholeFileSystem(File::open(dir)?))))
+        Ok(Some(Arc::new(WholeFileSystem { dir: File::open(dir)?, has_failed: parking_lot::Mutex::new(false) })))
     }
 }
 
 /// A directory that stays open: the kernel tells each descriptor once of an error since it was opened.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-struct WholeFileSystem(File);
+struct WholeFileSystem {
+    dir: File,
+    has_failed: parking_lot::Mutex<bool>,
+}
 
 #[cfg(target_os = "linux")]
 impl FileSystem for WholeFileSystem {
     fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(&self.0)?)
+        // The kernel tells an error once; here everybody has to hear it.
+        let mut has_failed = self.has_failed.lock();
+        if *has_failed {
+            return Err(io::Error::other("an earlier sync of the file system has failed"));
+        }
+        Ok(rustix::fs::syncfs(&self.dir).inspect_err(|_| *has_failed = true)?)
     }
 }
 

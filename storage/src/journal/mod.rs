@@ -253,6 +253,10 @@ impl Journal {
             Err(error) if is_shortage(&error) => self.sync_logs(&mut writer),
             Err(error) => Err(error),
         });
+        if let Err(error) = &done {
+            // Before anybody else's round can find nothing left to do.
+            self.health.fail(&self.dir, error);
+        }
         drop(writer);
         let mut logs: Vec<Arc<Durable>> = Vec::with_capacity(groups.len());
         match done {
@@ -263,8 +267,7 @@ impl Journal {
                 }
                 logs.extend(others);
             }
-            Err(error) => {
-                self.health.fail(&self.dir, &error);
+            Err(_) => {
                 logs.extend(groups.into_iter().map(|group| group.log));
             }
         }

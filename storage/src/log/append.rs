@@ -253,7 +253,7 @@ impl Log {
         next.create_files()?;
         let config = self.config.load();
         if config.preallocate {
-            next.log_file().created()?.reserve(config.segment_bytes.unsigned_abs().into())?;
+            next.reserve(config.segment_bytes.unsigned_abs().into())?;
         }
         // Deleting records must be able to roll when there is no space for either.
         self.if_there_is_space(active.seal())?;

@@ -30,23 +30,24 @@ impl Log {
     /// Makes all that was appended before the call durable and moves the recovery point there. A failure takes the log
     /// directory offline.
     pub fn flush(&self) -> io::Result<()> {
-        self.flush_to(None)
+        self.flush_to(true)
     }
 
     /// As [`Self::flush`], but leaves the active segment to the operating system.
     pub(crate) fn flush_closed_segments(&self) -> io::Result<()> {
-        self.flush_to(Some(self.active().base))
+        self.flush_to(false)
     }
 
-    fn flush_to(&self, end: Option<Offset>) -> io::Result<()> {
+    /// All that is there once the lock is had: what was there before may have been truncated meanwhile.
+    fn flush_to(&self, all: bool) -> io::Result<()> {
         let _order = self.flushing.lock();
         self.home().health.check()?;
         let cuts = self.durable.cuts();
         let unflushed = self.unflushed.load(Ordering::Relaxed);
         let (target, snapshot) = {
             let mut writer = self.writer.lock();
-            let target = end.unwrap_or_else(|| self.log_end());
-            if end.is_none() {
+            let target = if all { self.log_end() } else { self.active().base };
+            if all {
                 self.keep_snapshot(&mut writer, target)?;
             }
             (target, writer.snapshot)
@@ -73,7 +74,9 @@ impl Log {
             .inspect_err(|error| self.home().health.fail(&self.home().path(), error))?;
         self.recovery_point.fetch_max(target.0, Ordering::AcqRel);
         self.durable.raise(target, cuts);
-        self.unflushed.fetch_sub(unflushed, Ordering::Relaxed);
+        if all {
+            self.unflushed.fetch_sub(unflushed, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -81,7 +84,9 @@ impl Log {
     pub(crate) fn sync_data(&self) -> io::Result<()> {
         self.home().health.check()?;
         let cuts = self.durable.cuts();
-        let (from, end) = (self.durable.end(), self.log_end());
+        // Not the durable end alone: up to there it may be only the journal that has the records.
+        let from = Offset(self.recovery_point.load(Ordering::Acquire)).min(self.durable.end());
+        let end = self.log_end();
         let segments = self.segments.load_full();
         let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
         for segment in &segments[first..] {
@@ -256,10 +261,13 @@ impl Log {
 
     /// All of the file system was made durable since [`Self::finish_unsynced`].
     pub(crate) fn mark_synced(&self, what: Unsynced) {
+        let _order = self.flushing.lock();
         self.names_changed.store(false, Ordering::Release);
         self.identity_changed.store(false, Ordering::Release);
-        self.recovery_point.fetch_max(what.end.0, Ordering::AcqRel);
-        self.durable.raise(what.end, what.cuts);
+        if self.durable.cuts() == what.cuts {
+            self.recovery_point.fetch_max(what.end.0, Ordering::AcqRel);
+            self.durable.raise(what.end, what.cuts);
+        }
         self.close_files();
     }
 
@@ -268,7 +276,8 @@ impl Log {
         if active.is_empty() {
             return Ok(());
         }
-        self.home().guard(|| active.seal())?;
+        self.home().health.check()?;
+        self.if_there_is_space(active.seal())?;
         if self.config.load().preallocate { self.home().guard(|| active.give_back()) } else { Ok(()) }
     }
 

@@ -116,7 +116,7 @@ impl Log {
         let active = &segments[segments.len() - 1];
         active.create_files()?;
         if found_none && config.preallocate {
-            active.log_file().created()?.reserve(config.segment_bytes.unsigned_abs().into())?;
+            active.reserve(config.segment_bytes.unsigned_abs().into())?;
         }
         let bytes_since_index =
             active.size().saturating_sub(active.offset_index.last()?.map_or(0, |entry| u64::from(entry.position)));

@@ -107,6 +107,8 @@ impl Log {
         switch: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<bool> {
         copy.flush()?;
+        // Also of an `ephemeral` log: its durable mark goes with it.
+        copy.home().guard(|| copy.sync_data())?;
         let _order = self.flushing.lock();
         let mut writer = self.writer.lock();
         if writer.closed {
@@ -144,6 +146,13 @@ impl Log {
         Ok(true)
     }
 
+    /// Takes a log out of use: whoever is at work on its files is done before its directory changes its name.
+    pub(crate) fn retire(&self, to: std::path::PathBuf) -> io::Result<()> {
+        let _order = self.flushing.lock();
+        self.writer.lock().closed = true;
+        self.home().rename(to)
+    }
+
     /// Makes a copy that has all batches of `log` into what a clean stop of `log` would leave, and syncs it.
     fn complete(&self, log: &Self, writer: &Writer, end: Offset, now: Timestamp) -> io::Result<()> {
         {
@@ -164,6 +173,7 @@ impl Log {
         }
         self.settle_topic_id(log)?;
         self.flush()?;
+        self.home().guard(|| self.sync_data())?;
         self.home().guard(|| self.write_epochs())
     }
 

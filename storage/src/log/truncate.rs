@@ -44,13 +44,14 @@ impl Log {
             journal.cut(&self.durable, end)?;
         }
         self.durable.cut(end);
-        self.lowest_cut.fetch_min(end.0, Ordering::AcqRel);
         self.log_end.store(end.0, Ordering::Release);
         // The batch that the log start lies in may have gone.
         self.log_start.fetch_min(end.0, Ordering::AcqRel);
         self.high_watermark.fetch_min(end.0, Ordering::AcqRel);
         self.recovery_point.fetch_min(end.0, Ordering::AcqRel);
         self.segments.store(Arc::new(segments[..kept].to_vec()));
+        // After the end: who takes note of the cut must not read behind it any more. Before the bytes go.
+        self.lowest_cut.fetch_min(end.0, Ordering::AcqRel);
         if let Some(batch) = cut {
             last.truncate(end, batch.position)?;
         }

@@ -165,7 +165,15 @@ impl Directory {
         let mut recovery_points = Offsets::new();
         let mut high_watermarks = Offsets::new();
         let mut log_starts = Offsets::new();
-        for log in logs() {
+        // Known before it is on the disk: whoever begins a log of a name either finds it here or is looked up.
+        let (logs, told) = {
+            let mut remembered = self.remembered.lock();
+            let logs = logs();
+            let told: HashSet<TopicPartition> = logs.iter().map(|log| log.topic_partition().clone()).collect();
+            remembered.extend(told.iter().cloned());
+            (logs, told)
+        };
+        for log in logs {
             let offsets = log.offsets();
             let id = log.topic_partition();
             recovery_points.insert(id.clone(), offsets.recovery_point);
@@ -179,13 +187,9 @@ impl Directory {
             .write(disk, &log_starts)
             .and_then(|()| self.recovery_points.write(disk, &recovery_points))
             .and_then(|()| self.high_watermarks.write(disk, &high_watermarks));
-        // Also where only some could be written: what may still be told of others is what they told before.
-        let mut remembered = self.remembered.lock();
         if written.is_ok() {
-            remembered.clear();
+            *self.remembered.lock() = told;
         }
-        remembered.extend(recovery_points.into_keys());
-        drop(remembered);
         written.inspect_err(|error| self.report(error))
     }
 

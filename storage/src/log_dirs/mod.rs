@@ -124,6 +124,8 @@ pub struct LogDirs {
     worker: Worker,
     cleaning: Cleaning,
     moves: Moves,
+    /// Logs whose newer files may lie in a directory that is not here.
+    blocked: std::sync::OnceLock<std::collections::HashSet<TopicPartition>>,
     /// Set when all directories were closed cleanly by the process before.
     was_clean: bool,
     previous_broker_epoch: i64,
@@ -206,6 +208,9 @@ impl LogDirs {
             log.update_config(config);
             return Ok(log);
         }
+        if self.blocked.get().is_some_and(|blocked| blocked.contains(id)) {
+            return Err(io::Error::other("the log directory that the log was being moved from is not here"));
+        }
         let dir = self.dir_for(id).ok_or_else(offline)?;
         if dir.remembers(id) {
             // Of a log that was deleted: after a kill its log start and recovery point would be taken for those of this one.
@@ -263,7 +268,7 @@ impl LogDirs {
                 // It may be wanted after all: its own files have to have everything.
                 hosted.log.flush()?;
             }
-            hosted.log.home().rename(to.clone())?;
+            hosted.log.retire(to.clone())?;
             self.options.disk.sync_dir(&hosted.dir.path)?;
             // Or the journal would bring it back.
             hosted.dir.journal.get().map_or(Ok(()), |journal| journal.reset(hosted.log.durable()))

@@ -86,7 +86,7 @@ struct Move {
     future: PathBuf,
     /// `orders-0.<uuid>`
     name: String,
-    stepping: Mutex<()>,
+    stepping: Arc<Mutex<()>>,
     /// The copy has everything: checkpoints of `to` speak of it.
     is_complete: AtomicBool,
 }
@@ -142,7 +142,7 @@ impl LogDirs {
             to: Arc::clone(to),
             future: path,
             name,
-            stepping: Mutex::default(),
+            stepping: Arc::default(),
             is_complete: AtomicBool::new(false),
         };
         self.moves.under_way.lock().insert(id.clone(), Arc::new(begun));
@@ -156,7 +156,9 @@ impl LogDirs {
         let Some(moving) = self.moves.under_way.lock().get(id).cloned() else { return Ok(MoveStep::Gone) };
         let step = {
             let _one = moving.stepping.lock();
-            self.step(id, &moving, max_bytes)
+            // Given up while this waited: its directory may be gone.
+            let still = self.moves.under_way.lock().get(id).is_some_and(|here| Arc::ptr_eq(here, &moving));
+            if still { self.step(id, &moving, max_bytes) } else { Ok(MoveStep::Gone) }
         };
         if step.is_err() {
             let _changing = self.changing.lock();
@@ -202,19 +204,27 @@ impl LogDirs {
     fn switch(&self, id: &TopicPartition, moving: &Move, from: &Arc<Directory>, swap: &Path) -> io::Result<()> {
         let disk = &*self.options.disk;
         let (copy, old) = (moving.copy.home(), moving.log.home());
-        copy.guard(|| {
+        let named = copy.guard(|| {
             // The offsets are known where the log will be before it is there.
             moving.is_complete.store(true, Ordering::Release);
             self.checkpoint_dir(&moving.to)?;
             rewrite_atomic(disk, swap, encode_uuid(from.id).as_bytes())?;
             copy.rename(moving.to.path.join(id.to_string()))?;
             disk.sync_dir(&moving.to.path)
-        })?;
-        old.guard(|| {
-            from.journal.get().map_or(Ok(()), |journal| journal.reset(moving.log.durable()))?;
-            old.rename(from.path.join(format!("{}-delete", moving.name)))?;
-            disk.sync_dir(&from.path)
-        })?;
+        });
+        let renamed = named.and_then(|()| {
+            old.guard(|| {
+                from.journal.get().map_or(Ok(()), |journal| journal.reset(moving.log.durable()))?;
+                old.rename(from.path.join(format!("{}-delete", moving.name)))
+            })
+        });
+        if renamed.is_err() && *copy.path() != *moving.future {
+            // Not decided. The -swap file stays, so that a start sees either name of the copy for what it is.
+            let _ = copy.rename(moving.future.clone());
+        }
+        renamed?;
+        // Decided, though perhaps not on the disk: whatever the error, nothing may be appended to the old files.
+        disk.sync_dir(&from.path).inspect_err(|error| from.health.fail(&from.path, error))?;
         if let Some(hosted) = self.logs.write().get_mut(id) {
             hosted.dir = Arc::clone(&moving.to);
         }
@@ -301,8 +311,8 @@ impl LogDirs {
             return;
         }
         let to = moving.to.path.join(format!("{}-delete", moving.name));
-        match home.rename(to.clone()) {
-            Ok(()) => self.worker.remove_dir_later(to, 0),
+        match moving.copy.retire(to.clone()) {
+            Ok(()) => self.worker.remove_copy_later(to, Arc::clone(&moving.stepping)),
             Err(error) => tracing::warn!(dir = %home.path().display(), %error, "a copy could not be removed"),
         }
         tracing::info!(partition = %id, "the move of the log was given up");

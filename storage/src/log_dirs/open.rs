@@ -63,12 +63,14 @@ pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, 
         worker: Worker::start(Arc::clone(&options.disk), options.journal.threads),
         cleaning: Cleaning::default(),
         moves: Moves::default(),
+        blocked: std::sync::OnceLock::new(),
         was_clean,
         previous_broker_epoch: epoch,
         options,
     });
     let online: Vec<Arc<Directory>> = log_dirs.dirs.iter().filter(|dir| dir.health.is_online()).cloned().collect();
     let swaps = Swaps::settle(&*log_dirs.options.disk, &online);
+    let _ = log_dirs.blocked.set(swaps.blocked.iter().map(|(_, id)| id.clone()).collect());
     let mut futures = Vec::new();
     for (dir, left) in dirs.iter().filter(|(dir, _)| dir.health.is_online()) {
         if let Err(error) = open_dir(&log_dirs, dir, left, &swaps, &mut futures) {

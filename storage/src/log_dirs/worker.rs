@@ -24,6 +24,8 @@ enum Job {
 
 enum Doomed {
     Dir(PathBuf),
+    /// A copy, once the step that it is at has ended.
+    Copy(PathBuf, Arc<Mutex<()>>),
     Segments(Vec<Arc<Segment>>),
 }
 
@@ -75,6 +77,10 @@ impl Worker {
 
     pub fn remove_dir_later(&self, dir: PathBuf, delay_ms: i64) {
         self.send(Job::Remove(due(delay_ms), Doomed::Dir(dir)));
+    }
+
+    pub fn remove_copy_later(&self, dir: PathBuf, stepping: Arc<Mutex<()>>) {
+        self.send(Job::Remove(due(0), Doomed::Copy(dir, stepping)));
     }
 
     pub fn unlink_later(&self, segments: Vec<Arc<Segment>>, delay_ms: i64) {
@@ -164,6 +170,12 @@ fn remove(disk: &dyn Disk, doomed: Doomed) {
     };
     match doomed {
         Doomed::Dir(dir) => {
+            if let Err(error) = disk.remove_dir_all(&dir) {
+                failed(dir, error);
+            }
+        }
+        Doomed::Copy(dir, stepping) => {
+            let _last_step = stepping.lock();
             if let Err(error) = disk.remove_dir_all(&dir) {
                 failed(dir, error);
             }

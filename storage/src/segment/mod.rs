@@ -22,6 +22,8 @@ use ottla_protocol::record_batch::BatchHeader;
 use ottla_protocol::{Offset, Timestamp};
 use parking_lot::Mutex;
 
+use crate::errors::is_shortage;
+
 pub use file_records::FileRecords;
 pub use home::{DirHealth, FileKind, Home, LazyFile, OpenFiles};
 pub use scan::{Headers, Located};
@@ -342,6 +344,16 @@ impl Segment {
     pub fn seal(&self) -> io::Result<()> {
         self.index_time()?;
         self.write_indexes()
+    }
+
+    /// Takes space in advance where there is enough; without it the file grows as it is written.
+    pub fn reserve(&self, len: u64) -> io::Result<()> {
+        let file = self.log.created()?;
+        match file.reserve(len) {
+            // What could be taken of it is needed by others.
+            Err(error) if is_shortage(&error) => file.set_len(self.size()),
+            done => done,
+        }
     }
 
     /// Frees the space that was taken in advance and not used.

@@ -10,6 +10,8 @@ use super::state::Transactions;
 const EXPIRE_MAX: usize = 500;
 /// Transactions that one decision aborts; a record may carry many partitions.
 const ABORT_MAX: usize = 50;
+/// Bytes of what one decision aborts: it is one batch. A single larger one goes by itself.
+const ABORT_BYTES_MAX: usize = 256 * 1024;
 /// The shortest wait for ids to expire; the setting itself is looked at when the moment has come.
 const EXPIRY_LOOK_MS: i64 = 60_000;
 
@@ -28,10 +30,20 @@ impl TransactionShard {
         if self.next_abort(hard).is_none_or(|at| at > cx.now) {
             return decision;
         }
-        let due: Vec<_> = hard.timed_out(cx.now).take(ABORT_MAX).cloned().collect();
+        let mut bytes = 0;
+        let fits = |id: &&std::sync::Arc<str>| {
+            let partitions =
+                hard.get(id).map_or(0, |of| of.partitions.iter().map(|p| p.topic.len() + 8).sum::<usize>());
+            let own = id.len() + 128 + partitions;
+            let fits = bytes == 0 || bytes + own <= ABORT_BYTES_MAX;
+            bytes += own;
+            fits
+        };
+        let due: Vec<_> = hard.timed_out(cx.now).take(ABORT_MAX).take_while(fits).cloned().collect();
+        let is_all = hard.timed_out(cx.now).nth(due.len()).is_none();
         // The next look: at once when there is more to do, else after the interval. A transaction that could not be
         // aborted for want of a producer id is tried again then.
-        let wait_ms = if due.len() == ABORT_MAX { 1 } else { cx.config.abort_interval_ms.max(1) };
+        let wait_ms = if is_all { cx.config.abort_interval_ms.max(1) } else { 1 };
         self.last_abort_sweep = Timestamp(cx.now.0 + wait_ms);
         for id in due {
             if let Ok(aborted) = hard.fence(&id, "the transaction timed out", cx) {
