@@ -59,7 +59,8 @@ fn a_new_log_of_a_deleted_ones_name_takes_over_nothing_of_it() {
     assert_eq!((log.topic_id(), log.offsets().log_start), (topic(2), Offset(0)));
     assert_eq!(contents(&log, Offset(0)), expected(60));
     // The process before was killed between deletion and checkpoint.
-    let dirs = open(&disk.after_kill(), &["/a"]);
+    let disk = disk.after_kill();
+    let dirs = open(&disk, &["/a"]);
     let log = dirs.get(&id("x", 0)).unwrap();
     log.set_high_watermark(Offset(60));
     log.increment_log_start_offset(Offset(17)).unwrap();
