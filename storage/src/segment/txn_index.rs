@@ -91,12 +91,16 @@ impl TxnIndex {
         Ok(())
     }
 
-    /// Drops the entries whose marker lies at or behind `offset`.
+    /// Drops the entries whose marker lies at or behind `offset`, and all from the first on that is none: after a power cut a
+    /// file may be longer than what was written to it, and zeros would abort all that producer 0 ever wrote.
     pub fn truncate(&self, offset: Offset) -> io::Result<()> {
-        if self.is_empty() {
+        let len = self.len.load(Ordering::Acquire);
+        if len == 0 {
             return Ok(());
         }
-        let kept = self.entries()?.iter().take_while(|entry| entry.last_offset < offset).count() * ENTRY_SIZE;
+        let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        let read = self.file.existing()?.read_at(&mut bytes, 0)?;
+        let kept = sound_prefix(&bytes[..read], offset).len() * ENTRY_SIZE;
         self.file.created()?.set_len(kept as u64)?;
         self.len.store(kept as u64, Ordering::Release);
         Ok(())
@@ -104,5 +108,40 @@ impl TxnIndex {
 
     pub fn sync(&self) -> io::Result<()> {
         if self.is_empty() { Ok(()) } else { self.file.created()?.sync_data() }
+    }
+}
+
+/// The entries before the first that cannot be one, or whose marker lies at or behind `offset`.
+fn sound_prefix(bytes: &[u8], offset: Offset) -> Vec<AbortedEntry> {
+    let mut end = Offset(-1);
+    let entries = bytes.chunks_exact(ENTRY_SIZE).map_while(|entry| AbortedEntry::decode(entry).ok());
+    let mut is_sound = |entry: &AbortedEntry| {
+        // A transaction has data before its marker, and markers are in order.
+        let follows = entry.first_offset.0 >= 0 && entry.first_offset < entry.last_offset && end < entry.last_offset;
+        end = entry.last_offset;
+        follows && entry.last_offset < offset
+    };
+    entries.take_while(|entry| is_sound(entry)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// The file's length had reached the disk in a power cut, its contents had not.
+    #[test]
+    fn zeros_are_no_aborted_transaction_of_producer_0() {
+        let entry = |first: i64, last: i64| AbortedEntry {
+            producer_id: ottla_protocol::ProducerId(7),
+            first_offset: Offset(first),
+            last_offset: Offset(last),
+            last_stable_offset: Offset(last + 1),
+        };
+        let mut bytes = entry(3, 9).encode().to_vec();
+        bytes.extend([0; ENTRY_SIZE]);
+        bytes.extend(entry(20, 30).encode());
+        assert_eq!(sound_prefix(&bytes, Offset(100)), [entry(3, 9)]);
+        assert_eq!(sound_prefix(&entry(3, 9).encode(), Offset(9)), []);
     }
 }
