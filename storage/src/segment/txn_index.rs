@@ -91,7 +91,7 @@ impl TxnIndex {
         Ok(())
     }
 
-    /// Drops the entries whose marker lies at or behind `offset`, and all from the first on that is none: after a power cut a
+    /// Drops the entries whose marker lies at or behind `offset`, and what is none: after a power cut a
     /// file may be longer than what was written to it, and zeros would abort all that producer 0 ever wrote.
     pub fn truncate(&self, offset: Offset) -> io::Result<()> {
         let len = self.len.load(Ordering::Acquire);
@@ -100,7 +100,11 @@ impl TxnIndex {
         }
         let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
         let read = self.file.existing()?.read_at(&mut bytes, 0)?;
-        let kept = sound_prefix(&bytes[..read], offset).len() * ENTRY_SIZE;
+        let kept: Vec<u8> = sound(&bytes[..read], offset).iter().flat_map(AbortedEntry::encode).collect();
+        if !bytes.starts_with(&kept) {
+            self.file.created()?.write_at(&[&kept], 0)?;
+        }
+        let kept = kept.len();
         self.file.created()?.set_len(kept as u64)?;
         self.len.store(kept as u64, Ordering::Release);
         Ok(())
@@ -111,17 +115,11 @@ impl TxnIndex {
     }
 }
 
-/// The entries before the first that cannot be one, or whose marker lies at or behind `offset`.
-fn sound_prefix(bytes: &[u8], offset: Offset) -> Vec<AbortedEntry> {
-    let mut end = Offset(-1);
+/// The entries whose marker lies before `offset`, without what cannot be one: a transaction has data before its marker.
+fn sound(bytes: &[u8], offset: Offset) -> Vec<AbortedEntry> {
     let entries = bytes.chunks_exact(ENTRY_SIZE).map_while(|entry| AbortedEntry::decode(entry).ok());
-    let mut is_sound = |entry: &AbortedEntry| {
-        // A transaction has data before its marker, and markers are in order.
-        let follows = entry.first_offset.0 >= 0 && entry.first_offset < entry.last_offset && end < entry.last_offset;
-        end = entry.last_offset;
-        follows && entry.last_offset < offset
-    };
-    entries.take_while(|entry| is_sound(entry)).collect()
+    let before = entries.take_while(|entry| entry.last_offset < offset);
+    before.filter(|entry| entry.first_offset < entry.last_offset).collect()
 }
 
 #[cfg(test)]
@@ -141,7 +139,7 @@ mod tests {
         let mut bytes = entry(3, 9).encode().to_vec();
         bytes.extend([0; ENTRY_SIZE]);
         bytes.extend(entry(20, 30).encode());
-        assert_eq!(sound_prefix(&bytes, Offset(100)), [entry(3, 9)]);
-        assert_eq!(sound_prefix(&entry(3, 9).encode(), Offset(9)), []);
+        assert_eq!(sound(&bytes, Offset(100)), [entry(3, 9), entry(20, 30)]);
+        assert_eq!(sound(&entry(3, 9).encode(), Offset(9)), []);
     }
 }
