@@ -78,3 +78,46 @@ fn transactions_and_their_aborts_survive() {
         assert_eq!(log.last_stable_offset(), Offset(6));
     }
 }
+
+/// After a power cut a file may be longer than what was written to it. Read as an entry, zeros would say that producer 0 has
+/// aborted from offset 0 on, and committed readers would skip what it has committed.
+#[test]
+fn zeros_in_the_index_abort_nothing() {
+    let entry_bytes = 34;
+    let damages: [(&str, fn(&mut Vec<u8>, usize)); 4] = [
+        ("behind the entries", |bytes, entry| bytes.resize(bytes.len() + 2 * entry, 0)),
+        ("among them", |bytes, entry| drop(bytes.splice(entry..entry, vec![0; entry]))),
+        ("before them", |bytes, entry| drop(bytes.splice(0..0, vec![0; entry]))),
+        ("part of one", |bytes, _| bytes.resize(bytes.len() + 10, 0)),
+    ];
+    for (place, damage) in damages {
+        let disk = FaultyDisk::default();
+        let (log, _) = Log::open(dir(), options(&disk)).unwrap();
+        let cx = AppendContext { origin: AppendOrigin::Coordinator, ..context() };
+        let mut end = |id: i64, sequence: i32, commit: bool| {
+            log.append_as_leader(transactional(id, sequence), &context()).unwrap();
+            let marker = end_txn_marker(ProducerId(id), ProducerEpoch(0), 3, commit, Timestamp(9_500));
+            log.append_as_leader(marker, &cx).unwrap();
+        };
+        end(0, 0, true);
+        end(1, 0, false);
+        end(0, 1, true);
+        end(1, 1, false);
+        let log_end = log.offsets().log_end;
+        for recovery_point in [Offset(0), Offset(4), log_end] {
+            let disk = disk.after_kill();
+            disk.damage(&dir().join(format!("{:020}.txnindex", 0)), |bytes| damage(bytes, entry_bytes)).unwrap();
+            let options = LogOptions { recovery_point, high_watermark: log_end, ..options(&disk) };
+            let (log, _) = Log::open(dir(), options).unwrap();
+            let aborted = log.aborted_transactions(Offset(0), log_end).unwrap();
+            let aborted: Vec<_> = aborted.iter().map(|txn| (txn.producer_id.0, txn.first_offset.0)).collect();
+            assert_eq!(aborted, [(1, 2), (1, 6)], "zeros {place}, recovery from {recovery_point} on");
+            // The next entry has its place.
+            log.append_as_leader(transactional(2, 0), &context()).unwrap();
+            let marker = end_txn_marker(ProducerId(2), ProducerEpoch(0), 3, false, Timestamp(9_500));
+            log.append_as_leader(marker, &cx).unwrap();
+            let now = log.aborted_transactions(Offset(0), log.offsets().log_end).unwrap();
+            assert_eq!(now.last().map(|txn| (txn.producer_id.0, txn.first_offset.0)), Some((2, 8)));
+        }
+    }
+}
