@@ -79,12 +79,15 @@ fn transactions_and_their_aborts_survive() {
     }
 }
 
+/// What becomes of the index's bytes; told how long an entry is.
+type Damage = fn(&mut Vec<u8>, usize);
+
 /// After a power cut a file may be longer than what was written to it. Read as an entry, zeros would say that producer 0 has
 /// aborted from offset 0 on, and committed readers would skip what it has committed.
 #[test]
 fn zeros_in_the_index_abort_nothing() {
     let entry_bytes = 34;
-    let damages: [(&str, fn(&mut Vec<u8>, usize)); 4] = [
+    let damages: [(&str, Damage); 4] = [
         ("behind the entries", |bytes, entry| bytes.resize(bytes.len() + 2 * entry, 0)),
         ("among them", |bytes, entry| drop(bytes.splice(entry..entry, vec![0; entry]))),
         ("before them", |bytes, entry| drop(bytes.splice(0..0, vec![0; entry]))),
@@ -94,7 +97,7 @@ fn zeros_in_the_index_abort_nothing() {
         let disk = FaultyDisk::default();
         let (log, _) = Log::open(dir(), options(&disk)).unwrap();
         let cx = AppendContext { origin: AppendOrigin::Coordinator, ..context() };
-        let mut end = |id: i64, sequence: i32, commit: bool| {
+        let end = |id: i64, sequence: i32, commit: bool| {
             log.append_as_leader(transactional(id, sequence), &context()).unwrap();
             let marker = end_txn_marker(ProducerId(id), ProducerEpoch(0), 3, commit, Timestamp(9_500));
             log.append_as_leader(marker, &cx).unwrap();
