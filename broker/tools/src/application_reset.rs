@@ -13,7 +13,7 @@ use ottla_protocol::ErrorCode;
 
 use super::admin::{EARLIEST, LATEST, Partition, leaders, message, millis, text, topic_name, topics};
 use super::client::{Client, Target};
-use super::consumer_groups_reset::{Offsets, commit, ends};
+use super::consumer_groups_reset::{Offsets, at_time, commit, ends};
 use super::group_admin::{committed, describe};
 use super::options::{Kind, Options, Spec, flag, value};
 use super::reassignment_plan::bracketed;
@@ -230,10 +230,10 @@ fn planned(
         return within_log(client, wanted.collect(), out);
     }
     if let Some(datetime) = options.text("to-datetime") {
-        return at_time(client, scope, parse_datetime(datetime)?, out);
+        return at_time(client, scope, parse_datetime(datetime)?, falls_back, out);
     }
     if let Some(duration) = options.text("by-duration") {
-        return at_time(client, scope, now_ms() - parse_duration(duration)?, out);
+        return at_time(client, scope, now_ms() - parse_duration(duration)?, falls_back, out);
     }
     if let Some(path) = options.text("from-file") {
         let csv = std::fs::read_to_string(path)
@@ -269,23 +269,11 @@ fn within_log(client: &mut Client, wanted: Offsets, out: &mut dyn Write) -> Resu
     Ok(plan)
 }
 
-fn at_time(
-    client: &mut Client,
-    scope: &BTreeSet<Partition>,
-    timestamp: i64,
-    out: &mut dyn Write,
-) -> Result<Offsets, Failure> {
-    let mut plan = ends(client, scope, timestamp, "by timestamp")?;
-    let later: BTreeSet<Partition> =
-        plan.iter().filter(|(_, offset)| **offset < 0).map(|(key, _)| key.clone()).collect();
-    for (topic, partition) in &later {
-        writeln!(
-            out,
-            "Partition {partition} from topic {topic} is empty, without a committed record. Falling back to latest known offset."
-        )?;
-    }
-    plan.extend(ends(client, &later, LATEST, "ending")?);
-    Ok(plan)
+/// What is said of a partition that has nothing from the wanted time on.
+fn falls_back((topic, partition): &Partition) -> String {
+    format!(
+        "Partition {partition} from topic {topic} is empty, without a committed record. Falling back to latest known offset."
+    )
 }
 
 fn parse_plan(csv: &str) -> Result<Offsets, Failure> {

@@ -127,11 +127,11 @@ fn plan(
     }
     if let Some(datetime) = options.text("to-datetime") {
         let at = parse_datetime(datetime)?;
-        return at_time(client, scope, at, out);
+        return at_time(client, scope, at, falls_back, out);
     }
     if let Some(duration) = options.text("by-duration") {
         let at = now_ms() - parse_duration(duration)?;
-        return at_time(client, scope, at, out);
+        return at_time(client, scope, at, falls_back, out);
     }
     if let Some(path) = options.text("from-file") {
         return from_file(client, options, group, path, out);
@@ -189,23 +189,26 @@ fn within_log(client: &mut Client, wanted: Offsets) -> Result<Offsets, Failure> 
     Ok(wanted.into_iter().map(fit).collect())
 }
 
-fn at_time(
+/// The first offset from a time on; the log end where there is none, which `told` says of the partition.
+pub fn at_time(
     client: &mut Client,
     scope: &BTreeSet<Partition>,
     timestamp: i64,
+    told: impl Fn(&Partition) -> String,
     out: &mut dyn Write,
 ) -> Result<Offsets, Failure> {
     let mut plan = ends(client, scope, timestamp, "by timestamp")?;
     let later: BTreeSet<Partition> =
         plan.iter().filter(|(_, offset)| **offset < 0).map(|(key, _)| key.clone()).collect();
-    for (topic, partition) in &later {
-        writeln!(
-            out,
-            "\nWarn: Partition {partition} from topic {topic} is empty. Falling back to latest known offset."
-        )?;
+    for partition in &later {
+        writeln!(out, "{}", told(partition))?;
     }
     plan.extend(ends(client, &later, LATEST, "ending")?);
     Ok(plan)
+}
+
+fn falls_back((topic, partition): &Partition) -> String {
+    format!("\nWarn: Partition {partition} from topic {topic} is empty. Falling back to latest known offset.")
 }
 
 fn from_file(
