@@ -18,6 +18,8 @@ pub(crate) struct Pending {
     pub end: u64,
     /// Index of the last entry.
     pub last: u64,
+    /// How often the log had been cut.
+    pub cuts: u64,
     pub synced: Arc<AtomicU64>,
     pub done: IOFlushed<TypeConfig>,
 }
@@ -60,7 +62,7 @@ fn run(waiting: &mpsc::Receiver<Pending>, witness: &Witness) {
             if result.is_ok() {
                 for pending in &group[start..end] {
                     pending.synced.fetch_max(pending.end, Ordering::AcqRel);
-                    witnessed = witnessed.max(Some(pending.last));
+                    witnessed = witnessed.max(Some((pending.cuts, pending.last)));
                 }
             }
             for pending in group.drain(start..end) {
@@ -70,8 +72,8 @@ fn run(waiting: &mpsc::Receiver<Pending>, witness: &Witness) {
             start = 0;
         }
         // Behind the answers: nobody waits for it.
-        if let Some(last) = witnessed.take() {
-            witness.note(last);
+        if let Some((cuts, last)) = witnessed.take() {
+            witness.note(last, cuts);
         }
     }
     witness.settle();

@@ -160,7 +160,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let (file, end, synced) = (Arc::clone(&active.file), active.end, Arc::clone(&active.synced));
         let last = entries.last().map_or(0, |(id, _)| id.index);
         // Still under the lock: the queue has the order of the appends.
-        self.flusher.flush(Pending { file, end, last, synced, done: callback });
+        self.flusher.flush(Pending { file, end, last, cuts: self.witness.cuts(), synced, done: callback });
         Ok(())
     }
 

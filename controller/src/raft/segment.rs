@@ -160,7 +160,8 @@ impl Segment {
         self.file.set_len(position)?;
         self.file.sync_all()?;
         self.end = position;
-        self.synced.store(position, Ordering::Release);
+        // What is still being synced was cut off: it must not count for what is written in its place.
+        self.synced = Arc::new(AtomicU64::new(position));
         Ok(())
     }
 }

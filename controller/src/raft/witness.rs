@@ -33,6 +33,8 @@ struct State {
     /// Index of the last entry that was synced.
     known: Option<u64>,
     at: Instant,
+    /// How often the log was cut.
+    cuts: u64,
 }
 
 impl Witness {
@@ -43,7 +45,7 @@ impl Witness {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             text => Some(parse(&text?).ok_or_else(|| disk::damaged(&path, "not a witness of this build"))?),
         };
-        let state = State { written, known: written, at: Instant::now() };
+        let state = State { written, known: written, at: Instant::now(), cuts: 0 };
         Ok(Self { path, state: Arc::new(Mutex::new(state)) })
     }
 
@@ -65,9 +67,17 @@ impl Witness {
         ))
     }
 
-    /// An entry was synced.
-    pub(crate) fn note(&self, index: u64) {
+    /// How often the log was cut so far: an entry that is appended now takes it along.
+    pub(crate) fn cuts(&self) -> u64 {
+        self.state.lock().cuts
+    }
+
+    /// An entry was synced that was appended after so many `cuts`. One that was cut off meanwhile is no part of the log.
+    pub(crate) fn note(&self, index: u64, cuts: u64) {
         let mut state = self.state.lock();
+        if state.cuts != cuts {
+            return;
+        }
         state.known = state.known.max(Some(index));
         if state.at.elapsed() >= INTERVAL {
             self.write(&mut state);
@@ -88,6 +98,7 @@ impl Witness {
     /// The log is about to be cut: entries behind `last` go.
     pub(crate) fn lower(&self, last: Option<u64>) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.cuts += 1;
         state.known = state.known.min(last);
         if state.written <= last {
             return Ok(());
@@ -135,7 +146,7 @@ mod tests {
         let log = dir.path().join("log");
         let witness = Witness::open(dir.path()).unwrap();
         witness.check(&log, None).unwrap();
-        witness.note(7);
+        witness.note(7, witness.cuts());
         assert!(witness.is_behind());
         witness.settle();
         let next = Witness::open(dir.path()).unwrap();
@@ -152,5 +163,21 @@ mod tests {
         Witness::open(dir.path()).unwrap().check(&log, None).unwrap();
         fs::write(dir.path().join(FILE), "what").unwrap();
         assert!(Witness::open(dir.path()).is_err());
+    }
+
+    /// The leader has changed while entries were on their way to the disk: the log is cut, then their sync ends.
+    #[test]
+    fn entries_that_were_cut_off_while_they_were_synced_are_not_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let witness = Witness::open(dir.path()).unwrap();
+        witness.note(5, witness.cuts());
+        let cuts = witness.cuts();
+        witness.lower(Some(5)).unwrap();
+        witness.note(9, cuts);
+        witness.settle();
+        Witness::open(dir.path()).unwrap().check(&dir.path().join("log"), Some(5)).unwrap();
+        witness.note(6, witness.cuts());
+        witness.settle();
+        assert!(Witness::open(dir.path()).unwrap().check(&dir.path().join("log"), Some(5)).is_err());
     }
 }
