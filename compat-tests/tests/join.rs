@@ -171,10 +171,11 @@ fn a_fourth_node_reads_along_and_a_stranger_is_refused() {
     nodes[0].start(&[]);
     nodes[0].wait();
     let first = nodes[0].address();
+    // All at once: each sees that a vote is free.
     for node in &mut nodes[1..] {
         node.start(&["--join", &first]);
-        node.wait();
     }
+    nodes.iter().for_each(Node::wait);
     eventually("three vote, one reads along", || {
         let status = own(&first, "kafka-metadata-quorum", &["describe", "--replication"]).stdout;
         status.matches("Follower").count() == 2 && status.matches("Observer").count() == 1

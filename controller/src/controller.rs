@@ -482,7 +482,7 @@ impl From<VoterChange> for WireVoterChange {
             }
             VoterChange::Update { voter } => (VoterChangeKind::Update, voter, 0, true),
         };
-        Self { kind, id: node_id(voter.id), node: voter_node(&voter), timeout_ms, wait_until_committed }
+        Self { kind, id: node_id(voter.id), node: voter_node(&voter), timeout_ms, wait_until_committed, below: 0 }
     }
 }
 

@@ -317,7 +317,11 @@ impl Joiner {
     /// Has the leader change this node's place. Whoever may know the leader is asked.
     async fn change(&self, members: &Members, kind: VoterChangeKind, node: VoterNode) -> Result<(), String> {
         let timeout_ms = u32::try_from(CHANGE_MAX.as_millis()).unwrap_or(u32::MAX);
-        let change = WireVoterChange { kind, id: self.id, node, timeout_ms, wait_until_committed: true };
+        let below = match (kind, self.joining.auto_join) {
+            (VoterChangeKind::Add, AutoJoin::Below(count)) => u32::try_from(count).unwrap_or(u32::MAX),
+            _ => 0,
+        };
+        let change = WireVoterChange { kind, id: self.id, node, timeout_ms, wait_until_committed: true, below };
         let leader = self.voters.metrics().current_leader;
         if leader == Some(self.id) {
             let done = match kind {

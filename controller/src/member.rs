@@ -347,7 +347,8 @@ impl Member {
         match change.kind {
             VoterChangeKind::Add => {
                 let timeout = Duration::from_millis(change.timeout_ms.into());
-                self.voters.add(change.id, change.node, timeout, change.wait_until_committed).await
+                let below = usize::try_from(change.below).ok().filter(|&below| below > 0);
+                self.voters.add(change.id, change.node, timeout, change.wait_until_committed, below).await
             }
             // Who leads hands over first; the next leader then takes its vote.
             VoterChangeKind::Remove

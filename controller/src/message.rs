@@ -18,7 +18,7 @@ use crate::quorum::{QuorumInfo, ReplicaState};
 use crate::raft::types::{Batch, SnapshotMeta, TypeConfig, Vote, VoterNode};
 
 /// Bumped when a message changes so that an older build would misread it.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Message {
@@ -89,6 +89,9 @@ pub(crate) struct WireVoterChange {
     pub node: VoterNode,
     pub timeout_ms: u32,
     pub wait_until_committed: bool,
+    /// A node that joins by itself is added only while there are fewer voters: several may have counted at the same moment.
+    /// 0 for whoever was told to add one.
+    pub below: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
