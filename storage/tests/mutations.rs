@@ -136,10 +136,17 @@ const MUTATIONS: &[Mutation] = &[
     ),
     mutation(
         "an index entry is believed unchecked",
-        "recover_torn_batch",
+        "truncate_and_search",
         "segment/mod.rs",
         "Some(batch) if batch.header.last_offset() == expected => Ok(position),",
         "Some(_) => Ok(position),",
+    ),
+    mutation(
+        "zeros are entries of the index of aborted transactions",
+        "producer_window_survives_restart",
+        "segment/txn_index.rs",
+        "before.filter(|entry| entry.first_offset < entry.last_offset).collect()",
+        "before.collect()",
     ),
     mutation(
         "recovery does not compute checksums",

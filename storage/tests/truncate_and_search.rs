@@ -3,11 +3,13 @@
 
 mod common;
 
-use common::{append, contents, context, dir, expected, idempotent, options};
+use std::sync::Arc;
+
+use common::{append, config, contents, context, dir, expected, idempotent, options};
 use ottla_protocol::record_batch::BatchBuilder;
 use ottla_protocol::{LeaderEpoch, Offset, Timestamp};
 use ottla_storage::disk::faulty::FaultyDisk;
-use ottla_storage::{AppendContext, AppendError, Log, LogOptions};
+use ottla_storage::{AppendContext, AppendError, Log, LogConfig, LogOptions};
 use proptest::prelude::*;
 
 #[test]
@@ -74,6 +76,32 @@ fn a_follower_begins_at_a_log_start_within_a_batch() {
     let reopened = LogOptions { log_start: Offset(16), ..options(&follower_disk.after_kill()) };
     let (follower, report) = Log::open(dir(), reopened).unwrap();
     assert_eq!((report.cut, follower.offsets().log_start, follower.offsets().log_end), (None, Offset(16), Offset(30)));
+}
+
+/// Each entry points to where the next one does: a sound batch, but not the one that it tells.
+#[test]
+fn an_index_entry_that_points_to_another_batch_is_not_believed() {
+    let disk = FaultyDisk::default();
+    let wide = Arc::new(LogConfig { segment_bytes: 1 << 20, ..config() });
+    let (log, _) = Log::open(dir(), LogOptions { config: Arc::clone(&wide), ..options(&disk) }).unwrap();
+    for _ in 0..60 {
+        append(&log, 1).unwrap();
+    }
+    log.close().unwrap();
+    let mut entries = 0;
+    disk.damage(&dir().join(format!("{:020}.index", 0)), |bytes| {
+        entries = bytes.len() / 8;
+        for at in 0..entries - 1 {
+            bytes.copy_within(at * 8 + 12..at * 8 + 16, at * 8 + 4);
+        }
+    })
+    .unwrap();
+    assert!(entries > 5, "{entries} entries");
+    let clean = LogOptions { config: wide, clean_shutdown: true, ..options(&disk.after_kill()) };
+    let (log, _) = Log::open(dir(), clean).unwrap();
+    for offset in 0..60 {
+        assert_eq!(contents(&log, Offset(offset))[0].0, offset);
+    }
 }
 
 #[test]

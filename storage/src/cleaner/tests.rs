@@ -228,6 +228,54 @@ fn tombstones_stay_for_their_time_and_not_longer() {
     assert!(!has_tombstone(&log));
 }
 
+/// Where the markers are that still say something.
+fn markers(log: &Log) -> Vec<i64> {
+    let (mut next, end) = (Offset(0), log.offsets().log_end);
+    let mut found = Vec::new();
+    while next < end {
+        let read = log.read(next, 1000, end, true).unwrap();
+        let Some(records) = read.records.first() else { break };
+        let bytes = records.read_all().unwrap();
+        for batch in batches(&bytes) {
+            let Ok(batch) = batch else { break };
+            next = batch.next_offset();
+            if batch.is_control() && batch.record_count > 0 {
+                found.push(batch.base_offset.0);
+            }
+        }
+    }
+    found
+}
+
+/// A reader that is in the middle of the transaction's records when they are cleaned needs the marker behind them.
+#[test]
+fn a_marker_outlives_its_records_by_the_horizon() {
+    let disk = FaultyDisk::default();
+    let (log, _) = Log::open("/data/t-0".into(), options(&disk)).unwrap();
+    for (sequence, commit) in [(0, false), (1, true)] {
+        let mut batch = BatchBuilder::new().producer(ProducerId(1), ProducerEpoch(0), sequence).transactional(true);
+        batch.push(Timestamp(5), Some(b"a"), Some(b"1"), &[]);
+        log.append_as_leader(batch.build(), &cx(AppendOrigin::Client, 5)).unwrap();
+        let marker = end_txn_marker(ProducerId(1), ProducerEpoch(0), 0, commit, Timestamp(5));
+        log.append_as_leader(marker, &cx(AppendOrigin::Coordinator, 5)).unwrap();
+    }
+    for _ in 0..40 {
+        let mut batch = BatchBuilder::new();
+        batch.push(Timestamp(5), Some(b"other"), Some(&[0; 100]), &[]);
+        log.append_as_leader(batch.build(), &cx(AppendOrigin::Client, 5)).unwrap();
+    }
+    log.set_high_watermark(log.offsets().log_end);
+    clean_now(&log, None, 1_000, 1 << 20);
+    assert!(!seen(&log, Offset(0), false).iter().any(|record| record.0 == 0), "what was aborted goes at once");
+    assert_eq!(markers(&log), [1, 3]);
+    clean_now(&log, None, 2_000, 1 << 20);
+    assert_eq!(markers(&log), [1, 3], "nothing is left of the first transaction: its marker's horizon is set now");
+    clean_now(&log, None, 2_000 + DAY - 1, 1 << 20);
+    assert_eq!(markers(&log), [1, 3], "a reader may still need it");
+    clean_now(&log, None, 2_000 + DAY, 1 << 20);
+    assert_eq!(markers(&log), [3]);
+}
+
 #[test]
 fn nothing_at_or_above_the_last_stable_offset_is_cleaned() {
     let disk = FaultyDisk::default();
