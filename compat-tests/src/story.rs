@@ -30,13 +30,13 @@ struct Step {
 /// `subject` and `name` are the row and the column in `RESULTS.md`.
 #[track_caller]
 pub fn story(subject: &str, name: &str, needs: &[Need], steps: impl Fn(&mut Session)) {
-    compare(subject, name, needs, broker::shared, steps);
+    compare(subject, name, needs, broker::shared, &[], steps);
 }
 
 /// The same on a broker of the story's own, with these keys set.
 #[track_caller]
 pub fn story_with(subject: &str, name: &str, needs: &[Need], keys: &[&str], steps: impl Fn(&mut Session)) {
-    compare(subject, name, needs, |target| Broker::start(target, keys), steps);
+    compare(subject, name, needs, |target| Broker::start(target, keys), keys, steps);
 }
 
 #[track_caller]
@@ -45,6 +45,7 @@ fn compare<B: std::borrow::Borrow<Broker>>(
     name: &str,
     needs: &[Need],
     start: impl Fn(Target) -> Result<B, String>,
+    keys: &[&str],
     steps: impl Fn(&mut Session),
 ) {
     if let Some(reason) = toolchain::missing(needs) {
@@ -54,25 +55,52 @@ fn compare<B: std::borrow::Borrow<Broker>>(
         return;
     }
     let mut failures = String::new();
-    let mut reference: Option<Vec<Step>> = None;
+    let mut reference: Option<Result<Vec<Step>, String>> = None;
     for target in broker::targets() {
-        let failed = match start(target).and_then(|broker| run_once(broker.borrow(), &steps)) {
-            Err(error) => Some(error),
-            Ok(found) => match &reference {
-                Some(expected) => difference(expected, &found),
-                None => {
-                    reference = Some(found);
-                    None
+        let found = start(target).and_then(|broker| run_once(broker.borrow(), &steps));
+        let outcome = match (&reference, found) {
+            (None, found) if target == Target::Apache => {
+                reference = Some(found);
+                continue;
+            }
+            (None, found) => found.map(|_| ()),
+            (Some(reference), found) => found.and_then(|found| {
+                let mut answer = against(reference, &found);
+                for _ in 0..MORE_ANSWERS {
+                    if answer.is_ok() {
+                        break;
+                    }
+                    println!("{subject}, {name}: Apache Kafka is asked once more after\n{}", answer.unwrap_err());
+                    let again = Broker::start(Target::Apache, keys).and_then(|broker| run_once(&broker, &steps));
+                    answer = against(&again, &found);
                 }
-            },
+                answer
+            }),
         };
-        let outcome = if failed.is_none() { Outcome::Passed } else { Outcome::Failed };
-        results::record(subject, name, target, outcome);
-        if let Some(failed) = failed {
+        results::record(subject, name, target, if outcome.is_ok() { Outcome::Passed } else { Outcome::Failed });
+        if let Err(failed) = outcome {
             writeln!(failures, "=== {} ===\n{failed}", target.name()).expect("a string takes everything");
         }
     }
+    if let Some(reference) = reference {
+        // A reference that could not play its part and that nobody else agreed with is a failure as well.
+        let outcome = if reference.is_ok() { Outcome::Passed } else { Outcome::Failed };
+        results::record(subject, name, Target::Apache, outcome);
+        if let (Err(failed), [Target::Apache]) = (reference, broker::targets().as_slice()) {
+            writeln!(failures, "=== apache ===\n{failed}").expect("a string takes everything");
+        }
+    }
     assert!(failures.is_empty(), "{subject}, {name}:\n{failures}");
+}
+
+/// How often Apache Kafka is asked again when the answers differ. It answers a few things either way (a topic that was created
+/// may be listed a moment later); what Ottla said stands, and has to be what Kafka says in one of its runs.
+const MORE_ANSWERS: usize = 2;
+
+/// Whether what Ottla said is what the reference said.
+fn against(reference: &Result<Vec<Step>, String>, found: &[Step]) -> Result<(), String> {
+    let expected = reference.as_ref().map_err(|error| format!("Apache Kafka failed: {error}"))?;
+    difference(expected, found).map_or(Ok(()), Err)
 }
 
 fn run_once(broker: &Broker, steps: impl Fn(&mut Session)) -> Result<Vec<Step>, String> {

@@ -159,6 +159,11 @@ async def admin():
     topic = f"{prefix}-admin"
     await attempt("create", client.create_topics([NewTopic(topic, 3, 1, topic_configs={"retention.ms": "60000"})]))
     await attempt("create again", client.create_topics([NewTopic(topic, 3, 1)]))
+    # Apache Kafka lists a topic a moment after it was created.
+    for _ in range(50):
+        if topic in await client.list_topics():
+            break
+        await asyncio.sleep(0.1)
     print("listed", topic in await client.list_topics())
     print("partitions", len((await client.describe_topics([topic]))[0]["partitions"]))
     await attempt("grow", client.create_partitions({topic: NewPartitions(5)}))
