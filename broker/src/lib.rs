@@ -18,6 +18,7 @@ pub mod publisher;
 pub mod quotas;
 pub mod registration;
 pub mod replica;
+pub mod resident;
 pub mod security;
 pub mod server;
 pub mod startup;

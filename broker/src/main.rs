@@ -8,6 +8,7 @@ use clap::Parser;
 use ottla::cli::{Action, COMMANDS, Cli, HealthArgs, Start};
 use ottla::config::{ConfigError, Settings};
 use ottla::join;
+use ottla::resident;
 use ottla::server::Server;
 use ottla::startup;
 use ottla::telemetry::{Loggers, start_logging};
@@ -22,8 +23,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// not synced has to be checked at the next start.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
 
+/// By then what runs but once has run.
+const START_MAX: Duration = Duration::from_secs(2);
+
 fn main() -> ExitCode {
-    spare_memory();
+    resident::without_huge_pages();
     let mut arguments = std::env::args();
     let own_name = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
@@ -166,12 +170,6 @@ fn bury_orphans() {
     });
 }
 
-/// The allocator asks for huge pages; a broker that touches little of each would hold three times the memory it uses.
-fn spare_memory() {
-    // Where the kernel knows no huge pages there is nothing to spare.
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
-}
-
 fn run(start: &Start, loggers: Loggers) -> Result<(), Box<dyn std::error::Error>> {
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.to_string();
@@ -218,7 +216,14 @@ async fn serve(settings: Arc<Settings>, loggers: Loggers) -> Result<(), Box<dyn 
             return Ok(());
         }
     };
-    let name = stopped(&mut terminate, &mut interrupt).await;
+    let begun = tokio::time::sleep(START_MAX);
+    let name = tokio::select! {
+        name = stopped(&mut terminate, &mut interrupt) => name,
+        () = begun => {
+            resident::give_back_code();
+            stopped(&mut terminate, &mut interrupt).await
+        }
+    };
     info!(signal = name, "shutting down");
     loggers.hush_quorum();
     tokio::select! {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::{append, config, contents, expected};
+use common::{append, config, contents, errors_of, expected};
 use ottla_protocol::{BrokerId, Offset, Timestamp, TopicId, TopicPartition};
 use ottla_storage::disk::faulty::FaultyDisk;
 use ottla_storage::{Durability, JournalOptions, Log, LogConfig, LogDirs, LogDirsOptions};
@@ -144,8 +144,10 @@ fn workload(disk: &FaultyDisk, seed: u64) -> Promises {
 }
 
 fn check(disk: &FaultyDisk, promises: &Promises, what: &str) -> u64 {
-    let dirs = open(disk);
-    assert!(dirs.dirs()[0].online, "{what}");
+    let mut opened = None;
+    let errors = errors_of(|| opened = Some(open(disk)));
+    let dirs = opened.unwrap();
+    assert!(dirs.dirs()[0].online, "{what}: {errors:?}");
     let mut replayed = 0;
     for (at, promise) in promises {
         let Some(log) = dirs.get(&id(*at)) else {

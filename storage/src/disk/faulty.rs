@@ -1,7 +1,8 @@
 //! A disk in memory that remembers what was synced, fails on demand and can lose its power.
 //!
 //! Contents are durable up to the last `sync_data` of the file, names up to the last `sync_dir` of their directory. What
-//! came later may survive a power cut in any part: each name on its own, each write on its own, a write torn at a sector.
+//! came later may survive a power cut in any part: each name on its own, each write on its own, a write torn at a sector or
+//! only as the length that it gave the file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -193,9 +194,17 @@ impl FaultyDisk {
                 Some(Node::File(file)) => {
                     let mut bytes = file.synced.clone();
                     for change in &file.pending {
-                        let part = match (chance(3), change) {
+                        let part = match (chance(4), change) {
                             (0, _) => continue,
                             (1, Change::Write(_, data)) => chance(data.len() / SECTOR + 1) * SECTOR,
+                            (2, Change::Write(at, data)) => {
+                                // The length was noted, the bytes were not: they read as zeros.
+                                let end = usize::try_from(*at).unwrap_or(usize::MAX).saturating_add(data.len());
+                                if bytes.len() < end {
+                                    Arc::make_mut(&mut bytes).resize(end, 0);
+                                }
+                                continue;
+                            }
                             _ => usize::MAX,
                         };
                         change.apply(Arc::make_mut(&mut bytes), part);

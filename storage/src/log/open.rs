@@ -178,8 +178,8 @@ impl Log {
 /// Also whether it was written down now.
 fn settle_topic_id(home: &Home, given: TopicId) -> io::Result<(TopicId, bool)> {
     let path = home.file(partition_metadata::FILE);
-    // A power cut may leave an empty file where nothing was ever synced.
-    if let Some(bytes) = read_file(&*home.disk, &path)?.filter(|bytes| !bytes.is_empty()) {
+    // A power cut may leave an empty file where nothing was ever synced, or one that has its length and no bytes.
+    if let Some(bytes) = read_file(&*home.disk, &path)?.filter(|bytes| bytes.iter().any(|byte| *byte != 0)) {
         return partition_metadata::decode(&bytes)
             .map(|id| (id, false))
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", path.display())));
