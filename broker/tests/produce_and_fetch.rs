@@ -218,6 +218,60 @@ async fn the_first_batch_may_exceed_the_limits() {
     assert_eq!(partitions[1].records.as_ref().unwrap().len(), 0, "the answer is full");
 }
 
+/// A consumer that is given the begin of a batch finds no record in it, and asks for it again for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_batch_but_the_first_is_cut_off() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 2).await;
+    let big = "x".repeat(5000);
+    broker.produce("t", 0, &[&big]).await;
+    broker.produce("t", 1, &[&big]).await;
+    for (answer, partition) in [(8_000, 1_000), (8_000, 1 << 20), (1 << 20, 1_000)] {
+        let mut request = fetch("t", &[(0, 0), (1, 0)]);
+        request.max_bytes = answer;
+        request.topics[0].partitions[1].partition_max_bytes = partition;
+        let response: FetchResponse = broker.call(12, request).await;
+        let partitions = &response.responses[0].partitions;
+        assert_eq!(values(&partitions[0]), [big.clone()]);
+        let second = partitions[1].records.as_ref().unwrap().len();
+        assert_eq!(second, 0, "answer of {answer}, partition of {partition}");
+    }
+    // In a session the one that got nothing comes first the next time.
+    let mut open = fetch("t", &[(0, 0), (1, 0)]);
+    open.max_bytes = 8_000;
+    open.session_epoch = 0;
+    let opened: FetchResponse = broker.call(12, open).await;
+    assert_eq!(values(&opened.responses[0].partitions[0]), [big.clone()]);
+    for (epoch, partition) in [(1, 0), (2, 1), (3, 0)] {
+        let mut next = fetch("t", &[]);
+        next.max_bytes = 8_000;
+        next.session_id = opened.session_id;
+        next.session_epoch = epoch;
+        let response: FetchResponse = broker.call(12, next).await;
+        let first = &response.responses[0].partitions[0];
+        assert_eq!((first.partition_index, values(first).len()), (partition, 1), "epoch {epoch}");
+    }
+}
+
+/// As in Kafka: what lies behind the end of a segment is there, so there is nothing to wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_at_the_end_of_a_segment() {
+    let broker = Broker::start_with(&[("log.segment.bytes", "1048576")]).await;
+    broker.create_topic("t", 1).await;
+    let big = "x".repeat(700_000);
+    for _ in 0..2 {
+        broker.produce("t", 0, &[&big]).await;
+    }
+    let mut request = fetch("t", &[(0, 0)]);
+    request.min_bytes = 1_000_000;
+    request.max_bytes = 4_000_000;
+    request.max_wait_ms = 120_000;
+    request.topics[0].partitions[0].partition_max_bytes = 4_000_000;
+    let response: FetchResponse =
+        timeout(Duration::from_secs(60), broker.call(12, request)).await.expect("the answer does not wait");
+    assert_eq!(values(only(&response)), [big]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn offsets_and_epochs_are_checked() {
     let broker = Broker::start().await;

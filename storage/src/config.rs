@@ -98,6 +98,15 @@ impl LogConfig {
         self.compact
     }
 
+    /// How long a segment is written to. What has to be compacted within a time must be out of the active segment by then.
+    pub fn max_segment_ms(&self) -> i64 {
+        if self.compact && self.max_compaction_lag_ms > 0 {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
+        }
+    }
+
     /// Whether retention by time and bytes applies.
     pub const fn is_deleted(&self) -> bool {
         self.delete

@@ -31,8 +31,9 @@ const ANY_REPLICA_VERSION: i16 = 11;
 const TOPIC_ID_VERSION: i16 = 13;
 /// The one plugin for picking replicas that is built in here, under Kafka's name for it.
 const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
-/// The replica id of consumers. -2 is a debugging consumer, which reads any replica to its end.
-const CONSUMER: i32 = -1;
+/// The replica that a broker moves between its log directories. Every other one below zero is a consumer: -1, or -2 for one
+/// that debugs.
+const FUTURE_REPLICA: i32 = -3;
 const REPLICA_STATE_VERSION: i16 = 15;
 const CURRENT_LEADER_VERSION: i16 = 16;
 
@@ -161,7 +162,8 @@ impl Fetch {
         // A later registration than is known here may be served already, but does not count yet.
         let is_ahead = broker_epoch > registered.unwrap_or(i64::MAX);
         let refusal = (is_follower && !is_current && !is_ahead).then_some(ErrorCode::NotLeaderOrFollower);
-        let isolation = match (replica == CONSUMER, request.isolation_level) {
+        let is_consumer = replica < 0 && replica != FUTURE_REPLICA;
+        let isolation = match (is_consumer, request.isolation_level) {
             (false, _) => Isolation::LogEnd,
             (true, 1) => Isolation::LastStable,
             (true, _) => Isolation::HighWatermark,
@@ -173,8 +175,8 @@ impl Fetch {
         }
         let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);
         // Consumers may read from followers since they say in which rack they are (KIP-392).
-        let leader_only = is_follower || (replica == CONSUMER && version < ANY_REPLICA_VERSION);
-        let may_be_sent_on = self.selects_by_rack && replica == CONSUMER && version >= ANY_REPLICA_VERSION;
+        let leader_only = is_follower || (is_consumer && version < ANY_REPLICA_VERSION);
+        let may_be_sent_on = self.selects_by_rack && is_consumer && version >= ANY_REPLICA_VERSION;
         let rack = (may_be_sent_on && !request.rack_id.is_empty()).then(|| request.rack_id.clone());
         let replica = BrokerId(replica);
         Fetcher { rack, replica, broker_epoch, is_current, refusal, isolation, leader_only, min_bytes, max_bytes }
@@ -243,12 +245,15 @@ impl Fetch {
                     if preferred.is_some() && read.diverging.is_none() {
                         // It fetches there, so there is nothing to be had here.
                         (read.records, read.size, read.aborted) = (Vec::new(), 0, read.aborted.map(|_| Vec::new()));
+                        read.has_more = false;
                         round.is_remarkable = true;
                     }
                     round.size += read.size;
                     if at.follower.is_some() && read.size > 0 && partition.counts_as_leader() {
                         round.throttled_size += read.size;
                     }
+                    // Behind the end of a segment there is more, however little lies before: nobody waits for what is there.
+                    round.is_remarkable |= read.has_more;
                     round.is_remarkable |=
                         read.diverging.is_some() || (at.follower.is_some() && has_news(one, &read.offsets));
                     round.waits_at.push(partition);

@@ -15,7 +15,7 @@ use ottla_protocol::messages::produce_response::{
 };
 use ottla_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use ottla_protocol::record_batch::BatchHeader;
-use ottla_protocol::{ErrorCode, Offset, Timestamp, TopicId};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp, TopicId};
 use ottla_storage::{AppendOrigin, Verification};
 use tokio::time::Instant;
 
@@ -61,7 +61,11 @@ struct Pending {
     partition: usize,
     waits_at: Arc<Partition>,
     offset: Offset,
+    epoch: LeaderEpoch,
 }
+
+/// How long a flush is waited for where the request's timeout does not say it.
+const DISK_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Produce {
     pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(0)];
@@ -78,8 +82,11 @@ impl Produce {
     /// Stage one appends, in the order of the connection; what `acks=all` still waits for is stage two.
     pub async fn handle(&self, cx: &RequestContext, request: ProduceRequest) -> Reply {
         let image = self.metadata.load();
-        let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         let acks = request.acks;
+        let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+        // The request's own timeout is for the in-sync set. Who asks for the leader alone is not told in Kafka that it ran
+        // out, so the disk is waited for longer.
+        let deadline = Instant::now() + if acks == -1 { timeout } else { timeout.max(DISK_PATIENCE) };
         let admission = match self.admit(cx, &image, &request).await {
             Ok(admission) => admission,
             Err(code) => return self.refuse(cx, &request, code),
@@ -127,11 +134,11 @@ impl Produce {
                 Some(name) => self.append(round, name, data, (place, responses.len())),
             };
             let response = match appended {
-                Ok(Appended { partition, mut response, end }) => {
+                Ok(Appended { partition, mut response, end, epoch }) => {
                     // In Kafka what an only replica has answered with acks=1 can be read by the next request, whoever asks:
                     // tools and tests count on it. Where the disk is waited for, so does this answer.
                     let waits = round.acks == -1 || partition.is_only_replica();
-                    match if waits && round.acks != 0 { partition.is_committed(end) } else { Some(Ok(())) } {
+                    match if waits && round.acks != 0 { partition.is_committed(end, epoch) } else { Some(Ok(())) } {
                         Some(Ok(())) => {}
                         Some(Err(code)) => response.error_code = code as i16,
                         None => pending.push(Pending {
@@ -139,6 +146,7 @@ impl Produce {
                             partition: responses.len(),
                             waits_at: partition,
                             offset: end,
+                            epoch,
                         }),
                     }
                     response
@@ -186,7 +194,7 @@ impl Produce {
             .with_base_offset(info.first_offset.0)
             .with_log_append_time_ms(info.log_append_time.map_or(-1, |time| time.0))
             .with_log_start_offset(info.log_start_offset.0);
-        Ok(Appended { partition, response, end: info.last_offset.plus(1) })
+        Ok(Appended { partition, response, end: info.last_offset.plus(1), epoch: info.leader_epoch })
     }
 
     /// Asks the transaction coordinator about the partitions that transactional records go to. Partitions where the
@@ -265,6 +273,7 @@ struct Appended {
     partition: Arc<Partition>,
     response: PartitionProduceResponse,
     end: Offset,
+    epoch: LeaderEpoch,
 }
 
 /// Why a partition's records were not appended.
@@ -349,7 +358,7 @@ fn first_error(response: &ProduceResponse) -> Option<i16> {
 /// records stay.
 async fn wait_for_all(mut response: ProduceResponse, pending: Vec<Pending>, deadline: Instant) -> ProduceResponse {
     for wait in pending {
-        if let Err(code) = wait.waits_at.wait_for_high_watermark(wait.offset, deadline).await {
+        if let Err(code) = wait.waits_at.wait_for_high_watermark(wait.offset, wait.epoch, deadline).await {
             let place = response.responses.get_mut(wait.topic).map(|topic| &mut topic.partition_responses);
             if let Some(partition) = place.and_then(|partitions| partitions.get_mut(wait.partition)) {
                 partition.error_code = code as i16;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ottla_coordinator::shard::Producer;
 use ottla_protocol::control_record::end_txn_marker;
-use ottla_protocol::{ErrorCode, Offset, Timestamp};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 use ottla_replication::LogOffsetSnapshot;
 use ottla_storage::{Verification, VerificationGuard};
 use tokio::sync::watch;
@@ -26,6 +26,9 @@ pub trait PartitionLog: Send + Sync + 'static {
     /// # Errors
     /// When the log cannot be read or this broker does not lead.
     fn read(&self, from: Offset, max_bytes: usize) -> Result<Bytes, ErrorCode>;
+
+    /// The leadership that this is the log of. Offsets told at a later one are of what the next leader wrote.
+    fn epoch(&self) -> LeaderEpoch;
 
     /// The offsets now and whenever they move.
     fn snapshots(&self) -> watch::Receiver<LogOffsetSnapshot>;

@@ -102,7 +102,8 @@ impl MarkerWriter {
         let how =
             LeaderAppend { required_acks: -1, origin: AppendOrigin::Coordinator, now, verification, only_at: None };
         let info = replica.append_as_leader(batch, &how).map_err(|error| error.error_code())?;
-        replica.wait_for_high_watermark(info.last_offset.plus(1), Instant::now() + MARKER_TIMEOUT).await
+        let deadline = Instant::now() + MARKER_TIMEOUT;
+        replica.wait_for_high_watermark(info.last_offset.plus(1), info.leader_epoch, deadline).await
     }
 
     /// Until all are written, or the coordinator has moved away: then its successor sends them again.

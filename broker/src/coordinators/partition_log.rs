@@ -69,6 +69,10 @@ impl PartitionLog for LedPartition {
         })
     }
 
+    fn epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
     fn snapshots(&self) -> watch::Receiver<LogOffsetSnapshot> {
         self.partition.subscribe()
     }

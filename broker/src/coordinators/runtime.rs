@@ -398,7 +398,7 @@ impl<'a, S: Shard> Running<'a, S> {
         if effects.is_empty() {
             return;
         }
-        if self.parked.is_empty() && self.snapshots.borrow().high_watermark >= self.end {
+        if self.parked.is_empty() && self.committed().is_some_and(|high_watermark| high_watermark >= self.end) {
             return self.carry_out(effects);
         }
         let tokens = effects.iter().filter_map(token_of::<S>).collect();
@@ -411,7 +411,13 @@ impl<'a, S: Shard> Running<'a, S> {
         self.flush();
         // An append that failed may have left decisions of its own.
         self.flush();
-        let high_watermark = self.snapshots.borrow_and_update().high_watermark;
+        self.snapshots.mark_unchanged();
+        let Some(high_watermark) = self.committed() else {
+            // What was appended may be cut off by now, whatever the high watermark says.
+            let is_over = self.snapshots.borrow().leader_epoch > self.seat.log.epoch();
+            self.ending = Some(if is_over { End::Resigned } else { End::Reload });
+            return;
+        };
         for parked in self.parked.complete_up_to(high_watermark) {
             match parked {
                 Parked::Effects(effects) => self.carry_out(effects),
@@ -422,6 +428,12 @@ impl<'a, S: Shard> Running<'a, S> {
             self.in_doubt.pop_front();
         }
         self.soft.committed(high_watermark.min(self.end));
+    }
+
+    /// The high watermark of the leadership that the shard was loaded under; `None` while it is not that one's.
+    fn committed(&self) -> Option<Offset> {
+        let snapshot = self.snapshots.borrow();
+        (snapshot.leader_epoch == self.seat.log.epoch()).then_some(snapshot.high_watermark)
     }
 
     fn carry_out(&mut self, effects: Vec<EffectOf<S>>) {

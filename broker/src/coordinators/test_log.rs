@@ -29,7 +29,8 @@ struct State {
 
 impl MemoryLog {
     pub(super) fn new() -> Arc<Self> {
-        let (snapshots, _) = watch::channel(LogOffsetSnapshot::default());
+        let (snapshots, _) =
+            watch::channel(LogOffsetSnapshot { leader_epoch: LeaderEpoch(0), ..LogOffsetSnapshot::default() });
         Arc::new(Self { state: Mutex::default(), snapshots })
     }
 
@@ -42,6 +43,13 @@ impl MemoryLog {
         let mut state = self.state.lock();
         state.held = held;
         self.publish(&state);
+    }
+
+    /// Another leader cut off what was not committed and wrote on; what it wrote is committed.
+    pub(super) fn follow(&self, leader_epoch: LeaderEpoch, high_watermark: Offset) {
+        self.snapshots.send_modify(|snapshot| {
+            *snapshot = LogOffsetSnapshot { leader_epoch, high_watermark, log_end: high_watermark, ..*snapshot };
+        });
     }
 
     pub(super) fn refuse(&self, error: Option<ErrorCode>) {
@@ -89,6 +97,10 @@ impl PartitionLog for MemoryLog {
             }
         }
         Ok(read.freeze())
+    }
+
+    fn epoch(&self) -> LeaderEpoch {
+        LeaderEpoch(0)
     }
 
     fn snapshots(&self) -> watch::Receiver<LogOffsetSnapshot> {

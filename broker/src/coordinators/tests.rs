@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ottla_coordinator::shard::{BadRecord, Context, Decision, Effect, Producer, Shard, Stored, Token};
 use ottla_protocol::record_batch::batches;
-use ottla_protocol::{ErrorCode, ProducerEpoch, ProducerId, Timestamp};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use ottla_state_machine::{Outcome, StateMachine};
 use parking_lot::Mutex;
 
@@ -299,6 +299,23 @@ async fn lost_leadership_ends_the_shard() {
     stage.log.refuse(Some(ErrorCode::NotLeaderOrFollower));
     assert_eq!(stage.ask(Ask::Add(1)).await, Err(ErrorCode::NotCoordinator));
     assert_eq!(waiting.answer().await, Err(ErrorCode::NotCoordinator));
+    assert_eq!(stage.host.status(0), Some(Status::Resigned));
+}
+
+/// A follower's high watermark says nothing about what it had appended as the leader.
+#[tokio::test(start_paused = true)]
+async fn what_the_next_leader_committed_answers_nobody() {
+    let stage = Stage::new().await;
+    stage.log.hold(true);
+    let asked = stage.host.submit(0, Ask::Act("send markers")).await.unwrap();
+    let marker = TxnMarker { producer: PRODUCER, coordinator_epoch: 3, commit: true, transaction_version: 1 };
+    let (marked, ()) = tokio::join!(stage.host.write_marker(0, marker), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stage.log.follow(LeaderEpoch(1), Offset(100));
+    });
+    assert_eq!(asked.answer().await, Err(ErrorCode::NotCoordinator));
+    assert_eq!(marked, Err(ErrorCode::NotLeaderOrFollower));
+    assert!(stage.acted.lock().is_empty(), "nothing is sent for records that are gone");
     assert_eq!(stage.host.status(0), Some(Status::Resigned));
 }
 

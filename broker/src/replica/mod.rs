@@ -28,6 +28,8 @@ mod partition;
 mod read;
 mod registry;
 mod throttle;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 pub use assignment::{Assignment, Changes, TopicConfigs};

@@ -125,6 +125,11 @@ impl State {
             Role::Follower { .. } | Role::Gone => None,
         }
     }
+
+    /// The leadership of this epoch, while it lasts.
+    fn leader_at(&self, epoch: LeaderEpoch) -> Option<&Leader> {
+        self.leader().filter(|leader| leader.epoch() == epoch)
+    }
 }
 
 impl Partition {
@@ -226,7 +231,8 @@ impl Partition {
         self.snapshot.subscribe()
     }
 
-    /// Appends a batch as the leader: when this returns, its place in the partition is fixed.
+    /// Appends a batch as the leader: when this returns, its place in the partition is fixed, for as long as the leadership
+    /// of the epoch that is answered lasts.
     ///
     /// # Errors
     /// When this broker does not lead, when `acks=all` and too few replicas are in sync, or when the log refuses.
@@ -256,18 +262,25 @@ impl Partition {
             self.publish(&mut state);
         }
         drop(state);
-        Ok(info)
+        // A batch that had been appended before is waited for under this leadership all the same.
+        Ok(AppendInfo { leader_epoch, ..info })
     }
 
-    /// Waits until everything before `offset` is on the whole in-sync set.
+    /// Waits until everything before `offset`, appended at `epoch`, is on the whole in-sync set.
     ///
     /// # Errors
     /// `RequestTimedOut` after `deadline` (the records stay), `NotEnoughReplicasAfterAppend` when the in-sync set has
-    /// meanwhile become too small, `NotLeaderOrFollower` when leadership was lost.
-    pub async fn wait_for_high_watermark(&self, offset: Offset, deadline: Instant) -> Result<(), ErrorCode> {
+    /// meanwhile become too small, `NotLeaderOrFollower` when that leadership is over: whoever led since may have cut the
+    /// records off and put others in their place.
+    pub async fn wait_for_high_watermark(
+        &self,
+        offset: Offset,
+        epoch: LeaderEpoch,
+        deadline: Instant,
+    ) -> Result<(), ErrorCode> {
         let committed = {
             let mut state = self.state.lock();
-            let leader = state.leader().ok_or(ErrorCode::NotLeaderOrFollower)?;
+            let leader = state.leader_at(epoch).ok_or(ErrorCode::NotLeaderOrFollower)?;
             if leader.high_watermark() >= offset {
                 return committed_answer(leader);
             }
@@ -282,10 +295,11 @@ impl Partition {
         }
     }
 
-    /// True when everything before `offset` is already committed: the common case on a single replica, without a wait.
-    pub fn is_committed(&self, offset: Offset) -> Option<Result<(), ErrorCode>> {
+    /// True when everything before `offset`, appended at `epoch`, is already committed: the common case on a single
+    /// replica, without a wait.
+    pub fn is_committed(&self, offset: Offset, epoch: LeaderEpoch) -> Option<Result<(), ErrorCode>> {
         let state = self.state.lock();
-        match state.leader() {
+        match state.leader_at(epoch) {
             None => Some(Err(ErrorCode::NotLeaderOrFollower)),
             Some(leader) if leader.high_watermark() >= offset => Some(committed_answer(leader)),
             Some(_) => None,

@@ -74,6 +74,8 @@ pub struct ReadAnswer {
     /// Bytes in `records`.
     pub size: usize,
     pub offsets: LogOffsetSnapshot,
+    /// Records that the reader may see follow in the next segment: it is read by the next request.
+    pub has_more: bool,
     /// Where the reader's history parts from this one; then there are no records.
     pub diverging: Option<(LeaderEpoch, Offset)>,
     /// Transactions in the range that were aborted; only for `read_committed`.
@@ -189,7 +191,8 @@ impl Partition {
                 ReadError(ErrorCode::KafkaStorageError)
             })?),
         };
-        Ok(ReadAnswer { records: read.records, size, offsets, diverging: None, aborted })
+        let has_more = size > 0 && read.next_offset < bound;
+        Ok(ReadAnswer { records: read.records, size, offsets, has_more, diverging: None, aborted })
     }
 
     /// The replica on another broker that a consumer in `rack` had better read from (KIP-392). `rack_of` tells the rack of

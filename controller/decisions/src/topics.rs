@@ -24,6 +24,10 @@ use crate::state::{Context, ControllerState};
 /// More in one request would build records without bound.
 const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
 
+fn too_many_partitions() -> ApiError {
+    ApiError::new(ErrorCode::PolicyViolation, "Excessively large number of partitions per request.")
+}
+
 impl ControllerState {
     /// CreateTopics, all versions. v4 lets -1 stand for the defaults, v5 answers with configs, v7 with topic ids.
     pub(crate) fn create_topics(
@@ -43,8 +47,7 @@ impl ControllerState {
                 let message = format!("Creation of internal topic {CLUSTER_METADATA_TOPIC} is prohibited.");
                 Err(ApiError::new(ErrorCode::InvalidRequest, message))
             } else if too_many {
-                let message = "Excessively large number of partitions per request.";
-                Err(ApiError::new(ErrorCode::PolicyViolation, message))
+                Err(too_many_partitions())
             } else {
                 self.create_topic(topic, cx)
             };
@@ -288,7 +291,11 @@ impl ControllerState {
             answer(name, &Err(ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name.")));
         }
         for topic in request.topics.iter().filter(|topic| !duplicates.contains(topic.name.as_str())) {
-            let added = self.add_partitions(topic, cx);
+            let mut added = self.add_partitions(topic, cx);
+            // All of the request is one entry of the metadata log.
+            if added.as_ref().is_ok_and(|added| records.len() + added.len() > PARTITIONS_PER_REQUEST_MAX as usize) {
+                added = Err(too_many_partitions());
+            }
             answer(topic.name.as_str(), &added);
             records.extend(added.unwrap_or_default());
         }
@@ -327,8 +334,7 @@ impl ControllerState {
             return Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
         }
         if additional as i64 > PARTITIONS_PER_REQUEST_MAX {
-            let message = "Excessively large number of partitions per request.";
-            return Err(ApiError::new(ErrorCode::PolicyViolation, message));
+            return Err(too_many_partitions());
         }
         let factor = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
         let partitions: Vec<PartitionImage> = match &request.assignments {

@@ -102,7 +102,15 @@ pub fn clean(
             delete_retention_ms: config.delete_retention_ms,
             now,
         };
-        let (before, after) = clean_group(log, &group, group_end, &mut filter, throttle)?;
+        let target = Segment::create(&log.home(), group[0].base, ".cleaned", group[group.len() - 1].modified);
+        let before = clean_group(log, &group, (&target, group_end), &mut filter, throttle).inspect_err(|_| {
+            // What was written for nothing takes space that may be what was missing.
+            for file in target.files() {
+                let _ = crate::disk::remove_if_present(&*log.home().disk, &file.path());
+            }
+        })?;
+        let after = target.size();
+        log.replace_segments(&group, Arc::new(target))?;
         cleaned.bytes_before += before;
         cleaned.bytes_after += after;
     }
@@ -146,17 +154,15 @@ fn build_map(log: &Log, dirty: &Dirty, map: &mut OffsetMap, throttle: &mut Throt
     Ok(())
 }
 
-/// Copies a group of segments into one, without what the filter drops, and puts it in their place.
+/// Copies a group of segments into one, without what the filter drops. Answers how many bytes they had.
 fn clean_group(
     log: &Log,
     group: &[Arc<Segment>],
-    group_end: Offset,
+    (target, group_end): (&Segment, Offset),
     filter: &mut Filter<'_>,
     throttle: &mut Throttle,
-) -> io::Result<(u64, u64)> {
+) -> io::Result<u64> {
     let config = log.config();
-    let modified = group[group.len() - 1].modified;
-    let target = Segment::create(&log.home(), group[0].base, ".cleaned", modified);
     // What an earlier attempt left must not show through.
     for file in target.files() {
         crate::disk::remove_if_present(&*log.home().disk, &file.path())?;
@@ -165,7 +171,7 @@ fn clean_group(
     let segments = log.segments();
     filter.transactions.add(aborted_between(&segments, group[0].base, group_end)?);
     let mut output = Output {
-        target: &target,
+        target,
         bytes: Vec::new(),
         batches: Vec::new(),
         since_index: 0,
@@ -189,9 +195,7 @@ fn clean_group(
         target.seal()?;
         target.sync()
     })?;
-    let after = target.size();
-    log.replace_segments(group, Arc::new(target))?;
-    Ok((before, after))
+    Ok(before)
 }
 
 /// Gathers kept batches and writes them in large pieces.

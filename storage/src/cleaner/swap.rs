@@ -27,9 +27,14 @@ pub fn finish_interrupted(home: &Arc<Home>) -> io::Result<()> {
         .collect();
     let logs: Vec<(i64, u64)> =
         swaps.iter().filter(|(_, kind, _)| *kind == FileKind::Log).map(|&(base, _, len)| (base, len)).collect();
-    // While a .cleaned log is left, step 2 had not ended: the old segments are all there.
-    let complete = !entries.iter().any(|entry| entry.name.ends_with(".log.cleaned"));
+    // While its .cleaned log is left, step 2 had not ended for a segment: the old segments are all there. That of another one
+    // says nothing: a round that failed leaves it behind.
+    let is_complete = |base: i64| {
+        let cleaned = format!("{}.cleaned", FileKind::Log.name(base));
+        !entries.iter().any(|entry| entry.name == cleaned)
+    };
     for (base, kind, _) in &swaps {
+        let complete = is_complete(*base);
         if !complete || !logs.iter().any(|(log, _)| log == base) {
             let has_log = entries.iter().any(|entry| entry.name == FileKind::Log.name(*base));
             let path = home.file(&format!("{}.swap", kind.name(*base)));
@@ -41,10 +46,7 @@ pub fn finish_interrupted(home: &Arc<Home>) -> io::Result<()> {
             }
         }
     }
-    if !complete {
-        return Ok(());
-    }
-    for (base, len) in logs {
+    for (base, len) in logs.into_iter().filter(|(base, _)| is_complete(*base)) {
         let next = end_of(home, base, len)?;
         for entry in &entries {
             if let Some((old, kind)) = FileKind::parse(&entry.name)

@@ -276,11 +276,12 @@ impl Log {
         Ok(())
     }
 
-    /// Closes the active segment if its time is over, though nothing is appended.
+    /// Closes the active segment if its time is over, though nothing is appended: counted from its begin, whatever times its
+    /// records have. Records of long ago that are copied in order are of one age, and one segment.
     pub fn roll_if_old(&self, now: Timestamp) -> io::Result<bool> {
         let config = self.config.load();
         let active = self.active();
-        if active.is_empty() || !is_old(&active, &config, now, now)? {
+        if active.is_empty() || now.0.saturating_sub(active.modified.0) <= time_to_roll(active.base, &config) {
             return Ok(false);
         }
         let mut writer = self.writer.lock();
@@ -325,12 +326,17 @@ fn is_old(active: &Segment, config: &LogConfig, latest: Timestamp, now: Timestam
         Some(first) => latest.0.saturating_sub(first.0),
         None => now.0.saturating_sub(active.modified.0),
     };
-    Ok(age > config.segment_ms.saturating_sub(jitter(active.base, config)))
+    Ok(age > time_to_roll(active.base, config))
+}
+
+/// Milliseconds that a segment is written to.
+fn time_to_roll(base: Offset, config: &LogConfig) -> i64 {
+    config.max_segment_ms().saturating_sub(jitter(base, config))
 }
 
 /// Spreads the rolling of segments that began together; the same for a segment each time it is asked.
-const fn jitter(base: Offset, config: &LogConfig) -> i64 {
-    let limit = if config.segment_jitter_ms < config.segment_ms { config.segment_jitter_ms } else { config.segment_ms };
+fn jitter(base: Offset, config: &LogConfig) -> i64 {
+    let limit = config.segment_jitter_ms.min(config.max_segment_ms());
     if limit <= 0 { 0 } else { (base.0.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64.cast_signed()) >> 1).rem_euclid(limit) }
 }
 

@@ -226,7 +226,9 @@ impl Log {
     pub fn last_stable_offset(&self) -> Offset {
         // The high watermark first: what is transactional below it had set `first_unstable` before.
         let high_watermark = self.high_watermark();
-        self.first_unstable().map_or(high_watermark, |first| first.min(high_watermark))
+        let first = self.first_unstable().map_or(high_watermark, |first| first.min(high_watermark));
+        // Records of an open transaction may have been deleted: readers are sent where there is something to read.
+        first.max(self.log_start())
     }
 
     fn publish_first_unstable(&self, producers: &ProducerState) {

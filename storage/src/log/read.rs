@@ -62,7 +62,11 @@ impl Log {
                 segment.find(upper_bound)?.map_or(size, |bound| bound.position)
             };
             let available = limit.saturating_sub(batch.position);
-            let least = if at_least_one { batch.header.size() } else { 0 };
+            // A first batch that is cut off helps nobody: a consumer finds no record in it and makes no progress.
+            let least = batch.header.size();
+            if !at_least_one && max_bytes < least {
+                break;
+            }
             let len = available.min(max_bytes.max(least) as u64);
             if len == 0 {
                 break;

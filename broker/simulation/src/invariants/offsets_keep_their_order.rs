@@ -13,8 +13,7 @@ impl Invariant for OffsetsKeepTheirOrder {
 
     fn on(&mut self, seen: &Observation, _view: &View<'_>) -> Result<(), String> {
         let Observation::Replica(state) = seen else { return Ok(()) };
-        // A log start may lie above the last stable offset when records of an open transaction were deleted.
-        let ordered = state.log_start <= state.high_watermark
+        let ordered = state.log_start <= state.last_stable
             && state.last_stable <= state.high_watermark
             && state.high_watermark <= state.log_end;
         if ordered { Ok(()) } else { Err(format!("{state:?}")) }
