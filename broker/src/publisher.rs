@@ -14,7 +14,7 @@ use ottla_protocol::{ErrorCode, Offset};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::clock::now;
+use crate::clock::steady;
 use crate::metadata_cache::MetadataCache;
 use crate::replica::{Assignment, Changes};
 
@@ -79,7 +79,7 @@ impl Work {
         // Most images change something else (an ACL, a quota, a block of producer ids) and need no other thread.
         if !changes.is_empty() {
             let (assignment, image, changes) = (Arc::clone(&self.assignment), Arc::clone(&new), Arc::clone(&changes));
-            run_blocking(move || assignment.apply(&image, &changes, now())).await;
+            run_blocking(move || assignment.apply(&image, &changes, steady())).await;
         }
         self.cache.store(Arc::clone(&new));
         if changes.deletes() {

@@ -27,7 +27,7 @@ async fn one_address_may_have_only_so_many() {
 
 #[tokio::test]
 async fn an_address_may_have_a_limit_of_its_own() {
-    let stage = Stage::with(&[("max.connections.per.ip.overrides", "127.0.0.1:0")]).await;
+    let stage = Stage::with(&[("max.connections.per.ip.overrides", "no.such.host.invalid:7, localhost:0")]).await;
     assert_eq!(stage.connect().await.answer().await, None);
 }
 

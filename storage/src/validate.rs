@@ -95,14 +95,19 @@ fn from_client(
     batch.check_crc().map_err(|error| corrupt(&error))?;
     check_header(batch)?;
     let codec = batch.codec().map_err(|error| corrupt(&error))?;
-    let max_timestamp = check_records(batch, config, now, partition)?;
+    let (max_timestamp, is_counted) = check_records(batch, config, now, partition)?;
     let kind = config.message_timestamp_type;
     let max_timestamp = match kind {
         TimestampType::CreateTime => max_timestamp,
         TimestampType::LogAppendTime => now,
     };
-    let bytes = match config.compression_type {
-        CompressionType::Codec { codec: wanted, level } if wanted != codec => {
+    let rebuilt_as = match config.compression_type {
+        CompressionType::Codec { codec: wanted, level } if wanted != codec || !is_counted => Some((wanted, level)),
+        _ if !is_counted => Some((codec, None)),
+        _ => None,
+    };
+    let bytes = match rebuilt_as {
+        Some((wanted, level)) => {
             let mut builder = BatchBuilder::new()
                 .base_timestamp(batch.base_timestamp)
                 .producer(batch.producer_id, batch.producer_epoch, batch.base_sequence)
@@ -112,17 +117,19 @@ fn from_client(
                 builder = builder.log_append_time(now);
             }
             let mut records = batch.records().map_err(|error| corrupt(&error))?;
+            let mut delta = 0;
             while let Some(record) = records.next_record().map_err(|error| corrupt(&error))? {
                 let headers = record.headers().map(|header| (header.key, header.value));
                 let timestamp = batch.timestamp_of(record.timestamp_delta);
-                builder.push_at(record.offset_delta, timestamp, record.key, record.value, headers);
+                builder.push_at(delta, timestamp, record.key, record.value, headers);
+                delta += 1;
             }
             let bytes = builder.build();
             check_size(bytes.len(), config)?;
             bytes
         }
-        _ if kind == batch.timestamp_type() && max_timestamp == batch.max_timestamp => bytes,
-        _ => {
+        None if kind == batch.timestamp_type() && max_timestamp == batch.max_timestamp => bytes,
+        None => {
             let mut copy = BytesMut::from(&bytes[..]);
             stamp_timestamps(&mut copy, kind, max_timestamp).map_err(|error| corrupt(&error))?;
             copy.freeze()
@@ -161,13 +168,14 @@ fn check_header(batch: &BatchView<'_>) -> Result<(), AppendError> {
     Ok(())
 }
 
-/// Reads every record; the largest timestamp among them.
+/// Reads every record; the largest timestamp among them, and whether they are numbered one by one. Old clients number those
+/// of a compressed batch alike, and Kafka numbers them anew rather than refuse them.
 fn check_records(
     batch: &BatchView<'_>,
     config: &LogConfig,
     now: Timestamp,
     partition: &TopicPartition,
-) -> Result<Timestamp, AppendError> {
+) -> Result<(Timestamp, bool), AppendError> {
     let corrupt_record = |error: &BatchError| match error {
         BatchError::Compression(_) => corrupt(error),
         _ => AppendError::invalid(ErrorCode::InvalidRecord, error.to_string()),
@@ -179,14 +187,10 @@ fn check_records(
     let mut errors: Vec<RecordError> = Vec::new();
     let mut code = ErrorCode::InvalidRecord;
     let mut index = 0;
+    let mut is_counted = true;
     let mut records = batch.records().map_err(|error| corrupt_record(&error))?;
     while let Some(record) = records.next_record().map_err(|error| corrupt_record(&error))? {
-        if record.offset_delta != index {
-            return Err(AppendError::invalid(
-                ErrorCode::InvalidRecord,
-                format!("Record {index} has offset delta {}", record.offset_delta),
-            ));
-        }
+        is_counted &= record.offset_delta == index;
         let timestamp = batch.timestamp_of(record.timestamp_delta);
         max_timestamp = max_timestamp.max(timestamp);
         if config.compact && record.key.is_none() {
@@ -220,7 +224,7 @@ fn check_records(
         index += 1;
     }
     if errors.is_empty() {
-        return Ok(max_timestamp);
+        return Ok((max_timestamp, is_counted));
     }
     let message = if code == ErrorCode::InvalidTimestamp {
         "One or more records have been rejected due to invalid timestamp".to_owned()
@@ -267,7 +271,8 @@ fn corrupt(error: &BatchError) -> AppendError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use ottla_protocol::compression::Codec;
+    use ottla_protocol::compression::{Codec, compress};
+    use ottla_protocol::{ProducerEpoch, ProducerId};
 
     use super::*;
 
@@ -322,6 +327,40 @@ mod tests {
                  three errors at most: [RecordError(batchIndex=1, message='{told}')]"
             )
         );
+    }
+
+    /// As Sarama sent compressed batches for years: each record the first.
+    #[test]
+    fn records_that_are_numbered_alike_are_numbered_anew() {
+        let mut builder = BatchBuilder::new().producer(ProducerId(7), ProducerEpoch(1), 5);
+        builder.push(Timestamp(900), Some(b"a"), Some(b"first"), &[]);
+        builder.push(Timestamp(900), Some(b"b"), Some(b"second"), &[("h", Some(b"v"))]);
+        let mut plain = builder.build().to_vec();
+        let second = 61 + 1 + usize::from(plain[61] >> 1);
+        assert_eq!(std::mem::replace(&mut plain[second + 3], 0), 2, "the delta, zigzag");
+        for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
+            let mut bytes = plain.clone();
+            if codec != Codec::None {
+                let records = compress(codec, None, &bytes.split_off(61)).unwrap();
+                bytes.extend(records);
+                bytes[22] |= codec as u8;
+            }
+            let length = i32::try_from(bytes.len() - 12).unwrap();
+            bytes[8..12].copy_from_slice(&length.to_be_bytes());
+            let crc = BatchView::parse(&bytes).unwrap().computed_crc();
+            bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+            let checked = check(&bytes.into(), &LogConfig::default()).unwrap();
+            let batch = BatchView::parse(&checked[0].bytes).unwrap();
+            batch.check_crc().unwrap();
+            assert_eq!((batch.codec().unwrap(), batch.record_count, batch.last_offset_delta), (codec, 2, 1));
+            assert_eq!((batch.producer_id, batch.base_sequence), (ProducerId(7), 5));
+            let mut records = batch.records().unwrap();
+            for (delta, key) in [(0, b"a"), (1, b"b")] {
+                let record = records.next_record().unwrap().unwrap();
+                assert_eq!((record.offset_delta, record.key), (delta, Some(&key[..])));
+                assert_eq!(record.headers().count(), usize::try_from(delta).unwrap());
+            }
+        }
     }
 
     #[test]

@@ -52,6 +52,12 @@ pub struct Configs {
     explain: Explain,
 }
 
+/// A key that Kafka does not have, not set on the topic itself. It is told to whoever names it: what copies all that a topic
+/// has would carry it to brokers that refuse the topic for it.
+fn is_our_default(resource: &DescribeConfigsResource, described: &Described) -> bool {
+    resource.resource_type == TOPIC && described.name == "log.durability" && described.source != Source::Topic
+}
+
 impl Configs {
     pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(32), ApiSpec::of(33), ApiSpec::of(44), ApiSpec::of(74)];
 
@@ -78,7 +84,10 @@ impl Configs {
                 Ok(described) => result.with_configs(
                     described
                         .into_iter()
-                        .filter(|described| keys.as_ref().is_none_or(|keys| keys.contains(described.name.as_str())))
+                        .filter(|described| match &keys {
+                            Some(keys) => keys.contains(described.name.as_str()),
+                            None => !is_our_default(resource, described),
+                        })
                         .chain(explained.of(resource))
                         .map(|described| entry(described, cx.version, &request))
                         .collect(),

@@ -109,7 +109,7 @@ impl Fetch {
         let deadline = Instant::now() + wait;
         let session = session_request(cx.version, request, &image, fetcher.replica.0 >= 0);
         let context =
-            self.sessions.resolve(session, clock::now(), |id| image.topics.by_id(id).map(|t| Arc::clone(&t.name)));
+            self.sessions.resolve(session, clock::steady(), |id| image.topics.by_id(id).map(|t| Arc::clone(&t.name)));
         let round = self.read(cx, &image, &fetcher, context.asked(), true);
         if wait.is_zero() || round.waits_at.is_empty() || is_enough(&round, &fetcher) {
             return Reply::Now(self.answer(cx, &fetcher, &image, context, round));
@@ -191,7 +191,7 @@ impl Fetch {
         asked: &[Asked],
         first: bool,
     ) -> Round {
-        let now = clock::now();
+        let now = clock::steady();
         let mut round = Round {
             answers: Vec::with_capacity(asked.len()),
             waits_at: Vec::with_capacity(asked.len()),
@@ -289,7 +289,7 @@ impl Fetch {
         mut round: Round,
     ) -> Response {
         if round.throttled_size > 0 {
-            self.throttle.record(round.throttled_size, clock::now());
+            self.throttle.record(round.throttled_size, clock::steady());
         }
         let throttle_ms = self.throttle_ms(cx, fetcher, &round);
         let context = if throttle_ms > 0 {
@@ -299,7 +299,7 @@ impl Fetch {
         } else {
             context
         };
-        let (session_id, answers) = self.sessions.finish(context, round.answers, told, clock::now());
+        let (session_id, answers) = self.sessions.finish(context, round.answers, told, clock::steady());
         let answer = match answers {
             Ok(answers) => FetchAnswer {
                 throttle_time_ms: throttle_ms,

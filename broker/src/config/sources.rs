@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use ottla_metadata::config_def;
+
 use super::container;
 use super::settings::ConfigError;
 
@@ -227,9 +229,16 @@ fn read_environment(environment: Vec<(String, String)>) -> BTreeMap<String, Stri
     values
 }
 
-/// `___` is a dash, `__` an underscore, `_` a dot.
+/// `___` is a dash, `__` an underscore, `_` a dot; in Confluent's images it is `__` that is the dash. Whichever makes a key
+/// that is known is meant.
 fn key_of_variable(name: &str) -> String {
-    name.to_lowercase().replace("___", "-").replace("__", "\u{0}").replace('_', ".").replace('\u{0}', "_")
+    let read = |three: &str, two: &str| {
+        let name = name.to_lowercase().replace("___", "\u{1}").replace("__", "\u{0}").replace('_', ".");
+        name.replace('\u{1}', three).replace('\u{0}', two)
+    };
+    let (apaches, confluents) = (read("-", "_"), read("_", "-"));
+    let is_known = |key: &str| config_def::broker(config_def::listener_key(key).unwrap_or(key)).is_some();
+    if !is_known(&apaches) && is_known(&confluents) { confluents } else { apaches }
 }
 
 fn read_overrides(overrides: &[String]) -> Result<BTreeMap<String, String>, ConfigError> {
@@ -257,6 +266,9 @@ mod tests {
     fn variables_become_keys() {
         assert_eq!(key_of_variable("LOG_RETENTION_MS"), "log.retention.ms");
         assert_eq!(key_of_variable("A__B___C"), "a_b-c");
+        // Apache's way of writing a key of a listener, and Confluent's.
+        let key = "listener.name.in-side.sasl.enabled.mechanisms";
+        assert_eq!(key_of_variable("LISTENER_NAME_IN___SIDE_SASL_ENABLED_MECHANISMS"), key);
         let values = read_environment(pairs(&[
             ("KAFKA_NUM_PARTITIONS", "3"),
             ("KAFKA_CFG_NODE_ID", "0"),

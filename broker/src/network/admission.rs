@@ -1,7 +1,7 @@
 //! How many connections there may be, in all and from one address, and how many new ones each second.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ struct Shared {
     quotas: Quotas,
     windows: Windows,
     counts: Mutex<Counts>,
+    overrides: Mutex<Overrides>,
     /// Rung when a connection ends.
     freed: Notify,
     /// What the process's limit of file descriptors leaves for sockets.
@@ -32,6 +33,30 @@ struct Shared {
     /// Other brokers come by this listener, beside those of clients: it has a limit of its own only, or clients that use up
     /// the broker's would cut it off from its cluster.
     between_brokers: Option<String>,
+}
+
+/// `max.connections.per.ip.overrides`, read once for as long as it stays the same: hosts may be named, as in Kafka.
+#[derive(Default)]
+struct Overrides {
+    text: String,
+    limits: HashMap<IpAddr, usize>,
+}
+
+impl Overrides {
+    fn resolve(text: String) -> Self {
+        let mut limits = HashMap::new();
+        for (host, limit) in text.split(',').filter_map(|entry| entry.trim().rsplit_once(':')) {
+            let host = host.trim().trim_matches(['[', ']']);
+            let Ok(limit) = limit.trim().parse() else { continue };
+            match (host, 0).to_socket_addrs() {
+                Ok(addresses) => limits.extend(addresses.map(|address| (address.ip().to_canonical(), limit))),
+                Err(error) => {
+                    tracing::warn!(host, %error, "a limit of connections is for a host that has no address, and is ignored");
+                }
+            }
+        }
+        Self { text, limits }
+    }
 }
 
 #[derive(Default)]
@@ -78,6 +103,7 @@ impl Admission {
             quotas,
             windows,
             counts: Mutex::default(),
+            overrides: Mutex::default(),
             freed: Notify::new(),
             descriptors_max: descriptors_max.max(16),
             between_brokers,
@@ -135,13 +161,16 @@ impl Admission {
 
     /// `max.connections.per.ip`, or what `max.connections.per.ip.overrides` (`address:limit,...`) says.
     fn limit_for(&self, address: IpAddr) -> usize {
-        let overrides = self.shared.config.text("max.connections.per.ip.overrides").unwrap_or_default();
-        let special =
-            overrides.split(',').filter_map(|entry| entry.trim().rsplit_once(':')).find_map(|(host, limit)| {
-                (host.trim_matches(['[', ']']).parse::<IpAddr>().ok()?.to_canonical() == address)
-                    .then(|| limit.trim().parse().ok())?
-            });
-        special.unwrap_or_else(|| usize::try_from(self.shared.config.i64("max.connections.per.ip")).unwrap_or(0))
+        let text = self.shared.config.text("max.connections.per.ip.overrides").unwrap_or_default();
+        let mut known = self.shared.overrides.lock();
+        if known.text != text {
+            *known = Overrides::resolve(text);
+        }
+        known
+            .limits
+            .get(&address)
+            .copied()
+            .unwrap_or_else(|| usize::try_from(self.shared.config.i64("max.connections.per.ip")).unwrap_or(0))
     }
 }
 
@@ -172,7 +201,7 @@ impl Shared {
         const KEY: &str = "max.connection.creation.rate";
         let bound = |text: Option<String>| text.and_then(|text| text.trim().parse().ok()).unwrap_or(f64::MAX);
         let (own, all) = (bound(self.of_listener(listener, KEY)), bound(self.config.text(KEY)));
-        let (now, windows) = (clock::now().0, self.windows);
+        let (now, windows) = (clock::steady().0, self.windows);
         let mut counts = self.counts.lock();
         let mut wait_ms = 0;
         if !self.is_apart(listener) {
@@ -187,7 +216,7 @@ impl Shared {
 
     /// A connection that is not let in does not count.
     fn take_back(&self, listener: &ListenerInfo) {
-        let (now, windows) = (clock::now().0, self.windows);
+        let (now, windows) = (clock::steady().0, self.windows);
         let mut counts = self.counts.lock();
         if !self.is_apart(listener) {
             counts.created.record(-1.0, now, windows);

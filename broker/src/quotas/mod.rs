@@ -95,7 +95,7 @@ impl Quotas {
         let shared = &self.shared;
         let image = shared.metadata.load();
         let Some(found) = found(&image, kind.key(), client) else { return 0 };
-        let now = clock::now().0;
+        let now = clock::steady().0;
         let mut rates = shared.rates.lock();
         if rates.len() >= ACCOUNTS_MAX {
             rates.retain(|_, rate| !rate.is_idle(now, shared.windows));
@@ -137,7 +137,7 @@ impl Quotas {
             return None;
         }
         let bound = entity::find_address(&image.client_quotas, "connection_creation_rate", &address.to_string())?;
-        let now = clock::now().0;
+        let now = clock::steady().0;
         let mut rates = shared.connections.lock();
         if rates.len() >= ACCOUNTS_MAX {
             rates.retain(|_, rate| !rate.is_idle(now, shared.windows));
@@ -175,7 +175,7 @@ impl Mutations {
     pub fn allow(&mut self, count: usize) -> bool {
         let Some(found) = &self.found else { return true };
         let shared = &self.quotas.shared;
-        let (now, windows) = (clock::now().0, shared.controller_windows);
+        let (now, windows) = (clock::steady().0, shared.controller_windows);
         let mut buckets = shared.mutations.lock();
         if buckets.len() >= ACCOUNTS_MAX {
             buckets.retain(|_, bucket| bucket.debt_ms(found.bound, now, windows) > 0);

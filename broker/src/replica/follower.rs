@@ -85,7 +85,8 @@ impl Partition {
         self.log().set_high_watermark(follower::high_watermark(fetched.high_watermark, end));
         let log_start = fetched.log_start.min(self.log().high_watermark());
         if log_start > self.log().offsets().log_start {
-            self.log().increment_log_start_offset(log_start)?;
+            // Noted with the next checkpoint: should this replica lead before, the leader's own note is what counts.
+            self.log().advance_log_start(log_start)?;
         }
         let mut state = self.state.lock();
         self.publish(&mut state);

@@ -99,7 +99,7 @@ impl Work {
         if self.metadata.load().brokers.len() < 2 {
             return;
         }
-        let now = clock::now();
+        let now = clock::steady();
         for partition in self.partitions.iter() {
             partition.check_lag(now);
         }
@@ -154,10 +154,10 @@ impl Work {
             Fate::Committed => {
                 let isr: Vec<BrokerId> = answer.isr.iter().map(|broker| BrokerId(broker.0)).collect();
                 tracing::info!(partition = %partition.id(), ?isr, partition_epoch = answer.partition_epoch, "in-sync set");
-                partition.on_isr_committed(change.leader_epoch, isr, answer.partition_epoch, clock::now());
+                partition.on_isr_committed(change.leader_epoch, isr, answer.partition_epoch, clock::steady());
             }
             Fate::Refused => {
-                partition.on_isr_refused(change.leader_epoch, change.proposal.partition_epoch, clock::now());
+                partition.on_isr_refused(change.leader_epoch, change.proposal.partition_epoch, clock::steady());
             }
             Fate::Overtaken => {}
             Fate::Unknown => return true,

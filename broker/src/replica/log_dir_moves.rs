@@ -127,14 +127,14 @@ impl Work {
         };
         let Ok(_permit) = permit else { return };
         while !self.stop.is_cancelled() {
-            if self.throttle.is_exceeded(clock::now()) {
+            if self.throttle.is_exceeded(clock::steady()) {
                 self.pause(PAUSE).await;
                 continue;
             }
             let (log_dirs, of) = (Arc::clone(&self.log_dirs), id.clone());
             let step = tokio::task::spawn_blocking(move || log_dirs.move_on(&of, STEP_BYTES)).await;
             match step {
-                Ok(Ok(MoveStep::Copied(bytes))) => self.throttle.record(bytes, clock::now()),
+                Ok(Ok(MoveStep::Copied(bytes))) => self.throttle.record(bytes, clock::steady()),
                 Ok(Ok(MoveStep::Done)) => return self.tell_controller(&id).await,
                 Ok(Ok(MoveStep::Gone)) => return,
                 Ok(Err(error)) => {

@@ -27,9 +27,9 @@ mod log_dir_moves;
 mod partition;
 mod read;
 mod registry;
-mod throttle;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod waiters;
 
 pub use assignment::{Assignment, Changes, TopicConfigs};

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::errors::AppendError;
 use super::throttle::Throttled;
 use super::waiters::Waiters;
+use crate::clock;
 
 /// How a leader is asked to append.
 #[derive(Debug, Clone, Copy)]
@@ -258,7 +259,7 @@ impl Partition {
         if let Role::Leader(leader) = &mut state.role
             && leader.epoch() == leader_epoch
         {
-            leader.on_progress(info.last_offset.plus(1), self.log.replicated_end(), how.now);
+            leader.on_progress(info.last_offset.plus(1), self.log.replicated_end(), clock::steady());
             self.publish(&mut state);
         }
         drop(state);
@@ -313,7 +314,8 @@ impl Partition {
     }
 
     /// Deletes records before `offset` (-1: before the high watermark). Returns the low watermark of the live replicas
-    /// and the offset it has to reach.
+    /// and the offset it has to reach. The log still has to note its start (`Log::note_log_start`), whether or not it moved
+    /// now: whoever moved it may not have come to that.
     ///
     /// # Errors
     /// `PolicyViolation` on topics that are only compacted, `OffsetOutOfRange` beyond the high watermark,
@@ -328,7 +330,7 @@ impl Partition {
         if offset.0 < 0 || offset > high_watermark {
             return Err(ErrorCode::OffsetOutOfRange);
         }
-        self.log.increment_log_start_offset(offset).map_err(|error| {
+        self.log.advance_log_start(offset).map_err(|error| {
             tracing::error!(partition = %self.id, %error, "records could not be deleted");
             ErrorCode::KafkaStorageError
         })?;
@@ -504,11 +506,16 @@ impl Partition {
         self.waiters.on_moved(&old, &new);
     }
 
+    /// Whether all that was appended counts, or never will: its disk has failed.
+    pub fn is_durable(&self) -> bool {
+        self.log.replicated_end() >= self.log.offsets().log_end || !self.log.is_online()
+    }
+
     /// Until all that was appended counts: on the disk, where `log.durability` asks for that. What a follower fetches next
     /// tells its leader that it has everything before.
     pub async fn wait_until_durable(&self) {
         let mut moves = self.subscribe();
-        while self.log.replicated_end() < self.log.offsets().log_end && self.log.is_online() {
+        while !self.is_durable() {
             if moves.changed().await.is_err() {
                 return;
             }
@@ -527,7 +534,7 @@ impl DurabilityListener for Partition {
         let mut state = self.state.lock();
         if let Role::Leader(leader) = &mut state.role {
             let offsets = self.log.offsets();
-            leader.on_progress(offsets.log_end, self.log.replicated_end(), crate::clock::now());
+            leader.on_progress(offsets.log_end, self.log.replicated_end(), clock::steady());
         }
         self.publish(&mut state);
     }

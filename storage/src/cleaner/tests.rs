@@ -13,8 +13,8 @@ use rand::{Rng, SeedableRng};
 use super::*;
 use crate::Verification;
 use crate::config::LogConfig;
-use crate::disk::{Disk, OpenMode};
 use crate::disk::faulty::FaultyDisk;
+use crate::disk::{Disk, OpenMode};
 use crate::log::{AppendContext, AppendOrigin, LogOptions};
 
 const DAY: i64 = 86_400_000;

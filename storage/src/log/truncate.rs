@@ -114,18 +114,27 @@ impl Log {
     /// # Errors
     /// `InvalidInput` beyond the high watermark.
     pub fn increment_log_start_offset(&self, offset: Offset) -> io::Result<()> {
+        if self.advance_log_start(offset)? { self.note_log_start() } else { Ok(()) }
+    }
+
+    /// Moves the log start without noting it: true where [`Log::note_log_start`] is left to do. The next checkpoint notes it
+    /// as well, seconds later.
+    pub fn advance_log_start(&self, offset: Offset) -> io::Result<bool> {
         if offset > self.high_watermark() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "beyond the high watermark"));
         }
-        {
-            let mut writer = self.writer.lock();
-            self.home().health.check()?;
-            if offset <= self.log_start() {
-                return Ok(());
-            }
-            self.move_log_start(&mut writer, offset);
+        let mut writer = self.writer.lock();
+        self.home().health.check()?;
+        if offset <= self.log_start() {
+            return Ok(false);
         }
-        // What was deleted stays deleted whatever happens to this process.
+        self.move_log_start(&mut writer, offset);
+        Ok(true)
+    }
+
+    /// Notes where the logs of this log's directory start, so that what was deleted stays deleted whatever happens to this
+    /// process. Syncs files: once for all logs of a directory is enough.
+    pub fn note_log_start(&self) -> io::Result<()> {
         match self.checkpoint() {
             Err(error) if is_shortage(&error) => {
                 // There is no space even for that note: what was deleted makes room for it.

@@ -20,6 +20,8 @@ use crate::replica::follower::{Fetched, FollowError};
 use crate::replica::partition::Partition;
 use crate::replica::throttle::Throttle;
 
+/// How long a partition is left out of requests whose records are not on the disk yet.
+const NOT_DURABLE_FOR: Duration = Duration::from_millis(10);
 /// How long a disk may take before the next fetch is sent all the same: the leader would take this replica for dead.
 const DURABLE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -212,6 +214,11 @@ impl Fetcher {
                 self.delayed.entry(Instant::now() + THROTTLED_FOR).or_default().push(key);
                 continue;
             }
+            if !self.is_durable(key) {
+                self.session.forget(key);
+                self.delayed.entry(Instant::now() + NOT_DURABLE_FOR).or_default().push(key);
+                continue;
+            }
             asked.push((key, epoch, position.offset));
             let partition = FetchPartition::default()
                 .with_partition(key.1)
@@ -251,7 +258,13 @@ impl Fetcher {
     fn is_held_back(&self, key: Key) -> bool {
         let followed = self.followed.get(&key);
         followed.is_some_and(|followed| followed.partition.throttles_as_follower().1)
-            && self.throttle.is_exceeded(clock::now())
+            && self.throttle.is_exceeded(clock::steady())
+    }
+
+    /// The offset that is asked for tells the leader that everything before is here to stay. What this broker appended as the
+    /// leader until now, or found when it started, may still be on its way to the disk.
+    fn is_durable(&self, key: Key) -> bool {
+        self.followed.get(&key).is_none_or(|followed| followed.partition.is_durable())
     }
 
     async fn on_answer(&mut self, request: &InFlight, response: FetchResponse) {
@@ -307,7 +320,7 @@ impl Fetcher {
                 let before = partition.log().offsets().log_start;
                 let bytes = data.records.as_ref().map_or(0, bytes::Bytes::len);
                 if bytes > 0 && partition.throttles_as_follower().0 {
-                    self.throttle.record(bytes, clock::now());
+                    self.throttle.record(bytes, clock::steady());
                 }
                 let fetched = Fetched {
                     offset: asked,
