@@ -45,6 +45,10 @@ for script in etc/kafka/docker/run etc/kafka/docker/launch etc/confluent/docker/
 done
 
 ln -s rpk "$root/usr/bin/redpanda"
+for link in usr/bin/kafka-server-stop usr/bin/kafka-server-stop.sh opt/bitnami/kafka/bin/kafka-server-stop.sh; do
+    ln -s /opt/kafka/bin/kafka-server-stop.sh "$root/$link"
+done
+ln -s /opt/kafka/config "$root/opt/bitnami/kafka/config"
 
 # User 1000 as in Apache's and Confluent's images. Every user may write where data goes: a volume begins as a copy of it.
 printf 'root:x:0:0:root:/root:/bin/bash\nappuser:x:1000:0:appuser:/home/appuser:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/false\n' > "$root/etc/passwd"
@@ -55,5 +59,6 @@ mkdir -p "$root/root" "$root/tmp" "$root/home/appuser" "$root/var/lib/kafka/data
 chmod 1777 "$root/tmp"
 chmod 0777 "$root/var/lib/kafka/data" "$root/var/log/kafka" "$root/bitnami/kafka" "$root/kafka" "$root/home/appuser" "$root/etc/kafka" \
     "$root/etc/redpanda" "$root/var/lib/redpanda" "$root/var/lib/redpanda/data" \
-    "$root/opt/kafka" "$root/opt/kafka/config" "$root/etc/confluent/docker"
+    "$root/opt/kafka" "$root/opt/kafka/config" "$root/opt/kafka/config/kraft" "$root/etc/confluent/docker"
+chmod 0666 "$root"/opt/kafka/config/*.properties "$root"/opt/kafka/config/kraft/*.properties
 chmod 0777 "$root"/etc/confluent/docker/configure "$root"/etc/confluent/docker/ensure "$root"/etc/confluent/docker/run

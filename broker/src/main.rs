@@ -35,6 +35,14 @@ fn main() -> ExitCode {
         eprintln!("{text}");
         return ExitCode::SUCCESS;
     }
+    match startup::in_background(&own_name, &rest) {
+        Some(Ok(())) => return ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("ottla: the broker could not be started in the background: {error}");
+            return ExitCode::FAILURE;
+        }
+        None => {}
+    }
     let rest = if startup::is_in_image() { without_removed_options(&own_name, rest) } else { rest };
     if let Some(code) = tools::run_if_named(&own_name, &rest) {
         return code;

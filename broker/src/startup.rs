@@ -1,7 +1,10 @@
 //! How a process begins: which of its names it was called by, what the environment adds, what comes before the broker.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::cli::Start;
 use crate::config::sources::{self, Given, Place};
@@ -30,6 +33,30 @@ pub fn command_of_name(own_name: &str, arguments: &[String]) -> Option<Vec<Strin
         }
         _ => None,
     }
+}
+
+/// `kafka-server-start.sh -daemon FILE`: starts the broker as a process of its own that writes to `kafkaServer.out` in
+/// `$LOG_DIR`, else `$KAFKA_HOME/logs`, as Kafka's script does. `None` when that was not asked for.
+pub fn in_background(own_name: &str, arguments: &[String]) -> Option<io::Result<()>> {
+    let name = own_name.rsplit('/').next().unwrap_or(own_name);
+    let is_asked = matches!(name, "kafka-server-start" | "kafka-server-start.sh")
+        && arguments.first().is_some_and(|first| first == "-daemon");
+    is_asked.then(|| {
+        let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+        let logs = variable("LOG_DIR").or_else(|| Some(variable("KAFKA_HOME")?.join("logs")));
+        let logs = logs.unwrap_or_else(|| PathBuf::from("logs"));
+        std::fs::create_dir_all(&logs)?;
+        let output = File::create(logs.join("kafkaServer.out"))?;
+        Command::new(std::env::current_exe()?)
+            .arg("start")
+            .args(&arguments[1..])
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .process_group(0)
+            .spawn()
+            .map(drop)
+    })
 }
 
 /// Whether this runs inside an image that says so.

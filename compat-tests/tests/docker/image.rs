@@ -71,6 +71,41 @@ fn usual_health_checks_say_what_is() {
     }
 }
 
+/// The quick start of Kafka's documentation and of a thousand blogs, on the files that Kafka ships.
+#[test]
+fn the_quick_start_of_the_documentation_runs() {
+    if docker::is_skipped() {
+        return;
+    }
+    let now = "kafka-storage.sh format --standalone -t $(kafka-storage.sh random-uuid) -c config/server.properties \
+        && exec bin/kafka-server-start.sh config/server.properties";
+    // As it was before 4.0, edited in place, and started in the background.
+    let before = "echo num.partitions=3 >> config/kraft/server.properties \
+        && bin/kafka-storage.sh format -t $(bin/kafka-storage.sh random-uuid) -c config/kraft/server.properties \
+        && bin/kafka-server-start.sh -daemon config/kraft/server.properties \
+        && tail -n +1 -F logs/kafkaServer.out";
+    for (quick_start, partitions) in [(now, 1), (before, 3)] {
+        let broker = Container::run(&["--workdir", "/opt/kafka"], &["sh", "-c", quick_start]);
+        broker.wait_for("Kafka Server started");
+        for step in [
+            "bin/kafka-topics.sh --create --topic quickstart-events --bootstrap-server localhost:9092",
+            "echo first | bin/kafka-console-producer.sh --topic quickstart-events --bootstrap-server localhost:9092 \
+              --command-config config/producer.properties",
+            "bin/kafka-console-consumer.sh --topic quickstart-events --from-beginning --bootstrap-server localhost:9092 \
+              --command-config config/consumer.properties --max-messages 1 | grep -q first",
+            &format!(
+                "bin/kafka-topics.sh --describe --topic quickstart-events --bootstrap-server localhost:9092 \
+                 | grep -q 'PartitionCount: {partitions}'"
+            ),
+            "bin/kafka-server-stop.sh",
+        ] {
+            let output = broker.exec(&["sh", "-c", step]);
+            assert_eq!(output.code, 0, "{step}\n{output}\n{}", broker.logs());
+        }
+        broker.wait_for("shutdown is complete");
+    }
+}
+
 #[test]
 fn redpandas_command_line_is_the_broker_and_its_tools() {
     if docker::is_skipped() {
