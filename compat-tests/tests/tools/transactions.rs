@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ottla_compat_tests::jvm;
+use ottla_compat_tests::broker::{self, Broker, Target};
+use ottla_compat_tests::results::{self, Outcome};
+use ottla_compat_tests::{jvm, tool, toolchain};
 use regex::Regex;
 
 use super::tool_story;
@@ -74,4 +76,87 @@ fn open_transactions() {
             "kafka-console-consumer --bootstrap-server @ --topic txn-tool --from-beginning --isolation-level read_committed --timeout-ms 4000",
         );
     });
+}
+
+/// Empties every partition of an internal topic, as a disk does that was replaced: names stay, records are gone.
+fn lose_records(broker: &Broker, topic: &str) {
+    let mut lost = 0;
+    for partition in std::fs::read_dir(broker.data_dir()).unwrap().map(Result::unwrap) {
+        if !partition.file_name().to_string_lossy().starts_with(topic) {
+            continue;
+        }
+        for file in std::fs::read_dir(partition.path()).unwrap().map(Result::unwrap) {
+            if file.file_name() != "partition.metadata" {
+                std::fs::remove_file(file.path()).unwrap();
+                lost += 1;
+            }
+        }
+    }
+    assert!(lost > 0, "no records of {topic}");
+}
+
+/// A transaction whose coordinator has forgotten it: nobody will ever end it, and readers of committed records stand still.
+fn hanging(target: Target) -> Vec<(String, String)> {
+    let mut broker = Broker::start(target, &[]).unwrap();
+    let run = |broker: &Broker, line: &str| {
+        let mut words = line.split_whitespace().map(|word| match word {
+            "@" => broker.bootstrap(),
+            word => word.to_owned(),
+        });
+        let name = words.next().unwrap();
+        tool::run(&name, &words.collect::<Vec<_>>(), b"")
+    };
+    run(&broker, "kafka-topics --bootstrap-server @ --create --topic hang --partitions 1").ok();
+    let go_on = broker.data_dir().with_file_name("go-on");
+    let arguments = [broker.bootstrap(), "hang".to_owned(), "hang".to_owned(), go_on.display().to_string()];
+    let producer = jvm::start("OpenTransaction", &arguments, b"").unwrap();
+    assert!(producer.wait_until(Duration::from_secs(30), |text| text.contains("open")), "{}", producer.output());
+    broker.stop();
+    lose_records(&broker, "__transaction_state-");
+    broker.restart().unwrap();
+    let committed = "kafka-console-consumer --bootstrap-server @ --topic hang --from-beginning --isolation-level read_committed \
+                     --timeout-ms 3000";
+    let mut steps = Vec::new();
+    let mut look = |line: &str| {
+        let output = run(&broker, line);
+        steps.push((line.to_owned(), shape(&format!("{}\n{}", output.code, output.stdout))));
+    };
+    let write =
+        "kafka-producer-perf-test --bootstrap-server @ --topic hang --num-records 3 --record-size 1 --throughput -1";
+    assert_eq!(run(&broker, write).code, 0);
+    look(&format!("{TOOL} find-hanging --topic hang --max-transaction-timeout 0"));
+    look(&format!("{TOOL} find-hanging --broker-id 1 --max-transaction-timeout 0"));
+    // An hour has not passed: it may still be one that a producer is about to end.
+    look(&format!("{TOOL} find-hanging --broker-id 1 --max-transaction-timeout 60"));
+    look(committed);
+    look(&format!("{TOOL} abort --topic hang --partition 0 --start-offset 0"));
+    look(&format!("{TOOL} find-hanging --topic hang --max-transaction-timeout 0"));
+    look(&format!("{TOOL} describe-producers --topic hang --partition 0"));
+    let seen = run(&broker, committed);
+    steps.push(("records that were committed".into(), seen.stdout.lines().count().to_string()));
+    std::fs::write(&go_on, "").unwrap();
+    producer.wait(Duration::from_secs(60));
+    steps
+}
+
+#[test]
+fn a_hanging_transaction_is_found_and_ended() {
+    let name = "find-hanging and abort of a transaction whose coordinator forgot it";
+    if let Some(reason) = toolchain::missing(&[toolchain::Need::Java]) {
+        println!("skipped: {name}: {reason}");
+        broker::targets()
+            .iter()
+            .for_each(|target| results::record("kafka-transactions", name, *target, Outcome::Skipped));
+        assert!(!toolchain::is_ci(), "skipped under CI: {reason}");
+        return;
+    }
+    let found: Vec<_> = broker::targets().into_iter().map(|target| (target, hanging(target))).collect();
+    for (target, steps) in &found {
+        let text: String = steps.iter().map(|(title, text)| format!("$ {title}\n{text}\n")).collect();
+        assert!(steps[0].1.contains("hang"), "found\n{text}");
+        assert!(!steps[5].1.contains("hang"), "not found once it was aborted\n{text}");
+        assert_eq!(steps.last().unwrap().1, "3", "what was written behind it is read\n{text}");
+        assert_eq!(*steps, found[0].1, "{} and {}", target.name(), found[0].0.name());
+        results::record("kafka-transactions", name, *target, Outcome::Passed);
+    }
 }
