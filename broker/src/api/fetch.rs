@@ -3,6 +3,7 @@
 //! v5 log start · v7 sessions · v9 leader epochs · v11 rack · v12 diverging epochs · v13 topic ids · v15 replica state ·
 //! v16 the current leader beside its errors · v17 directory ids · v18 the follower's high watermark.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use ottla_protocol::fetch_response::{
     NodeEndpoint,
 };
 use ottla_protocol::messages::FetchRequest;
-use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, StrBytes, TopicId};
+use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, StrBytes, Timestamp, TopicId};
 use ottla_storage::FileRecords;
 use tokio::time::Instant;
 
@@ -77,12 +78,36 @@ type Answered = FetchedPartition<FileRecords>;
 struct Round {
     answers: Vec<(PartitionKey, Answered)>,
     /// Partitions that may have more later.
-    waits_at: Vec<Arc<Partition>>,
+    waits_at: Vec<Waiting>,
     size: usize,
     /// Bytes of partitions whose replication is throttled.
     throttled_size: usize,
     /// An error, a diverging epoch, or offsets that a follower must learn: nobody waits for more then.
     is_remarkable: bool,
+}
+
+/// What came of reading a partition.
+enum Read {
+    /// It is not known here.
+    Refused(Answered),
+    Failed(Answered),
+    Done {
+        answer: Answered,
+        partition: Arc<Partition>,
+        seen: LogOffsetSnapshot,
+        size: usize,
+    },
+}
+
+/// A partition that was read, and may have more later.
+struct Waiting {
+    /// Which of those that were asked for, and which of the answers.
+    asked: usize,
+    answer: usize,
+    partition: Arc<Partition>,
+    /// What was seen of it, and how much was read.
+    seen: LogOffsetSnapshot,
+    size: usize,
 }
 
 impl Fetch {
@@ -115,33 +140,41 @@ impl Fetch {
             return Reply::Now(self.answer(cx, &fetcher, &image, context, round));
         }
         let (this, cx) = (self.clone(), cx.clone());
-        Reply::Later(Box::pin(async move { this.wait(&cx, &fetcher, context, round.waits_at, deadline).await }))
+        Reply::Later(Box::pin(async move { this.wait(&cx, &fetcher, context, round, deadline).await }))
     }
 
+    /// Reads those partitions again that move, until it is enough.
     async fn wait(
         &self,
         cx: &RequestContext,
         fetcher: &Fetcher,
         context: FetchContext,
-        waits_at: Vec<Arc<Partition>>,
+        mut round: Round,
         deadline: Instant,
     ) -> Response {
-        let partitions = waits_at.len();
-        let wait = FetchWait::new(waits_at, fetcher.isolation);
+        let waiting = round.waits_at.iter().enumerate();
+        let waiting = waiting.map(|(place, waits)| (place, Arc::clone(&waits.partition), waits.seen));
+        let wait = FetchWait::new(waiting, fetcher.isolation);
         loop {
-            // What moved before the registration was complete is seen by this read, what moves later wakes.
-            let image = self.metadata.load();
-            let round = self.read(cx, &image, fetcher, context.asked(), false);
-            let one_is_gone = round.waits_at.len() < partitions;
-            if one_is_gone || is_enough(&round, fetcher) || Instant::now() >= deadline {
-                drop(wait);
-                return self.answer(cx, fetcher, &image, context, round);
-            }
             tokio::select! {
-                // Whether woken or timed out, the next round decides.
-                _ = tokio::time::timeout_at(deadline, wait.moved()) => {}
+                moved = wait.moved() => {
+                    let image = self.metadata.load();
+                    let all_there = self.read_again(cx, &image, fetcher, (context.asked(), &moved), &mut round);
+                    if !all_there || is_enough(&round, fetcher) {
+                        drop(wait);
+                        return self.answer(cx, fetcher, &image, context, round);
+                    }
+                }
+                () = tokio::time::sleep_until(deadline) => {
+                    drop(wait);
+                    // What was held back may go by now, though it has not moved.
+                    let image = self.metadata.load();
+                    let round = self.read(cx, &image, fetcher, context.asked(), false);
+                    return self.answer(cx, fetcher, &image, context, round);
+                }
                 () = context.overtaken() => {
                     drop(wait);
+                    let image = self.metadata.load();
                     return self.answer(cx, fetcher, &image, context, Round::default());
                 }
             }
@@ -199,76 +232,132 @@ impl Fetch {
         };
         // Refused partitions come behind the others, as in Kafka.
         let mut refused = Vec::new();
-        for one in asked {
-            let Some(name) = &one.name else {
-                refused.push((one.key.clone(), unreadable(one.key.partition, ErrorCode::UnknownTopicId)));
-                continue;
-            };
-            if image.topics.partition(name, one.key.partition).is_none() {
-                refused.push((one.key.clone(), unreadable(one.key.partition, ErrorCode::UnknownTopicOrPartition)));
-                continue;
-            }
-            let left = fetcher.max_bytes.saturating_sub(round.size);
-            let mut at = ReadAt {
-                offset: one.fetch_offset,
-                max_bytes: left.min(usize::try_from(one.max_bytes).unwrap_or(0)),
-                at_least_one: round.size == 0,
-                isolation: fetcher.isolation,
-                epochs: Epochs { current: one.current_leader_epoch, leader_only: fetcher.leader_only },
-                last_fetched_epoch: one.last_fetched_epoch,
-                follower: (fetcher.replica.0 >= 0).then_some(FollowerRead {
-                    replica: fetcher.replica,
-                    log_start: one.log_start,
-                    broker_epoch: fetcher.broker_epoch,
-                    now,
-                    counts: first && fetcher.is_current && one.current_leader_epoch != LeaderEpoch::UNKNOWN,
-                }),
-            };
-            let partition = fetcher.refusal.map_or_else(|| self.find(one, name), Err);
-            let read = partition.and_then(|partition| {
-                let is_held_back = at.follower.is_some()
-                    && partition.throttles_as_leader(fetcher.replica)
-                    && self.throttle.is_exceeded(now);
-                if is_held_back {
-                    (at.max_bytes, at.at_least_one) = (0, false);
-                }
-                Ok((partition.read(&at).map_err(|e| e.0)?, partition))
-            });
-            match read {
-                Ok((mut read, partition)) => {
-                    let preferred = fetcher.rack.as_ref().and_then(|rack| {
-                        partition.preferred_replica(one.fetch_offset, rack, |broker| {
-                            let (registration, _) = endpoint_of(image, broker, &cx.listener.name)?;
-                            Some(registration.rack.as_deref())
-                        })
-                    });
-                    if preferred.is_some() && read.diverging.is_none() {
-                        // It fetches there, so there is nothing to be had here.
-                        (read.records, read.size, read.aborted) = (Vec::new(), 0, read.aborted.map(|_| Vec::new()));
-                        read.has_more = false;
-                        round.is_remarkable = true;
-                    }
-                    round.size += read.size;
-                    if at.follower.is_some() && read.size > 0 && partition.counts_as_leader() {
-                        round.throttled_size += read.size;
-                    }
-                    // Behind the end of a segment there is more, however little lies before: nobody waits for what is there.
-                    round.is_remarkable |= read.has_more;
-                    round.is_remarkable |=
-                        read.diverging.is_some() || (at.follower.is_some() && has_news(one, &read.offsets));
-                    round.waits_at.push(partition);
-                    let mut answer = readable(one.key.partition, read);
-                    answer.preferred_read_replica = preferred.map_or(-1, |broker| broker.0);
+        for (place, one) in asked.iter().enumerate() {
+            match self.read_one(cx, (image, fetcher), one, (first, now), &mut round) {
+                Read::Refused(answer) => refused.push((one.key.clone(), answer)),
+                Read::Failed(answer) => round.answers.push((one.key.clone(), answer)),
+                Read::Done { answer, partition, seen, size } => {
+                    let (asked, answered) = (place, round.answers.len());
+                    round.waits_at.push(Waiting { asked, answer: answered, partition, seen, size });
                     round.answers.push((one.key.clone(), answer));
-                }
-                Err(code) => {
-                    round.is_remarkable = true;
-                    round.answers.push((one.key.clone(), failed(cx.version, image, name, one.key.partition, code)));
                 }
             }
         }
         round.answers.append(&mut refused);
         round
+    }
+
+    /// Reads some of the partitions that a round waits at once more, and puts the answers in the places of the old ones. False
+    /// when one of them is not to be waited at any longer.
+    fn read_again(
+        &self,
+        cx: &RequestContext,
+        image: &MetadataImage,
+        fetcher: &Fetcher,
+        (asked, places): (&[Asked], &BTreeSet<usize>),
+        round: &mut Round,
+    ) -> bool {
+        let now = clock::steady();
+        let mut all_there = true;
+        for &place in places {
+            let Some(waiting) = round.waits_at.get_mut(place) else { continue };
+            let (asked_place, answer_place) = (waiting.asked, waiting.answer);
+            let before = std::mem::take(&mut waiting.size);
+            round.size -= before;
+            if fetcher.replica.0 >= 0 && waiting.partition.counts_as_leader() {
+                round.throttled_size = round.throttled_size.saturating_sub(before);
+            }
+            let Some(one) = asked.get(asked_place) else { continue };
+            let answer = match self.read_one(cx, (image, fetcher), one, (false, now), round) {
+                Read::Refused(answer) | Read::Failed(answer) => {
+                    all_there = false;
+                    answer
+                }
+                Read::Done { answer, seen, size, partition } => {
+                    round.waits_at[place] = Waiting { asked: asked_place, answer: answer_place, partition, seen, size };
+                    answer
+                }
+            };
+            if let Some(old) = round.answers.get_mut(answer_place) {
+                old.1 = answer;
+            }
+        }
+        all_there
+    }
+
+    /// Reads one partition, as far as the round has room. The round counts what was read.
+    fn read_one(
+        &self,
+        cx: &RequestContext,
+        (image, fetcher): (&MetadataImage, &Fetcher),
+        one: &Asked,
+        (first, now): (bool, Timestamp),
+        round: &mut Round,
+    ) -> Read {
+        let Some(name) = &one.name else {
+            return Read::Refused(unreadable(one.key.partition, ErrorCode::UnknownTopicId));
+        };
+        if image.topics.partition(name, one.key.partition).is_none() {
+            return Read::Refused(unreadable(one.key.partition, ErrorCode::UnknownTopicOrPartition));
+        }
+        let left = fetcher.max_bytes.saturating_sub(round.size);
+        let mut at = ReadAt {
+            offset: one.fetch_offset,
+            max_bytes: left.min(usize::try_from(one.max_bytes).unwrap_or(0)),
+            at_least_one: round.size == 0,
+            isolation: fetcher.isolation,
+            epochs: Epochs { current: one.current_leader_epoch, leader_only: fetcher.leader_only },
+            last_fetched_epoch: one.last_fetched_epoch,
+            follower: (fetcher.replica.0 >= 0).then_some(FollowerRead {
+                replica: fetcher.replica,
+                log_start: one.log_start,
+                broker_epoch: fetcher.broker_epoch,
+                now,
+                counts: first && fetcher.is_current && one.current_leader_epoch != LeaderEpoch::UNKNOWN,
+            }),
+        };
+        let partition = fetcher.refusal.map_or_else(|| self.find(one, name), Err);
+        let read = partition.and_then(|partition| {
+            let is_held_back = at.follower.is_some()
+                && partition.throttles_as_leader(fetcher.replica)
+                && self.throttle.is_exceeded(now);
+            if is_held_back {
+                (at.max_bytes, at.at_least_one) = (0, false);
+            }
+            Ok((partition.read(&at).map_err(|e| e.0)?, partition))
+        });
+        match read {
+            Ok((mut read, partition)) => {
+                let preferred = fetcher.rack.as_ref().and_then(|rack| {
+                    partition.preferred_replica(one.fetch_offset, rack, |broker| {
+                        let (registration, _) = endpoint_of(image, broker, &cx.listener.name)?;
+                        Some(registration.rack.as_deref())
+                    })
+                });
+                if preferred.is_some() && read.diverging.is_none() {
+                    // It fetches there, so there is nothing to be had here.
+                    (read.records, read.size, read.aborted) = (Vec::new(), 0, read.aborted.map(|_| Vec::new()));
+                    read.has_more = false;
+                    round.is_remarkable = true;
+                }
+                round.size += read.size;
+                if at.follower.is_some() && read.size > 0 && partition.counts_as_leader() {
+                    round.throttled_size += read.size;
+                }
+                // Behind the end of a segment there is more, however little lies before: nobody waits for what is there.
+                round.is_remarkable |= read.has_more;
+                round.is_remarkable |=
+                    read.diverging.is_some() || (at.follower.is_some() && has_news(one, &read.offsets));
+                let (seen, size) = (read.offsets, read.size);
+                let mut answer = readable(one.key.partition, read);
+                answer.preferred_read_replica = preferred.map_or(-1, |broker| broker.0);
+                Read::Done { answer, partition, seen, size }
+            }
+            Err(code) => {
+                round.is_remarkable = true;
+                Read::Failed(failed(cx.version, image, name, one.key.partition, code))
+            }
+        }
     }
 
     fn find(&self, asked: &Asked, name: &str) -> Result<Arc<Partition>, ErrorCode> {

@@ -208,6 +208,11 @@ impl Partition {
         matches!(self.state.lock().role, Role::Leader(_))
     }
 
+    /// Deleted, or taken away from this broker.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.state.lock().role, Role::Gone)
+    }
+
     /// The epoch of the partition's leader, as this replica knows it.
     pub fn leader_epoch(&self) -> LeaderEpoch {
         self.state.lock().epoch()

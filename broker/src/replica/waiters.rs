@@ -1,6 +1,6 @@
 //! Fetches that wait for a partition to move.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,7 +22,32 @@ pub(super) struct Waiters {
 #[derive(Debug)]
 struct Waiter {
     isolation: Isolation,
-    notify: Arc<Notify>,
+    /// What the fetch calls the partition.
+    place: usize,
+    bell: Arc<Bell>,
+}
+
+/// Says which of a fetch's partitions have moved.
+#[derive(Debug, Default)]
+struct Bell {
+    moved: Mutex<BTreeSet<usize>>,
+    notify: Notify,
+}
+
+impl Bell {
+    fn ring(&self, place: usize) {
+        self.moved.lock().insert(place);
+        self.notify.notify_one();
+    }
+}
+
+/// Whether a reader can read further than before, or reads under another leader than it thinks.
+fn has_moved(isolation: Isolation, old: &LogOffsetSnapshot, new: &LogOffsetSnapshot) -> bool {
+    old.leader_epoch != new.leader_epoch
+        || isolation.bound(old) != isolation.bound(new)
+        // The high watermark and the log start are part of what a follower must learn without delay.
+        || (isolation == Isolation::LogEnd
+            && (old.high_watermark, old.log_start) != (new.high_watermark, new.log_start))
 }
 
 impl Waiters {
@@ -31,14 +56,9 @@ impl Waiters {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
-        let role_changed = old.leader_epoch != new.leader_epoch;
         for waiter in self.waiting.lock().values() {
-            // The high watermark and the log start are part of what a follower must learn without delay.
-            let moved = waiter.isolation.bound(old) != waiter.isolation.bound(new)
-                || (waiter.isolation == Isolation::LogEnd
-                    && (old.high_watermark, old.log_start) != (new.high_watermark, new.log_start));
-            if role_changed || moved {
-                waiter.notify.notify_one();
+            if has_moved(waiter.isolation, old, new) {
+                waiter.bell.ring(waiter.place);
             }
         }
     }
@@ -46,7 +66,7 @@ impl Waiters {
     /// Wakes everybody: the partition leaves.
     pub(super) fn on_gone(&self) {
         for waiter in self.waiting.lock().values() {
-            waiter.notify.notify_one();
+            waiter.bell.ring(waiter.place);
         }
     }
 }
@@ -54,32 +74,46 @@ impl Waiters {
 /// One fetch that waits at all of its partitions at once. Ends with its drop.
 #[derive(Debug)]
 pub struct FetchWait {
-    notify: Arc<Notify>,
+    bell: Arc<Bell>,
     partitions: Vec<Arc<Partition>>,
 }
 
 impl FetchWait {
-    /// Registers at every partition. What moves from now on is not missed: read once more before sleeping.
-    pub fn new(partitions: Vec<Arc<Partition>>, isolation: Isolation) -> Self {
-        let notify = Arc::new(Notify::new());
-        let key = Arc::as_ptr(&notify).addr();
-        for partition in &partitions {
+    /// Registers at every partition, each with its place and with what was seen of it when it was read. What has moved since
+    /// then, and what moves from now on, is not missed.
+    pub fn new(
+        partitions: impl Iterator<Item = (usize, Arc<Partition>, LogOffsetSnapshot)>,
+        isolation: Isolation,
+    ) -> Self {
+        let mut wait = Self { bell: Arc::default(), partitions: Vec::with_capacity(partitions.size_hint().0) };
+        let key = Arc::as_ptr(&wait.bell).addr();
+        for (place, partition, seen) in partitions {
             let waiters = partition.waiters();
-            waiters.waiting.lock().insert(key, Waiter { isolation, notify: Arc::clone(&notify) });
+            waiters.waiting.lock().insert(key, Waiter { isolation, place, bell: Arc::clone(&wait.bell) });
             waiters.count.fetch_add(1, Ordering::AcqRel);
+            if partition.is_gone() || has_moved(isolation, &seen, &partition.snapshot()) {
+                wait.bell.ring(place);
+            }
+            wait.partitions.push(partition);
         }
-        Self { notify, partitions }
+        wait
     }
 
-    /// Until one of the partitions has moved since the last call.
-    pub async fn moved(&self) {
-        self.notify.notified().await;
+    /// The places of those that have moved since the last call; waits until there are some.
+    pub async fn moved(&self) -> BTreeSet<usize> {
+        loop {
+            let moved = std::mem::take(&mut *self.bell.moved.lock());
+            if !moved.is_empty() {
+                return moved;
+            }
+            self.bell.notify.notified().await;
+        }
     }
 }
 
 impl Drop for FetchWait {
     fn drop(&mut self) {
-        let key = Arc::as_ptr(&self.notify).addr();
+        let key = Arc::as_ptr(&self.bell).addr();
         for partition in &self.partitions {
             let waiters = partition.waiters();
             if waiters.waiting.lock().remove(&key).is_some() {
