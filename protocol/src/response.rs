@@ -65,6 +65,9 @@ pub fn encode<R: Encodable + HeaderVersion>(
     let header = ResponseHeader::default().with_correlation_id(correlation_id);
     let header_version = R::header_version(version);
     let size = response.compute_size(version).map_err(|e| fail(e.to_string()))?;
+    if size > FRAME_MAX {
+        return Err(fail(format!("{size} bytes are longer than a frame can be")));
+    }
     let mut frame = BytesMut::with_capacity(4 + 5 + size);
     frame.put_i32(0);
     header.encode(&mut frame, header_version).map_err(|e| fail(e.to_string()))?;
@@ -72,6 +75,9 @@ pub fn encode<R: Encodable + HeaderVersion>(
     seal(&mut frame).map_err(fail)?;
     Ok(frame.freeze())
 }
+
+/// What the length of a frame can say, less its header.
+const FRAME_MAX: usize = i32::MAX as usize - 64;
 
 /// Writes the length of what follows into the first four bytes.
 pub(crate) fn seal(frame: &mut BytesMut) -> Result<(), String> {

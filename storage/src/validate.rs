@@ -36,6 +36,11 @@ pub fn for_leader(
     let mut checked = Vec::with_capacity(1);
     for batch in batches(records) {
         let batch = batch.map_err(|error| corrupt(&error))?;
+        if origin == AppendOrigin::Client && !checked.is_empty() {
+            // Before any of them is decompressed once more.
+            let message = "Compressed outer record has more than one batch";
+            return Err(AppendError::invalid(ErrorCode::InvalidRecord, message));
+        }
         if origin != AppendOrigin::RaftLeader {
             check_size(batch.size(), config)?;
         }
@@ -46,14 +51,8 @@ pub fn for_leader(
             AppendOrigin::Coordinator | AppendOrigin::RaftLeader => CheckedBatch { header: *batch.header(), bytes },
         });
     }
-    match (checked.len(), origin) {
-        (1, _) => {}
-        (0, _) => return Err(AppendError::invalid(ErrorCode::InvalidRecord, "Record batch has no batches at all")),
-        (_, AppendOrigin::Client) => {
-            let message = "Compressed outer record has more than one batch";
-            return Err(AppendError::invalid(ErrorCode::InvalidRecord, message));
-        }
-        _ => {}
+    if checked.is_empty() {
+        return Err(AppendError::invalid(ErrorCode::InvalidRecord, "Record batch has no batches at all"));
     }
     // Last, and of what will be written: producers split a batch that is too large a message, and give up one that is too
     // large a list; and a topic's codec may have made it small enough.
@@ -183,6 +182,9 @@ fn check_records(
     let earliest = now.0.saturating_sub(config.message_timestamp_before_max_ms);
     let latest = now.0.saturating_add(config.message_timestamp_after_max_ms);
     let judge_time = config.message_timestamp_type == TimestampType::CreateTime;
+    if let Some(plain) = plain_records(batch, config, (earliest, latest)) {
+        return Ok(plain);
+    }
     let mut max_timestamp = Timestamp(-1);
     let mut errors: Vec<RecordError> = Vec::new();
     let mut code = ErrorCode::InvalidRecord;
@@ -242,6 +244,25 @@ fn check_records(
         )
     };
     Err(AppendError::Invalid { code, message, record_errors: errors })
+}
+
+/// What [`check_records`] finds where a quick look is enough to see that nothing is to be refused.
+fn plain_records(
+    batch: &BatchView<'_>,
+    config: &LogConfig,
+    (earliest, latest): (i64, i64),
+) -> Option<(Timestamp, bool)> {
+    if batch.timestamp_type() == TimestampType::LogAppendTime {
+        return None;
+    }
+    let scan = batch.scan_plain().filter(|scan| !(config.compact && scan.has_null_key))?;
+    let first = batch.base_timestamp.0.checked_add(scan.timestamp_deltas.0)?;
+    let last = batch.base_timestamp.0.checked_add(scan.timestamp_deltas.1)?;
+    let judge_time = config.message_timestamp_type == TimestampType::CreateTime;
+    if judge_time && (first < earliest || last > latest) {
+        return None;
+    }
+    Some((Timestamp(last.max(-1)), scan.is_counted))
 }
 
 fn check_size(size: usize, config: &LogConfig) -> Result<(), AppendError> {

@@ -37,6 +37,7 @@ pub struct FollowerFetch {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Progressed {
     pub high_watermark_advanced: bool,
+    pub log_start_moved: bool,
     /// The follower caught up: ask the controller to add it.
     pub proposal: Option<IsrProposal>,
 }
@@ -224,6 +225,7 @@ impl Leader {
             return Err(RefusedFetch::StaleBrokerEpoch);
         }
         let moved = progress.log_end != Some(fetch.fetch_offset);
+        let log_start_moved = progress.log_start != Some(fetch.log_start);
         self.log_end = log_end;
         progress.on_fetch(fetch.fetch_offset, fetch.log_start, log_end, fetch.broker_epoch, now);
         let proposal = if self.may_join(fetch.replica, fetch.fetch_offset) {
@@ -232,7 +234,7 @@ impl Leader {
             None
         };
         let high_watermark_advanced = moved && self.advance(now);
-        Ok(Progressed { high_watermark_advanced, proposal })
+        Ok(Progressed { high_watermark_advanced, log_start_moved, proposal })
     }
 
     /// Followers that have lagged for too long: ask the controller to remove them.

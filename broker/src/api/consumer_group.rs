@@ -14,6 +14,7 @@ use ottla_protocol::messages::{
 use super::coordinated::{answer_later, ask_group, client, expect_answer};
 use super::group_admin::{ask_by_partition, gather};
 use super::operations::GROUP_OPERATIONS;
+use super::wire::once;
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::config::Effective;
 use crate::coordinators::Coordinators;
@@ -64,7 +65,8 @@ impl ConsumerGroup {
             return cx.reply(&ConsumerGroupDescribeResponse::default().with_groups(groups));
         }
         let wants_operations = request.include_authorized_operations;
-        let asked = ask_by_partition(&self.coordinators, request.group_ids, GroupRequest::ConsumerGroupDescribe).await;
+        let asked =
+            ask_by_partition(&self.coordinators, once(request.group_ids), GroupRequest::ConsumerGroupDescribe).await;
         let cx = cx.clone();
         Reply::Later(Box::pin(async move {
             let mut groups = gather(

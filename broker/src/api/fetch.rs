@@ -96,6 +96,7 @@ enum Read {
         partition: Arc<Partition>,
         seen: LogOffsetSnapshot,
         size: usize,
+        is_held_back: bool,
     },
 }
 
@@ -108,6 +109,8 @@ struct Waiting {
     /// What was seen of it, and how much was read.
     seen: LogOffsetSnapshot,
     size: usize,
+    /// It is being moved, and more was read lately than such partitions may.
+    is_held_back: bool,
 }
 
 impl Fetch {
@@ -169,7 +172,9 @@ impl Fetch {
                     drop(wait);
                     // What was held back may go by now, though it has not moved.
                     let image = self.metadata.load();
-                    let round = self.read(cx, &image, fetcher, context.asked(), false);
+                    let held_back = round.waits_at.iter().enumerate().filter(|(_, waits)| waits.is_held_back);
+                    let held_back: BTreeSet<usize> = held_back.map(|(place, _)| place).collect();
+                    self.read_again(cx, &image, fetcher, (context.asked(), &held_back), &mut round);
                     return self.answer(cx, fetcher, &image, context, round);
                 }
                 () = context.overtaken() => {
@@ -236,9 +241,9 @@ impl Fetch {
             match self.read_one(cx, (image, fetcher), one, (first, now), &mut round) {
                 Read::Refused(answer) => refused.push((one.key.clone(), answer)),
                 Read::Failed(answer) => round.answers.push((one.key.clone(), answer)),
-                Read::Done { answer, partition, seen, size } => {
+                Read::Done { answer, partition, seen, size, is_held_back } => {
                     let (asked, answered) = (place, round.answers.len());
-                    round.waits_at.push(Waiting { asked, answer: answered, partition, seen, size });
+                    round.waits_at.push(Waiting { asked, answer: answered, partition, seen, size, is_held_back });
                     round.answers.push((one.key.clone(), answer));
                 }
             }
@@ -273,8 +278,9 @@ impl Fetch {
                     all_there = false;
                     answer
                 }
-                Read::Done { answer, seen, size, partition } => {
-                    round.waits_at[place] = Waiting { asked: asked_place, answer: answer_place, partition, seen, size };
+                Read::Done { answer, seen, size, partition, is_held_back } => {
+                    let (asked, answered) = (asked_place, answer_place);
+                    round.waits_at[place] = Waiting { asked, answer: answered, partition, seen, size, is_held_back };
                     answer
                 }
             };
@@ -317,8 +323,9 @@ impl Fetch {
             }),
         };
         let partition = fetcher.refusal.map_or_else(|| self.find(one, name), Err);
+        let mut is_held_back = false;
         let read = partition.and_then(|partition| {
-            let is_held_back = at.follower.is_some()
+            is_held_back = at.follower.is_some()
                 && partition.throttles_as_leader(fetcher.replica)
                 && self.throttle.is_exceeded(now);
             if is_held_back {
@@ -351,7 +358,7 @@ impl Fetch {
                 let (seen, size) = (read.offsets, read.size);
                 let mut answer = readable(one.key.partition, read);
                 answer.preferred_read_replica = preferred.map_or(-1, |broker| broker.0);
-                Read::Done { answer, partition, seen, size }
+                Read::Done { answer, partition, seen, size, is_held_back }
             }
             Err(code) => {
                 round.is_remarkable = true;

@@ -15,6 +15,7 @@ use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::coordinated::{client, expect_answer};
 use super::operations::GROUP_OPERATIONS;
+use super::wire::once;
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::coordinators::{Coordinators, Kind, Waiting};
 
@@ -78,7 +79,7 @@ impl GroupAdmin {
         let asker = client(cx);
         let wants_operations = request.include_authorized_operations;
         let ask = |groups| GroupRequest::DescribeGroups(asker.clone(), groups);
-        let asked = ask_by_partition(&self.coordinators, request.groups, ask).await;
+        let asked = ask_by_partition(&self.coordinators, once(request.groups), ask).await;
         let cx = cx.clone();
         Reply::Later(Box::pin(async move {
             let mut groups = gather(

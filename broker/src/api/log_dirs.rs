@@ -1,7 +1,7 @@
 //! AlterReplicaLogDirs: v1-2. DescribeLogDirs: v1-5 (v3 error of the whole, v4 total and usable bytes, v5 cordoned).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use ottla_protocol::messages::alter_replica_log_dirs_response::{
@@ -45,19 +45,23 @@ impl LogDirs {
 
     /// Answers once the moves have begun; DescribeLogDirs tells of replicas on their way.
     pub async fn alter_replica_log_dirs(&self, cx: &RequestContext, request: AlterReplicaLogDirsRequest) -> Reply {
-        let mut asked: Vec<(PathBuf, TopicPartition)> = Vec::new();
+        let mut asked: Vec<(Arc<Path>, TopicPartition)> = Vec::new();
         for dir in &request.dirs {
+            let path: Arc<Path> = Arc::from(Path::new(dir.path.as_str()));
             for topic in &dir.topics {
-                // One name for all partitions of a topic.
+                // One name for all partitions of a topic, one path for all of a directory.
                 let name: Arc<str> = Arc::from(topic.name.as_str());
-                asked.extend(topic.partitions.iter().map(|&partition| {
-                    (PathBuf::from(dir.path.as_str()), TopicPartition { topic: Arc::clone(&name), partition })
-                }));
+                asked.extend(
+                    topic
+                        .partitions
+                        .iter()
+                        .map(|&partition| (Arc::clone(&path), TopicPartition { topic: Arc::clone(&name), partition })),
+                );
             }
         }
         let moves = self.moves.clone();
         let started = tokio::task::spawn_blocking(move || {
-            let start = |(to, id): (PathBuf, TopicPartition)| {
+            let start = |(to, id): (Arc<Path>, TopicPartition)| {
                 let code = moves.start(&id, &to);
                 (id, code)
             };

@@ -1,6 +1,8 @@
 //! OffsetFetch: v1-10. v2 may ask for all topics and has an error for the whole, v7 waits for open transactions, v8 many
 //! groups, v9 member epochs, v10 topic ids.
 
+use std::collections::HashSet;
+
 use ottla_coordinator::group::{GroupRequest, GroupResponse, GroupShard};
 use ottla_metadata::MetadataImage;
 use ottla_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
@@ -48,7 +50,11 @@ pub(super) async fn handle(handler: &Offsets, cx: &RequestContext, request: Offs
 /// The groups asked for, in the form of v8 and later.
 fn groups(request: OffsetFetchRequest, version: i16) -> Vec<OffsetFetchRequestGroup> {
     if version >= 8 {
-        return request.groups;
+        // All topics of a group are told once.
+        let mut seen = HashSet::new();
+        let mut groups = request.groups;
+        groups.retain(|group| group.topics.is_some() || seen.insert(group.group_id.clone()));
+        return groups;
     }
     let topics = request.topics.map(|topics| {
         let topic = |topic: ottla_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic| {

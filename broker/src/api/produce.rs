@@ -64,6 +64,8 @@ struct Pending {
     epoch: LeaderEpoch,
 }
 
+/// How long one request may append without letting others work.
+const TURN: Duration = Duration::from_millis(10);
 /// How long a flush is waited for where the request's timeout does not say it.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -92,11 +94,12 @@ impl Produce {
             Err(code) => return self.refuse(cx, &request, code),
         };
         let now = clock::now();
-        let mut pending = Vec::new();
+        let (mut pending, mut turn) = (Vec::new(), Instant::now());
         let mut topics = Vec::with_capacity(request.topic_data.len());
         let round = Round { cx, image: &image, acks, now, admission };
         for topic in request.topic_data {
-            topics.push(self.append_topic(&round, topic, (topics.len(), &mut pending)));
+            let place = topics.len();
+            topics.push(self.append_topic(&round, topic, (place, &mut pending, &mut turn)).await);
         }
         #[expect(clippy::cast_precision_loss, reason = "bytes of one frame")]
         let throttle_ms = self.quotas.record(quotas::Kind::Produce, &cx.client(), cx.request_size as f64);
@@ -115,11 +118,11 @@ impl Produce {
         }))
     }
 
-    fn append_topic(
+    async fn append_topic(
         &self,
         round: &Round<'_>,
         topic: TopicProduceData,
-        (place, pending): (usize, &mut Vec<Pending>),
+        (place, pending, turn): (usize, &mut Vec<Pending>, &mut Instant),
     ) -> TopicProduceResponse {
         let Round { cx, image, .. } = *round;
         let TopicProduceData { name, topic_id, partition_data, .. } = topic;
@@ -128,6 +131,11 @@ impl Produce {
             if by_id { image.topics.by_id(TopicId(topic_id)).map(|topic| &*topic.name) } else { Some(name.as_str()) };
         let mut responses = Vec::with_capacity(partition_data.len());
         for data in partition_data {
+            // Batches that expand to many times their size take long to check: the others of the broker have their turn.
+            if turn.elapsed() > TURN {
+                tokio::task::yield_now().await;
+                *turn = Instant::now();
+            }
             let index = data.index;
             let appended = match known_name {
                 None => Err(Refusal::code(ErrorCode::UnknownTopicId)),
@@ -357,7 +365,8 @@ fn first_error(response: &ProduceResponse) -> Option<i16> {
 /// One deadline for all: those that come in time are answered with success, the others with REQUEST_TIMED_OUT; their
 /// records stay.
 async fn wait_for_all(mut response: ProduceResponse, pending: Vec<Pending>, deadline: Instant) -> ProduceResponse {
-    for wait in pending {
+    // Logs are told of a flush in the order of their appends: with the last one most of the others are there.
+    for wait in pending.into_iter().rev() {
         if let Err(code) = wait.waits_at.wait_for_high_watermark(wait.offset, wait.epoch, deadline).await {
             let place = response.responses.get_mut(wait.topic).map(|topic| &mut topic.partition_responses);
             if let Some(partition) = place.and_then(|partitions| partitions.get_mut(wait.partition)) {

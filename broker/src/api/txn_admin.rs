@@ -1,5 +1,7 @@
 //! DescribeProducers v0, DescribeTransactions v0, ListTransactions v0-2. v1 filters by duration, v2 by a pattern of the id.
 
+use std::collections::HashSet;
+
 use ottla_coordinator::transaction::{
     Transaction, TransactionFilter, TransactionRequest, TransactionResponse, TransactionState,
 };
@@ -12,6 +14,7 @@ use ottla_protocol::messages::{
 };
 use ottla_protocol::{ErrorCode, LeaderEpoch, StrBytes};
 
+use super::wire::once;
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::coordinators::Coordinators;
 use crate::replica::{Epochs, Partitions};
@@ -36,11 +39,12 @@ impl TxnAdmin {
 
     pub async fn describe_producers(&self, cx: &RequestContext, request: DescribeProducersRequest) -> Reply {
         let topic = |topic: ottla_protocol::messages::describe_producers_request::TopicRequest| {
-            let partition = |index: &i32| self.producers_of(&topic.name, *index);
-            let partitions = topic.partition_indexes.iter().map(partition).collect();
+            let partition = |index: i32| self.producers_of(&topic.name, index);
+            let partitions = once(topic.partition_indexes).into_iter().map(partition).collect();
             TopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
         };
-        let topics = request.topics.into_iter().map(topic).collect();
+        let mut seen = HashSet::new();
+        let topics = request.topics.into_iter().filter(|topic| seen.insert(topic.name.clone())).map(topic).collect();
         cx.reply(&DescribeProducersResponse::default().with_topics(topics))
     }
 
@@ -72,7 +76,7 @@ impl TxnAdmin {
         let (coordinators, cx) = (self.coordinators.clone(), cx.clone());
         Reply::Later(Box::pin(async move {
             let mut states = Vec::with_capacity(request.transactional_ids.len());
-            for id in request.transactional_ids {
+            for id in once(request.transactional_ids) {
                 let ask = TransactionRequest::Describe { transactional_id: id.as_str().into() };
                 states.push(match coordinators.transaction(&id, ask).await {
                     Ok(TransactionResponse::Described(transaction)) => described(id, &transaction),

@@ -1,13 +1,13 @@
 //! WriteTxnMarkers: v1-2. Other brokers' coordinators, and `kafka-transactions abort`. v2 tells the transaction version.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use ottla_protocol::messages::write_txn_markers_response::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
 };
 use ottla_protocol::messages::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 use ottla_protocol::{ErrorCode, TopicPartition};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::coordinated::producer;
 use super::{ApiSpec, House, Reply, RequestContext};
@@ -28,14 +28,14 @@ impl TxnMarkers {
     pub async fn handle(&self, cx: &RequestContext, request: WriteTxnMarkersRequest) -> Reply {
         let (writer, cx) = (self.coordinators.markers().clone(), cx.clone());
         Reply::Later(Box::pin(async move {
-            let mut written = write_all(&writer, &request).await;
-            let markers = request.markers.into_iter().enumerate().map(|(at, marker)| {
+            let mut written = write_all(&writer, &request).await.into_iter();
+            let markers = request.markers.into_iter().map(|marker| {
                 let topics = marker.topics.into_iter().map(|topic| {
                     let partitions = topic.partition_indexes.iter().map(|&index| {
-                        let code = written.remove(&(at, topic.name.as_str().to_owned(), index));
+                        let code = written.next().unwrap_or(ErrorCode::UnknownServerError);
                         WritableTxnMarkerPartitionResult::default()
                             .with_partition_index(index)
-                            .with_error_code(code.unwrap_or(ErrorCode::UnknownServerError).code())
+                            .with_error_code(code.code())
                     });
                     let partitions = partitions.collect();
                     WritableTxnMarkerTopicResult::default().with_name(topic.name).with_partitions(partitions)
@@ -49,13 +49,16 @@ impl TxnMarkers {
     }
 }
 
-/// Place of the marker in the request, topic and partition.
-type Place = (usize, String, i32);
+/// So many wait for the in-sync replicas of their partitions at a time.
+const AT_A_TIME: usize = 64;
 
-/// Writes all markers at once: they wait for the in-sync replicas of different partitions.
-async fn write_all(writer: &MarkerWriter, request: &WriteTxnMarkersRequest) -> HashMap<Place, ErrorCode> {
-    let mut tries: JoinSet<(Place, ErrorCode)> = JoinSet::new();
-    for (at, marker) in request.markers.iter().enumerate() {
+/// Writes all markers. The answers come in the order of the request.
+async fn write_all(writer: &MarkerWriter, request: &WriteTxnMarkersRequest) -> Vec<ErrorCode> {
+    let topics = request.markers.iter().flat_map(|marker| &marker.topics);
+    let mut codes = vec![ErrorCode::UnknownServerError; topics.map(|topic| topic.partition_indexes.len()).sum()];
+    let mut tries: JoinSet<(usize, ErrorCode)> = JoinSet::new();
+    let mut place = 0;
+    for marker in &request.markers {
         let asked = TxnMarker {
             producer: producer(marker.producer_id, marker.producer_epoch),
             coordinator_epoch: marker.coordinator_epoch,
@@ -64,20 +67,31 @@ async fn write_all(writer: &MarkerWriter, request: &WriteTxnMarkersRequest) -> H
             transaction_version: marker.transaction_version.into(),
         };
         for topic in &marker.topics {
+            let name: Arc<str> = Arc::from(topic.name.as_str());
             for &index in &topic.partition_indexes {
-                let (writer, name) = (writer.clone(), topic.name.as_str().to_owned());
-                tries.spawn(async move {
-                    let written = writer.write(&TopicPartition::new(&*name, index), asked).await;
-                    ((at, name, index), code_of(written))
-                });
+                if tries.len() >= AT_A_TIME {
+                    take(tries.join_next().await, &mut codes);
+                }
+                let (writer, partition) =
+                    (writer.clone(), TopicPartition { topic: Arc::clone(&name), partition: index });
+                let at = place;
+                tries.spawn(async move { (at, code_of(writer.write(&partition, asked).await)) });
+                place += 1;
             }
         }
     }
-    let mut written = HashMap::new();
-    while let Some(tried) = tries.join_next().await {
-        written.extend(tried.ok());
+    while !tries.is_empty() {
+        take(tries.join_next().await, &mut codes);
     }
-    written
+    codes
+}
+
+fn take(tried: Option<Result<(usize, ErrorCode), JoinError>>, codes: &mut [ErrorCode]) {
+    if let Some(Ok((place, code))) = tried
+        && let Some(known) = codes.get_mut(place)
+    {
+        *known = code;
+    }
 }
 
 fn code_of(written: Result<(), ErrorCode>) -> ErrorCode {

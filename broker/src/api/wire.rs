@@ -68,3 +68,9 @@ pub fn current_leader(image: &MetadataImage, topic: &str, partition: i32) -> (Br
 pub fn shared(image: &MetadataImage, name: &str) -> Arc<str> {
     image.topics.by_name(name).map_or_else(|| Arc::from(name), |topic| Arc::clone(&topic.name))
 }
+
+/// Each of what is asked for once: an answer a thousand times as long as its request serves nobody.
+pub(super) fn once<T: Clone + Eq + std::hash::Hash>(asked: Vec<T>) -> Vec<T> {
+    let mut seen = std::collections::HashSet::with_capacity(asked.len());
+    asked.into_iter().filter(|one| seen.insert(one.clone())).collect()
+}

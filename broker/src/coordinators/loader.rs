@@ -37,6 +37,15 @@ pub struct Loaded<Hard> {
     /// Everything before this is in `hard`.
     pub end: Offset,
     pub records: u64,
+    /// Records that mean nothing to this coordinator, whoever wrote them, and why the first one did not.
+    pub skipped: u64,
+    pub first_skipped: Option<BadRecord>,
+}
+
+impl<Hard: Default> Loaded<Hard> {
+    fn from(start: Offset) -> Self {
+        Self { hard: Hard::default(), end: start, records: 0, skipped: 0, first_skipped: None }
+    }
 }
 
 /// Reads the whole log and replays it, on the blocking pool.
@@ -46,14 +55,14 @@ pub async fn load<S: Shard>(
 ) -> Result<Loaded<S::Hard>, LoadError> {
     let snapshot = *log.snapshots().borrow();
     if snapshot.log_start == snapshot.log_end {
-        return Ok(Loaded { hard: S::Hard::default(), end: snapshot.log_end, records: 0 });
+        return Ok(Loaded::from(snapshot.log_end));
     }
     tokio::task::spawn_blocking(move || read_all::<S>(&*log, &cancel)).await.map_err(|_| LoadError::Thread)?
 }
 
 fn read_all<S: Shard>(log: &dyn PartitionLog, cancel: &CancellationToken) -> Result<Loaded<S::Hard>, LoadError> {
     let snapshot = *log.snapshots().borrow();
-    let mut loaded = Loaded { hard: S::Hard::default(), end: snapshot.log_start, records: 0 };
+    let mut loaded: Loaded<S::Hard> = Loaded::from(snapshot.log_start);
     // The end is fixed here: as leader, only this coordinator appends to the partition.
     while loaded.end < snapshot.log_end {
         if cancel.is_cancelled() {
@@ -104,9 +113,17 @@ fn replay_batch<S: Shard>(batch: &BatchView<'_>, loaded: &mut Loaded<S::Hard>) -
 }
 
 fn replay<S: Shard>(stored: Stored, loaded: &mut Loaded<S::Hard>) -> Result<(), LoadError> {
-    if let Some(record) = S::decode(stored)? {
-        loaded.hard.replay(&record);
-        loaded.records += 1;
+    match S::decode(stored) {
+        Ok(Some(record)) => {
+            loaded.hard.replay(&record);
+            loaded.records += 1;
+        }
+        Ok(None) => {}
+        // One record that nobody can read must not take all groups or transactions of the partition with it.
+        Err(error) => {
+            loaded.skipped += 1;
+            loaded.first_skipped.get_or_insert(error);
+        }
     }
     Ok(())
 }

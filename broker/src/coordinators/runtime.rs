@@ -34,6 +34,8 @@ pub const QUEUE_MAX: usize = 1024;
 const COMBINE_MAX: usize = 256;
 /// Before a partition that failed to load, or whose log failed twice, is loaded again.
 const RELOAD_AFTER: Duration = Duration::from_millis(500);
+/// The pause doubles up to this while loading fails.
+const RELOAD_AFTER_MAX: Duration = Duration::from_secs(10);
 
 /// An answer, or the error for the whole request.
 pub type Answer<S> = Result<<S as Shard>::Response, ErrorCode>;
@@ -125,9 +127,13 @@ enum End {
 impl<S: Shard> Seat<S> {
     /// Loads and serves until resignation.
     pub(super) async fn run(mut self) {
+        let mut pause = RELOAD_AFTER;
         while !self.cancel.is_cancelled() {
             let end = match self.load().await {
-                Some(loaded) => Running::start(&mut self, loaded).run().await,
+                Some(loaded) => {
+                    pause = RELOAD_AFTER;
+                    Running::start(&mut self, loaded).run().await
+                }
                 None => End::Reload,
             };
             match end {
@@ -136,8 +142,9 @@ impl<S: Shard> Seat<S> {
                     self.status.set(Status::Loading);
                     tokio::select! {
                         () = self.cancel.cancelled() => break,
-                        () = tokio::time::sleep(RELOAD_AFTER) => {}
+                        () = tokio::time::sleep(pause) => {}
                     }
+                    pause = (pause * 2).min(RELOAD_AFTER_MAX);
                 }
             }
         }
@@ -151,6 +158,9 @@ impl<S: Shard> Seat<S> {
         let _permit = self.loads.acquire().await.ok()?;
         match loader::load::<S>(Arc::clone(&self.log), self.cancel.clone()).await {
             Ok(loaded) => {
+                if let Some(error) = &loaded.first_skipped {
+                    tracing::error!(partition = %self.name, records = loaded.skipped, %error, "records that cannot be read were passed over");
+                }
                 if loaded.records > 0 {
                     tracing::info!(
                         partition = %self.name, records = loaded.records, end = loaded.end.0,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ottla_protocol::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -13,6 +14,8 @@ use crate::api::ListenerInfo;
 use crate::clock;
 use crate::config::Effective;
 use crate::quotas::{Quotas, Rate, Windows};
+
+const NO_ROOM_TOLD_MS: i64 = 60_000;
 
 /// Counts connections against `max.connections` and `max.connections.per.ip`. Cheap to clone.
 #[derive(Clone)]
@@ -26,6 +29,7 @@ struct Shared {
     windows: Windows,
     counts: Mutex<Counts>,
     overrides: Mutex<Overrides>,
+    told_no_room: Mutex<Option<Timestamp>>,
     /// Rung when a connection ends.
     freed: Notify,
     /// What the process's limit of file descriptors leaves for sockets.
@@ -104,6 +108,7 @@ impl Admission {
             windows,
             counts: Mutex::default(),
             overrides: Mutex::default(),
+            told_no_room: Mutex::default(),
             freed: Notify::new(),
             descriptors_max: descriptors_max.max(16),
             between_brokers,
@@ -118,6 +123,7 @@ impl Admission {
             if self.shared.has_room(listener) {
                 return;
             }
+            self.shared.tell_no_room(listener);
             // Woken when a connection ends; looks again now and then, because the limit may be raised meanwhile.
             let _ = tokio::time::timeout(Duration::from_secs(1), freed).await;
         }
@@ -184,6 +190,17 @@ impl Shared {
     fn of_listener(&self, listener: &ListenerInfo, key: &str) -> Option<String> {
         let own = format!("listener.name.{}.{key}", listener.name.to_lowercase());
         self.config.text(&own).or_else(|| self.config.text(key))
+    }
+
+    /// Once a minute: whoever cannot connect looks for the reason here.
+    fn tell_no_room(&self, listener: &ListenerInfo) {
+        let now = clock::steady();
+        let mut told = self.told_no_room.lock();
+        if told.is_none_or(|last| now.0 - last.0 >= NO_ROOM_TOLD_MS) {
+            *told = Some(now);
+            let connections = self.counts.lock().all;
+            tracing::warn!(listener = %listener.name, connections, "no room for more connections (max.connections): new ones wait until others end");
+        }
     }
 
     fn has_room(&self, listener: &ListenerInfo) -> bool {

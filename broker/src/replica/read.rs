@@ -145,8 +145,10 @@ impl Partition {
         let progressed = leader.on_follower_fetch(fetch, follower.now).map_err(|refused| match refused {
             RefusedFetch::NotAReplica | RefusedFetch::StaleBrokerEpoch => ErrorCode::NotLeaderOrFollower,
         })?;
-        // Published even if the high watermark stood still: the follower's log start may have moved.
-        self.publish(&mut state);
+        // Whoever waits for a deletion waits for the followers' log starts.
+        if progressed.high_watermark_advanced || progressed.log_start_moved {
+            self.publish(&mut state);
+        }
         if let Some(proposal) = progressed.proposal {
             self.propose(&state, proposal);
         }

@@ -12,12 +12,14 @@
 mod builder;
 mod header;
 mod records;
+mod scan;
 mod stamp;
 mod view;
 
 pub use builder::BatchBuilder;
 pub use header::{Attributes, BatchHeader, TimestampType, sequence_after};
 pub use records::{HeaderView, Headers, RecordView, Records};
+pub use scan::PlainScan;
 pub use stamp::{StampedBatch, stamp, stamp_timestamps};
 pub use view::{BatchView, Batches, batches};
 

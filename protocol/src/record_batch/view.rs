@@ -3,8 +3,9 @@
 use std::ops::Deref;
 
 use super::records::Records;
+use super::scan::{self, PlainScan};
 use super::{BatchError, BatchHeader, HEADER_SIZE, PREFIX_SIZE};
-use crate::compression::Budget;
+use crate::compression::{Budget, Codec};
 
 /// One whole batch in borrowed bytes; its header fields are those of [`BatchHeader`].
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +54,15 @@ impl<'a> BatchView<'a> {
     /// The records one after the other, decompressed as they are asked for, within the default [`Budget`].
     pub fn records(&self) -> Result<Records<'a>, BatchError> {
         self.records_within(&Budget::default())
+    }
+
+    /// What all records have in common, in a fraction of the time that reading them takes; `None` for a batch that has to be
+    /// read: compressed, or unusual in any way.
+    pub fn scan_plain(&self) -> Option<PlainScan> {
+        match self.codec() {
+            Ok(Codec::None) => scan::plain(self.payload(), self.record_count),
+            _ => None,
+        }
     }
 
     /// As [`Self::records`] within a budget of the caller's.

@@ -16,8 +16,10 @@ mod tests;
 use crate::buf::{Cursor, ReadError};
 
 /// Strings, structs and tagged fields of one request, in arrays at any depth: far above what a client has to say (200,000
-/// partitions in one commit), far below what would take gigabytes to hold. Arrays of numbers are not counted.
+/// partitions in one commit), far below what would take gigabytes to hold. Of arrays of numbers eight count as one.
 pub const ELEMENTS_MAX: usize = 2 << 20;
+/// Numbers of an array that count as one element.
+const NUMBERS_PER_ELEMENT: usize = 8;
 
 /// The shape of one message in all its versions.
 struct Schema {
@@ -230,6 +232,8 @@ impl Walk<'_> {
         }
         if let Kind::Fixed(size) = element {
             self.cursor.take(count.saturating_mul(*size))?;
+            // Answers have a row for each number: so many of them weigh as much as one element that is decoded.
+            self.left = self.left.checked_sub(count / NUMBERS_PER_ELEMENT).ok_or(WalkError::TooManyElements)?;
             return Ok(());
         }
         self.left = self.left.checked_sub(count).ok_or(WalkError::TooManyElements)?;

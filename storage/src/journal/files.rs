@@ -13,16 +13,19 @@ const PREFIX: &str = "ottla-journal-";
 /// The first file; each new one is twice as large as the largest, up to the largest size.
 const SIZE_MIN: u64 = 4 << 20;
 const SIZE_MAX: u64 = 64 << 20;
-/// Files at a time: at most a quarter of a gigabyte that is not yet in the logs' files.
-const FILES_MAX: usize = 4;
-/// Free files that are kept.
-const FREE_MAX: usize = 2;
+/// Files at a time: at most so many times their size that is not yet in the logs' files.
+const FILES_MAX: usize = 6;
+/// So many full ones are worth a sync of the logs: it costs by the number of logs, however little lies in each. The rest of
+/// the files takes what is written meanwhile.
+const FULL_MAX: usize = 3;
+/// Free files that are kept: one that is made takes as long as hundreds of commits.
+const FREE_MAX: usize = FILES_MAX - 1;
 /// Room for the frame that closes a file.
 pub const CLOSING: u64 = BLOCK as u64;
 
 /// A file, open for writing.
 #[derive(Debug)]
-struct JournalFile {
+pub struct JournalFile {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     size: u64,
@@ -44,6 +47,36 @@ pub struct Files {
     left_oldest: u64,
     next_slot: u64,
     size_min: u64,
+    /// Whether somebody makes the next one.
+    is_making: bool,
+}
+
+/// A file that is to be made.
+#[derive(Debug)]
+pub struct Plan {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    path: PathBuf,
+    size: u64,
+}
+
+impl Plan {
+    /// Makes it.
+    pub fn make(self) -> io::Result<JournalFile> {
+        let Self { disk, dir, path, size } = self;
+        let fill = || {
+            let file = disk.open(&path, OpenMode::Truncate)?;
+            fill_with_zeros(&*file, size)?;
+            file.sync_data()?;
+            disk.sync_dir(&dir)?;
+            disk.open_direct(&path)
+        };
+        let file = fill().inspect_err(|_| {
+            // Half a file would only take space where there is none.
+            let _ = disk.remove_file(&path);
+        })?;
+        Ok(JournalFile { path, file, size, first: 0 })
+    }
 }
 
 /// Files that can be used again once the logs were synced.
@@ -70,6 +103,7 @@ impl Files {
             left_oldest,
             next_slot,
             size_min,
+            is_making: false,
         }
     }
 
@@ -125,6 +159,10 @@ impl Files {
     }
 
     fn create(&mut self, bytes: u64) -> io::Result<JournalFile> {
+        self.planned(bytes).make()
+    }
+
+    fn planned(&mut self, bytes: u64) -> Plan {
         let largest = self.full.iter().chain(&self.active).map(|file| file.size).max();
         // A small disk is not for the journal.
         let share = self.disk.space(&self.dir).map_or(SIZE_MAX, |space| space.total / 64);
@@ -133,23 +171,30 @@ impl Files {
         let size = size.next_multiple_of(BLOCK as u64);
         let path = self.dir.join(format!("{PREFIX}{:06}", self.next_slot));
         self.next_slot += 1;
-        let fill = || {
-            let file = self.disk.open(&path, OpenMode::Truncate)?;
-            fill_with_zeros(&*file, size)?;
-            file.sync_data()?;
-            self.disk.sync_dir(&self.dir)?;
-            self.disk.open_direct(&path)
-        };
-        let file = fill().inspect_err(|_| {
-            // Half a file would only take space where there is none.
-            let _ = self.disk.remove_file(&path);
-        })?;
-        Ok(JournalFile { path, file, size, first: 0 })
+        Plan { disk: Arc::clone(&self.disk), dir: self.dir.clone(), path, size }
     }
 
-    /// Whether files wait for the logs to be synced.
-    pub fn has_obsolete(&self) -> bool {
-        !self.full.is_empty() || !self.left.is_empty()
+    /// Whether the logs are to be synced, so that files can be used again.
+    pub fn wants_sync(&self) -> bool {
+        self.full.len() >= FULL_MAX || !self.left.is_empty()
+    }
+
+    /// Whether the next file is to be made, before somebody waits for it.
+    pub fn wants_file(&self) -> bool {
+        self.free.is_empty() && !self.is_making && self.full.len() + usize::from(self.active.is_some()) < FILES_MAX
+    }
+
+    /// What the next file is to be; it is made without the lock and handed to [`Files::add`].
+    pub fn plan(&mut self) -> Plan {
+        self.is_making = true;
+        self.planned(CLOSING)
+    }
+
+    /// Takes a file that was planned.
+    pub fn add(&mut self, made: io::Result<JournalFile>) -> io::Result<()> {
+        self.is_making = false;
+        self.free.push(made?);
+        Ok(())
     }
 
     /// Nothing that was written counts any more: the logs were synced and nothing was written meanwhile.

@@ -18,7 +18,7 @@ const MAGIC: [u8; 4] = *b"OTJ1";
 /// Bytes before the entries.
 pub const HEADER: usize = 48;
 /// A frame is closed once its entries have this many bytes.
-pub const FULL: usize = 1 << 20;
+pub const FULL: usize = 4 << 20;
 /// The largest entry. What is larger is synced where it lies.
 const ENTRY_MAX: usize = (1 << 20) + (1 << 18);
 /// The most that an entry may have to say behind its head.

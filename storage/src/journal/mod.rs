@@ -7,7 +7,7 @@
 //! then [`recover`] appends what the journal has and they have not.
 //!
 //! ```text
-//!  append ──► segment (page cache) ─────────── sync of the file system, every 64 MiB ──► files are free again
+//!  append ──► segment (page cache) ─────────── sync of the file system, every 192 MiB ─► files are free again
 //!     └─────► queue ──► frame ──► sync ──► Durable::end ──► high watermark ──► answer
 //! ```
 //! Where it would be slower it is left out: much data of few logs is synced where it lies, as is what was appended while
@@ -356,7 +356,7 @@ impl Journal {
             return Ok(false);
         };
         let oldest = files.oldest(writer.next);
-        let trim = files.has_obsolete();
+        let trim = files.wants_sync() || files.wants_file();
         drop(files);
         let header = Header { length: 0, run: writer.run, number: writer.next, round: writer.round, oldest };
         file.write_at(&[buffer.finish(&header)], position)?;
@@ -419,6 +419,22 @@ impl Journal {
         }
     }
 
+    /// Makes the next file while others are written: filling one takes as long as hundreds of commits.
+    fn make_ahead(&self) {
+        let plan = {
+            let mut files = self.files.lock();
+            if !files.wants_file() {
+                return;
+            }
+            files.plan()
+        };
+        let made = plan.make();
+        if let Err(error) = self.files.lock().add(made) {
+            // Whoever needs it makes it, or does without.
+            tracing::debug!(dir = %self.dir.display(), %error, "no file was made ahead for the journal");
+        }
+    }
+
     fn ask_to_trim(&self) {
         let mut queue = self.queue.lock();
         if !std::mem::replace(&mut queue.trim, true) {
@@ -456,7 +472,10 @@ impl Journal {
                 }
                 queue.trim = false;
             }
-            self.trim();
+            self.make_ahead();
+            if self.files.lock().wants_sync() {
+                self.trim();
+            }
         }
     }
 

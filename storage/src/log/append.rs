@@ -232,6 +232,7 @@ impl Log {
                 || is_old(&active, config, incoming.max_timestamp, now)?
                 || index_is_full(&active, config)?);
         if !too_far && !due {
+            self.preallocate(&active, config)?;
             return Ok(active);
         }
         // A segment begins where the one before ends, also when the records fetched from a compacted leader begin later:
@@ -239,7 +240,15 @@ impl Log {
         let end = self.log_end();
         let reaches = incoming.last.0 - end.0 <= i64::from(i32::MAX);
         self.roll(writer, if reaches { end } else { incoming.first }, now)?;
-        Ok(self.active())
+        let active = self.active();
+        self.preallocate(&active, config)?;
+        Ok(active)
+    }
+
+    /// Takes the space of a segment once there is something to write to it: partitions that nobody uses take none.
+    fn preallocate(&self, active: &Segment, config: &LogConfig) -> io::Result<()> {
+        let wanted = config.preallocate && active.is_empty();
+        if wanted { active.reserve(config.segment_bytes.unsigned_abs().into()) } else { Ok(()) }
     }
 
     /// Closes the active segment and begins one at `base`.
@@ -252,9 +261,6 @@ impl Log {
         // The files exist from now on, so that a directory always shows where its log ends.
         next.create_files()?;
         let config = self.config.load();
-        if config.preallocate {
-            next.reserve(config.segment_bytes.unsigned_abs().into())?;
-        }
         // Deleting records must be able to roll when there is no space for either.
         self.if_there_is_space(active.seal())?;
         if config.preallocate {

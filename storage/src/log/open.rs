@@ -115,9 +115,6 @@ impl Log {
         }
         let active = &segments[segments.len() - 1];
         active.create_files()?;
-        if found_none && config.preallocate {
-            active.reserve(config.segment_bytes.unsigned_abs().into())?;
-        }
         let bytes_since_index =
             active.size().saturating_sub(active.offset_index.last()?.map_or(0, |entry| u64::from(entry.position)));
         let (mut epochs, mut producers, snapshot) = state;

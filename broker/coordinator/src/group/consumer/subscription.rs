@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ottla_metadata::MetadataImage;
 use ottla_protocol::{ErrorCode, Offset, Timestamp, TopicId};
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::draft::Draft;
 use super::error::GroupError;
@@ -78,11 +78,20 @@ impl Hash {
     }
 }
 
+/// The longest expression that is compiled, and the memory that it may take: members name them, and each is compiled by the
+/// task that serves all groups of a partition.
+const REGEX_BYTES_MAX: usize = 4096;
+const REGEX_MEMORY_BYTES_MAX: usize = 1 << 20;
+
 /// RE2 syntax, matching the whole name.
 pub(crate) fn compile(regex: &str) -> Result<Regex, GroupError> {
+    let build = |text: &str| RegexBuilder::new(text).size_limit(REGEX_MEMORY_BYTES_MAX).build();
+    if regex.len() > REGEX_BYTES_MAX {
+        let message = format!("a regular expression of {} bytes is too long", regex.len());
+        return Err(GroupError::new(ErrorCode::InvalidRegularExpression, message));
+    }
     // On its own first: what only becomes an expression between the added parentheses is none.
-    let whole = || Regex::new(&format!(r"\A(?:{regex})\z"));
-    Regex::new(regex).and_then(|_| whole()).map_err(|error| {
+    build(regex).and_then(|_| build(&format!(r"\A(?:{regex})\z"))).map_err(|error| {
         GroupError::new(
             ErrorCode::InvalidRegularExpression,
             format!("{regex:?} is not a regular expression in RE2 syntax: {error}"),
