@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use ottla_compat_tests::cluster::{Cluster, Roles};
 use ottla_compat_tests::process::Daemon;
+use ottla_compat_tests::tool;
 use ottla_compat_tests::toolchain::{self, Need};
-use ottla_compat_tests::{kafka, tool};
 
 const NODES: [(i32, Roles); 3] = [(1, Roles::Both), (2, Roles::Both), (3, Roles::Both)];
 
@@ -30,19 +30,8 @@ impl Three {
 
     fn apache() -> Self {
         let cluster = Cluster::prepare(&NODES, &["auto.leader.rebalance.enable=false"]).unwrap();
-        let mut daemons = BTreeMap::new();
-        for (id, _) in NODES {
-            let properties = cluster.node(id).properties();
-            kafka::format(&properties).unwrap();
-            let mut command = kafka::server(&properties, properties.parent().unwrap()).unwrap();
-            daemons.insert(id, Daemon::spawn(&mut command, &properties.with_extension("log")).unwrap());
-        }
-        let three = Self { name: "Apache Kafka", cluster, daemons, said: Vec::new() };
-        three.eventually("three brokers", || {
-            let nodes = three.cluster.tool("kafka-broker-api-versions", &[]).stdout;
-            (1..=3).all(|id| nodes.contains(&format!("(id: {id} ")))
-        });
-        three
+        let daemons = cluster.spawn_apache().unwrap();
+        Self { name: "Apache Kafka", cluster, daemons, said: Vec::new() }
     }
 
     fn eventually(&self, what: &str, mut holds: impl FnMut() -> bool) {

@@ -1,0 +1,176 @@
+//! What a plan needs to know of a cluster, by Kafka's plain APIs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::DescribeClusterRequest;
+use kafka_protocol::protocol::Request;
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::DescribeLogDirsRequest;
+
+use super::plan;
+use crate::Failure;
+use crate::admin::{Partition, topic_outcomes};
+use crate::client::{Client, Target};
+use crate::reassignment_replicas::{Moving, moving};
+
+/// How long a cluster may answer nothing, or that it cannot just now, before the command gives up.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(500);
+/// The version of DescribeLogDirs that tells which directories are cordoned (KIP-1066).
+const TELLS_CORDONED: i16 = 5;
+
+/// A cluster at one moment. Reassignments under way count as done.
+pub struct Cluster {
+    pub brokers: Vec<plan::Broker>,
+    pub fenced: BTreeSet<i32>,
+    pub cordoned: BTreeSet<i32>,
+    pub partitions: Vec<plan::Partition>,
+    pub leads: BTreeMap<Partition, Leads>,
+}
+
+/// Who leads a partition, and who could.
+pub struct Leads {
+    pub leader: i32,
+    pub preferred: i32,
+    pub in_sync: Vec<i32>,
+}
+
+/// Replicas on a broker by partition, in bytes.
+pub type Sizes = BTreeMap<Partition, u64>;
+
+/// Asks again where a broker is lost or the cluster is not ready: brokers come and go while replicas move.
+pub fn persistently<T>(
+    client: &mut Client,
+    mut ask: impl FnMut(&mut Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let since = Instant::now();
+    loop {
+        match ask(client) {
+            Err(failure) if is_passing(&failure) && since.elapsed() < PATIENCE => {
+                std::thread::sleep(PAUSE);
+                // Who is there may have changed; if nobody answers, the next attempt will tell.
+                client.refresh().ok();
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Without a code it was the connection.
+pub fn is_passing(failure: &Failure) -> bool {
+    !failure.is_usage && failure.code.is_none_or(|code| code.is_retriable() || code == ErrorCode::NotController)
+}
+
+/// Everything, where these brokers are to be drained.
+pub fn read(client: &mut Client, drained: &BTreeSet<i32>) -> Result<Cluster, Failure> {
+    persistently(client, |client| read_once(client, drained))
+}
+
+fn read_once(client: &mut Client, drained: &BTreeSet<i32>) -> Result<Cluster, Failure> {
+    client.refresh()?;
+    let response = client.send_with(&Target::Any, |version| {
+        let request = DescribeClusterRequest::default();
+        if version >= 2 { request.with_include_fenced_brokers(true) } else { request }
+    })?;
+    Failure::check(response.error_code, response.error_message.map(|message| message.to_string()))?;
+    let mut sizes = Sizes::new();
+    let mut cordoned = BTreeSet::new();
+    let live: Vec<i32> = client.brokers().keys().copied().collect();
+    for broker in &live {
+        let (found, is_cordoned) = log_dirs(client, *broker)?;
+        if is_cordoned {
+            cordoned.insert(*broker);
+        }
+        for (partition, bytes) in found {
+            let largest = sizes.entry(partition).or_default();
+            *largest = bytes.max(*largest);
+        }
+    }
+    let mut brokers = Vec::new();
+    let mut fenced = BTreeSet::new();
+    for broker in response.brokers {
+        let id = broker.broker_id.0;
+        let is_live = live.contains(&id) && !broker.is_fenced;
+        if !is_live {
+            fenced.insert(id);
+        }
+        let rack = broker.rack.map(|rack| rack.to_string());
+        brokers.push(plan::Broker { id, rack, is_open: is_live && !cordoned.contains(&id) });
+    }
+    let under_way = moving(client, None)?;
+    let mut partitions = Vec::new();
+    let mut leads = BTreeMap::new();
+    for (topic, outcome) in topic_outcomes(client, None)? {
+        // One that is being deleted needs no place.
+        let Ok(described) = outcome else { continue };
+        for partition in described.partitions {
+            let name = (topic.clone(), partition.partition_index);
+            let replicas = match under_way.get(&name) {
+                Some(moving) => target(moving),
+                None => partition.replica_nodes.iter().map(|id| id.0).collect(),
+            };
+            let leader = partition.leader_id.0;
+            let preferred = replicas.first().copied().unwrap_or(-1);
+            let in_sync = partition.isr_nodes.iter().map(|id| id.0).collect();
+            let cordoned = replicas.iter().find(|id| cordoned.contains(id) && !drained.contains(id));
+            let held = match cordoned {
+                _ if leader < 0 => Some(plan::Held::Offline),
+                Some(id) => Some(plan::Held::Cordoned(*id)),
+                None => None,
+            };
+            partitions.push(plan::Partition {
+                topic: topic.clone(),
+                index: partition.partition_index,
+                replicas,
+                bytes: sizes.get(&name).copied().unwrap_or(0),
+                held,
+            });
+            leads.insert(name, Leads { leader, preferred, in_sync });
+        }
+    }
+    Ok(Cluster { brokers, fenced, cordoned, partitions, leads })
+}
+
+/// The replicas a partition will have once its reassignment is done.
+pub fn target(moving: &Moving) -> Vec<i32> {
+    moving.replicas.iter().copied().filter(|id| !moving.removing.contains(id)).collect()
+}
+
+/// The sizes of a broker's replicas, and whether all its directories are cordoned.
+fn log_dirs(client: &mut Client, broker: i32) -> Result<(Sizes, bool), Failure> {
+    let request = DescribeLogDirsRequest::default().with_topics(None);
+    let response = client.send(&Target::Node(broker), &request)?;
+    Failure::check(response.error_code, None)?;
+    let mut sizes = Sizes::new();
+    let mut usable = response.results.iter().filter(|dir| dir.error_code == 0).peekable();
+    let is_cordoned = usable.peek().is_some() && usable.all(|dir| dir.is_cordoned);
+    for dir in response.results {
+        for topic in dir.topics {
+            for partition in topic.partitions.into_iter().filter(|partition| !partition.is_future_key) {
+                let bytes = u64::try_from(partition.partition_size).unwrap_or(0);
+                sizes.insert((topic.name.to_string(), partition.partition_index), bytes);
+            }
+        }
+    }
+    Ok((sizes, is_cordoned))
+}
+
+/// The sizes of a broker's replicas; none where it does not answer.
+pub fn sizes_on(client: &mut Client, broker: i32) -> Sizes {
+    log_dirs(client, broker).map(|(sizes, _)| sizes).unwrap_or_default()
+}
+
+/// Whether a broker would tell that it is cordoned.
+pub fn knows_cordons(client: &mut Client, broker: i32) -> bool {
+    let versions = client.api_versions(&Target::Node(broker));
+    let key = <DescribeLogDirsRequest as Request>::KEY;
+    versions.is_ok_and(|versions| {
+        versions.api_keys.iter().any(|api| api.api_key == key && api.max_version >= TELLS_CORDONED)
+    })
+}
+
+/// Whether a broker is cordoned.
+pub fn is_cordoned(client: &mut Client, broker: i32) -> bool {
+    log_dirs(client, broker).is_ok_and(|(_, is_cordoned)| is_cordoned)
+}
