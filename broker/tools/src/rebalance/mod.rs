@@ -76,7 +76,7 @@ const SPECS: &[Spec] = &[
 ];
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-const CONCURRENT: usize = 5;
+const CONCURRENT: i32 = 5;
 /// How long a partition may be without a leader before it is said to be offline.
 const ELECTION: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(500);
@@ -97,7 +97,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if options.has("dry-run") {
         dry_run(&mut client, &wish, options.has("json"), out)?;
     } else {
-        Run { client, wish, moved: BTreeSet::new() }.run(out)?;
+        Run { client, wish, moved: BTreeSet::new(), cordoned: BTreeSet::new() }.run(out)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -114,11 +114,12 @@ fn read(options: &Options) -> Result<Wish, Failure> {
     if options.has("drain") && drained.is_empty() {
         return Err(Failure::usage("--drain takes broker ids."));
     }
-    let concurrent = options.number("concurrent").unwrap_or(CONCURRENT);
+    let concurrent: i32 = options.number("concurrent").unwrap_or(CONCURRENT);
     let throttle = options.number("throttle");
-    if concurrent == 0 || throttle.is_some_and(|rate: i64| rate <= 0) {
+    if concurrent <= 0 || throttle.is_some_and(|rate: i64| rate <= 0) {
         return Err(Failure::usage("--concurrent and --throttle take numbers above 0."));
     }
+    let concurrent = usize::try_from(concurrent).unwrap_or(usize::MAX);
     Ok(Wish { bootstrap: options.required("bootstrap-server")?.to_owned(), drained, concurrent, throttle })
 }
 
@@ -158,6 +159,7 @@ struct Run {
     client: Client,
     wish: Wish,
     moved: BTreeSet<Partition>,
+    cordoned: BTreeSet<i32>,
 }
 
 impl Run {
@@ -177,15 +179,14 @@ impl Run {
 
     fn work(&mut self, out: &mut dyn Write) -> Result<(), Failure> {
         self.take_over_throttles(out)?;
-        let mut cordoned = BTreeSet::new();
         for broker in self.wish.drained.clone() {
             // One that is down gets nothing anyway.
             if self.client.brokers().contains_key(&broker) && cordon::cordon(&mut self.client, broker)? {
-                cordoned.insert(broker);
+                self.cordoned.insert(broker);
             }
         }
-        if !cordoned.is_empty() {
-            let ids = report::ids(&cordoned);
+        if !self.cordoned.is_empty() {
+            let ids = report::ids(&self.cordoned);
             writeln!(out, "Broker {ids} is cordoned ({}=*): no new replicas are placed there.", cordon::KEY)?;
         }
         self.finish_what_was_begun(out)?;
@@ -194,6 +195,9 @@ impl Run {
             let (cluster, moves) = planned(&mut self.client, &self.wish.drained)?;
             let is_drained =
                 !cluster.partitions.iter().flat_map(|p| &p.replicas).any(|id| self.wish.drained.contains(id));
+            if round == 0 {
+                report::closed(&cluster, &self.wish.drained, out)?;
+            }
             // A second round is only for what was placed on a drained broker meanwhile: sizes change under load, and who
             // follows each change never ends.
             if moves.is_empty() || (round > 0 && is_drained) {
@@ -202,7 +206,6 @@ impl Run {
                 }
                 return Ok(());
             }
-            report::closed(&cluster, &self.wish.drained, out)?;
             report::shares(&cluster, &moves, out)?;
             report::summary(&moves, out)?;
             writeln!(
@@ -345,7 +348,7 @@ impl Run {
             return Ok(());
         }
         let voters = report::voters(&mut self.client);
-        report::what_is_left(&self.wish.bootstrap, &self.wish.drained, &voters, out)
+        report::what_is_left(&self.wish.bootstrap, &self.wish.drained, &voters, &self.cordoned, out)
     }
 }
 
@@ -364,7 +367,7 @@ mod tests {
     fn the_line_is_read() {
         let given = wish("--bootstrap-server a:1 --drain 4,5 --concurrent 2 --throttle 1000").unwrap();
         assert_eq!((given.drained, given.concurrent, given.throttle), (BTreeSet::from([4, 5]), 2, Some(1000)));
-        assert_eq!(wish("--bootstrap-server a:1").unwrap().concurrent, CONCURRENT);
+        assert_eq!(wish("--bootstrap-server a:1").unwrap().concurrent, 5);
         let told = |line: &str| wish(line).err().unwrap();
         assert!(told("--drain 4").contains("bootstrap-server"));
         assert!(told("--bootstrap-server a:1 --drain x").contains("x is none"));

@@ -99,6 +99,7 @@ pub fn what_is_left(
     bootstrap: &str,
     drained: &BTreeSet<i32>,
     voters: &BTreeSet<i32>,
+    cordoned: &BTreeSet<i32>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     for id in drained {
@@ -113,6 +114,14 @@ pub fn what_is_left(
              {bootstrap} --id {id}"
         )?;
     }
+    for id in drained.iter().filter(|id| cordoned.contains(id)) {
+        writeln!(
+            out,
+            "Id {id} stays cordoned. If it is to hold replicas again: kafka-configs --bootstrap-server {bootstrap} --entity-type \
+             brokers --entity-name {id} --alter --delete-config {}",
+            cordon::KEY
+        )?;
+    }
     Ok(())
 }
 
@@ -124,7 +133,7 @@ mod tests {
     #[test]
     fn what_is_left_names_the_commands() {
         let mut out = Vec::new();
-        what_is_left("a:1", &BTreeSet::from([4]), &BTreeSet::new(), &mut out).unwrap();
+        what_is_left("a:1", &BTreeSet::from([4]), &BTreeSet::new(), &BTreeSet::from([4]), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.contains("stop its node, then kafka-cluster unregister --bootstrap-server a:1 --id 4\n"),

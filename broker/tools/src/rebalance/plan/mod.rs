@@ -130,9 +130,9 @@ pub fn plan(brokers: &[Broker], partitions: &[Partition], drained: &BTreeSet<i32
     check(brokers, partitions, drained)?;
     let mut layout = Layout::new(brokers, partitions, drained);
     balance::drain(&mut layout);
-    balance::even_counts(&mut layout);
     // What evens out bytes can open a way to spread a topic better, and the other way round. Few rounds are enough.
     for _ in 0..4 {
+        balance::even_counts(&mut layout);
         let is_changed = balance::spread_topics(&mut layout) | balance::even_bytes(&mut layout);
         if !is_changed {
             break;
