@@ -187,7 +187,9 @@ fn best_swap(layout: &Layout, from: usize, to: usize, mean: u64) -> Option<(usiz
     let mut backs: Vec<(u64, usize)> =
         layout.on[to].iter().filter(|p| layout.may_shift(**p, to, from)).map(|p| (size(*p), *p)).collect();
     backs.sort_unstable();
-    let mut best: Option<((u64, Reverse<u64>, Reverse<usize>), usize, Option<usize>)> = None;
+    // The largest gain, then the least to copy.
+    let mut best = None;
+    let mut best_key = (0, Reverse(u64::MAX), Reverse(usize::MAX));
     let mut consider = |there: usize, back: Option<usize>| {
         let (large, small) = (size(there), back.map_or(0, size));
         if large <= small || large - small >= apart || !keeps_topics(layout, from, to, there, back) {
@@ -199,8 +201,9 @@ fn best_swap(layout: &Layout, from: usize, to: usize, mean: u64) -> Option<(usiz
             return;
         }
         let key = (gain, Reverse(large + small), Reverse(there));
-        if best.as_ref().is_none_or(|(other, ..)| key > *other) {
-            best = Some((key, there, back));
+        if key > best_key {
+            best_key = key;
+            best = Some((there, back));
         }
     };
     for there in layout.on[from].iter().copied().filter(|p| layout.may_shift(*p, from, to)) {
@@ -214,7 +217,7 @@ fn best_swap(layout: &Layout, from: usize, to: usize, mean: u64) -> Option<(usiz
             consider(there, Some(*back));
         }
     }
-    best.map(|(_, there, back)| (there, back))
+    best
 }
 
 /// Whether topics are spread as well after a swap as before.
