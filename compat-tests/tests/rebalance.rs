@@ -159,7 +159,7 @@ fn brokers_come_and_go_and_clients_notice_nothing() {
 /// What holds on Ottla holds on Apache Kafka.
 fn story(cluster: &Cluster, name: &str) {
     let all_on_two = |partitions: usize| vec!["1:2"; partitions].join(",");
-    for (topic, assignment) in [("pairs", all_on_two(9)), ("singles", vec!["1"; 6].join(","))] {
+    for (topic, assignment) in [("pairs", all_on_two(9)), ("singles", ["1"; 6].join(","))] {
         let arguments = ["--create", "--topic", topic, "--replica-assignment", &assignment];
         cluster.tool("kafka-topics", &arguments).ok();
         fill(cluster, topic, 3);
