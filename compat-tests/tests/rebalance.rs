@@ -156,6 +156,36 @@ fn brokers_come_and_go_and_clients_notice_nothing() {
     println!("{}", output.stdout);
 }
 
+#[test]
+fn a_dead_broker_is_drained_as_far_as_others_have_its_data() {
+    let nodes = [(1, Roles::Both), (2, Roles::Both), (3, Roles::Both), (4, Roles::Broker)];
+    let mut cluster = Cluster::start(&nodes, &["log.durability=replicated"]).unwrap();
+    create(&cluster, "kept", 12, 2);
+    fill(&cluster, "kept", 2);
+    cluster.tool("kafka-topics", &["--create", "--topic", "only", "--replica-assignment", "4"]).ok();
+    cluster.kill(4);
+    eventually("the last replica is missed", || {
+        let text = cluster.tool("kafka-topics", &["--describe", "--unavailable-partitions"]).ok().stdout;
+        text.contains("Topic: only")
+    });
+    let refused = rebalance(&cluster, &["--drain", "4"]);
+    assert!(refused.code == 1 && refused.stderr.contains("only-0 has no leader"), "{refused}");
+    assert!(counts(&cluster).contains_key(&4), "nothing was moved");
+    // Without a drain it is left as it is, and the others share what is theirs.
+    let said = rebalance(&cluster, &[]).ok().stdout;
+    assert!(said.contains("Broker 4 is down") && said.contains("Done."), "{said}");
+
+    cluster.tool("kafka-topics", &["--delete", "--topic", "only"]).ok();
+    let said = rebalance(&cluster, &["--drain", "4"]).ok().stdout;
+    assert!(said.contains("Broker 4 is empty."), "{said}");
+    let shares = counts(&cluster);
+    assert!(!shares.contains_key(&4) && spread(&shares) <= 1, "{shares:?}");
+    assert!(is_whole(&cluster));
+    cluster.tool("kafka-cluster", &["unregister", "--id", "4"]).ok();
+    let unknown = rebalance(&cluster, &["--drain", "4"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("no broker 4"), "{unknown}");
+}
+
 /// What holds on Ottla holds on Apache Kafka.
 fn story(cluster: &Cluster, name: &str) {
     let all_on_two = |partitions: usize| vec!["1:2"; partitions].join(",");

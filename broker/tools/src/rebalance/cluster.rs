@@ -27,6 +27,8 @@ pub struct Cluster {
     pub cordoned: BTreeSet<i32>,
     pub partitions: Vec<plan::Partition>,
     pub leads: BTreeMap<Partition, Leads>,
+    /// Free bytes on the disks of brokers that tell.
+    pub room: BTreeMap<i32, u64>,
 }
 
 /// Who leads a partition, and who could.
@@ -76,13 +78,15 @@ fn read_once(client: &mut Client, drained: &BTreeSet<i32>) -> Result<Cluster, Fa
     Failure::check(response.error_code, response.error_message.map(|message| message.to_string()))?;
     let mut sizes = Sizes::new();
     let mut cordoned = BTreeSet::new();
+    let mut room = BTreeMap::new();
     let live: Vec<i32> = client.brokers().keys().copied().collect();
     for broker in &live {
-        let (found, is_cordoned) = log_dirs(client, *broker)?;
-        if is_cordoned {
+        let dirs = log_dirs(client, *broker)?;
+        if dirs.is_cordoned {
             cordoned.insert(*broker);
         }
-        for (partition, bytes) in found {
+        room.extend(dirs.room.map(|bytes| (*broker, bytes)));
+        for (partition, bytes) in dirs.sizes {
             let largest = sizes.entry(partition).or_default();
             *largest = bytes.max(*largest);
         }
@@ -129,7 +133,15 @@ fn read_once(client: &mut Client, drained: &BTreeSet<i32>) -> Result<Cluster, Fa
             leads.insert(name, Leads { leader, preferred, in_sync });
         }
     }
-    Ok(Cluster { brokers, fenced, cordoned, partitions, leads })
+    Ok(Cluster { brokers, fenced, cordoned, partitions, leads, room })
+}
+
+/// The first broker whose disk the moves would overfill, with what it would get more than it gives, and what is free.
+pub fn overfilled(cluster: &Cluster, moves: &[plan::Move]) -> Option<(i32, u64, u64)> {
+    let shares = plan::shares(&cluster.brokers, &cluster.partitions, moves);
+    let more = shares.into_iter().map(|(id, (before, after))| (id, after.bytes.saturating_sub(before.bytes)));
+    let mut too_much = more.filter_map(|(id, more)| Some((id, more, *cluster.room.get(&id)?)));
+    too_much.find(|(_, more, room)| more > room)
 }
 
 /// The replicas a partition will have once its reassignment is done.
@@ -137,14 +149,24 @@ pub fn target(moving: &Moving) -> Vec<i32> {
     moving.replicas.iter().copied().filter(|id| !moving.removing.contains(id)).collect()
 }
 
-/// The sizes of a broker's replicas, and whether all its directories are cordoned.
-fn log_dirs(client: &mut Client, broker: i32) -> Result<(Sizes, bool), Failure> {
+/// What a broker says of its directories.
+struct LogDirs {
+    sizes: Sizes,
+    /// All of them are.
+    is_cordoned: bool,
+    /// Free bytes; `None` where one of them does not tell.
+    room: Option<u64>,
+}
+
+fn log_dirs(client: &mut Client, broker: i32) -> Result<LogDirs, Failure> {
     let request = DescribeLogDirsRequest::default().with_topics(None);
     let response = client.send(&Target::Node(broker), &request)?;
     Failure::check(response.error_code, None)?;
     let mut sizes = Sizes::new();
     let mut usable = response.results.iter().filter(|dir| dir.error_code == 0).peekable();
     let is_cordoned = usable.peek().is_some() && usable.all(|dir| dir.is_cordoned);
+    let usable = response.results.iter().filter(|dir| dir.error_code == 0);
+    let room = usable.map(|dir| u64::try_from(dir.usable_bytes).ok()).sum();
     for dir in response.results {
         for topic in dir.topics {
             for partition in topic.partitions.into_iter().filter(|partition| !partition.is_future_key) {
@@ -153,12 +175,12 @@ fn log_dirs(client: &mut Client, broker: i32) -> Result<(Sizes, bool), Failure> 
             }
         }
     }
-    Ok((sizes, is_cordoned))
+    Ok(LogDirs { sizes, is_cordoned, room })
 }
 
 /// The sizes of a broker's replicas; none where it does not answer.
 pub fn sizes_on(client: &mut Client, broker: i32) -> Sizes {
-    log_dirs(client, broker).map(|(sizes, _)| sizes).unwrap_or_default()
+    log_dirs(client, broker).map(|dirs| dirs.sizes).unwrap_or_default()
 }
 
 /// Whether a broker would tell that it is cordoned.
@@ -172,5 +194,5 @@ pub fn knows_cordons(client: &mut Client, broker: i32) -> bool {
 
 /// Whether a broker is cordoned.
 pub fn is_cordoned(client: &mut Client, broker: i32) -> bool {
-    log_dirs(client, broker).is_ok_and(|(_, is_cordoned)| is_cordoned)
+    log_dirs(client, broker).is_ok_and(|dirs| dirs.is_cordoned)
 }

@@ -137,7 +137,14 @@ fn dry_run(client: &mut Client, wish: &Wish, is_json: bool, out: &mut dyn Write)
     report::closed(&cluster, &wish.drained, out)?;
     report::moves(&moves, out)?;
     report::shares(&cluster, &moves, out)?;
-    report::summary(&moves, out)
+    report::summary(&moves, out)?;
+    refuse_overfilled(&cluster, &moves)
+}
+
+fn refuse_overfilled(cluster: &Cluster, moves: &[Move]) -> Result<(), Failure> {
+    let Some((id, more, room)) = cluster::overfilled(cluster, moves) else { return Ok(()) };
+    let (more, room) = (progress::human(more), progress::human(room));
+    Err(Failure::failed(format!("Broker {id} would get {more} more than it has, and {room} are free on its disks.")))
 }
 
 /// The cluster as it is, and the moves that are still to do.
@@ -165,11 +172,21 @@ struct Run {
 impl Run {
     fn run(mut self, out: &mut dyn Write) -> Result<(), Failure> {
         // What cannot be is refused before anything is changed.
-        planned(&mut self.client, &self.wish.drained)?;
-        let outcome = self.work(out);
-        let is_at_rest = outcome.is_ok() || moving(&mut self.client, None).is_ok_and(|moving| moving.is_empty());
-        let cleared = if is_at_rest { self.clear_throttles(out) } else { Ok(()) };
-        outcome.and(cleared)?;
+        let (cluster, moves) = planned(&mut self.client, &self.wish.drained)?;
+        refuse_overfilled(&cluster, &moves)?;
+        if let Err(failure) = self.work(out) {
+            out.flush()?;
+            let left = moving(&mut self.client, None)?.len();
+            if left == 0 {
+                self.clear_throttles(out)?;
+                return Err(failure);
+            }
+            let message = failure.message;
+            return Err(Failure::failed(format!(
+                "{message}\n{left} reassignment(s) go on. The same command waits for them, does the rest and removes throttles."
+            )));
+        }
+        self.clear_throttles(out)?;
         let elected = self.elect()?;
         if elected > 0 {
             writeln!(out, "Leadership of {elected} partition(s) went to the preferred replica.")?;
@@ -210,7 +227,8 @@ impl Run {
             report::summary(&moves, out)?;
             writeln!(
                 out,
-                "It may be interrupted: what is under way then goes on by itself, and the same command does the rest."
+                "It may be interrupted: what is under way then goes on by itself, and the same command does the rest (throttles \
+                 stay until then)."
             )?;
             out.flush()?;
             if let Some(rate) = self.wish.throttle {

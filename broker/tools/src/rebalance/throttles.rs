@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kafka_protocol::messages::DescribeConfigsRequest;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use ottla_protocol::ErrorCode;
 
 use super::cluster::persistently;
 use super::plan::Move;
 use crate::Failure;
-use crate::admin::{text, topics};
+use crate::admin::{message, text, topic_outcomes};
 use crate::client::{Client, Target};
 use crate::configs::{Changes, alter};
 use crate::reassignment_throttles::{BROKER_THROTTLES, FOLLOWER_REPLICAS, LEADER_REPLICAS};
@@ -44,7 +46,7 @@ impl Found {
 pub fn find(client: &mut Client) -> Result<Found, Failure> {
     persistently(client, |client| {
         let mut found = Found::default();
-        let names: Vec<String> = topics(client, None)?.into_keys().collect();
+        let names: Vec<String> = topic_outcomes(client, None)?.into_keys().collect();
         for names in names.chunks(TOPICS_MAX) {
             let resources = names.iter().map(|name| resource(TOPIC, name, &REPLICAS)).collect();
             for (name, values) in own_values(client, &Target::Any, resources, OF_TOPIC)? {
@@ -90,19 +92,48 @@ fn own_values(
 
 /// Bounds what the moves copy. Every broker gets the rate: whoever leads is a source, and leaders change.
 pub fn set(client: &mut Client, moves: &[Move], rate: i64) -> Result<(), Failure> {
-    for (topic, [leaders, followers]) in replicas(moves) {
+    let lists: Vec<(String, [String; 2])> = replicas(moves).into_iter().collect();
+    for lists in lists.chunks(TOPICS_MAX) {
         persistently(client, |client| {
-            let resources = vec![resource(TOPIC, &topic, &REPLICAS)];
+            let resources = lists.iter().map(|(topic, _)| resource(TOPIC, topic, &REPLICAS)).collect();
             let values = own_values(client, &Target::Any, resources, OF_TOPIC)?;
-            if values.values().flatten().any(|value| value == ALL) {
-                return Ok(());
-            }
-            let set = [(LEADER_REPLICAS, &leaders), (FOLLOWER_REPLICAS, &followers)];
-            let set = set.into_iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
-            alter(client, "topics", &topic, &Changes { set, ..Changes::default() })
+            let has_own =
+                |topic: &String| values.get(topic).is_some_and(|values| values.iter().any(|value| value == ALL));
+            let wanted = lists.iter().filter(|(topic, _)| !has_own(topic));
+            let set = |(topic, values): &(String, [String; 2])| {
+                (topic.clone(), values.each_ref().map(|value| Some(value.clone())))
+            };
+            alter_topics(client, wanted.map(set).collect())
         })?;
     }
     set_rates(client, rate)
+}
+
+/// Gives topics these values of the two keys, or takes them away. A topic that is gone needs none.
+fn alter_topics(client: &mut Client, topics: Vec<(String, [Option<String>; 2])>) -> Result<(), Failure> {
+    const SET: i8 = 0;
+    const DELETE: i8 = 1;
+    let resources = topics.into_iter().map(|(topic, values)| {
+        let configs = REPLICAS.iter().zip(values).map(|(key, value)| {
+            let operation = if value.is_some() { SET } else { DELETE };
+            AlterableConfig::default()
+                .with_name(text(key))
+                .with_config_operation(operation)
+                .with_value(value.map(|value| text(&value)))
+        });
+        AlterConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(text(&topic))
+            .with_configs(configs.collect())
+    });
+    let request = IncrementalAlterConfigsRequest::default().with_resources(resources.collect());
+    for answer in client.send(&Target::Any, &request)?.responses {
+        match Failure::check(answer.error_code, message(answer.error_message.as_ref())) {
+            Err(failure) if failure.code != Some(ErrorCode::UnknownTopicOrPartition) => return Err(failure),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Sets the rate of every broker that is up.
@@ -129,12 +160,10 @@ fn replicas(moves: &[Move]) -> BTreeMap<String, [String; 2]> {
 
 /// Takes throttles away.
 pub fn clear(client: &mut Client, found: &Found) -> Result<(), Failure> {
-    for topic in &found.topics {
-        let delete = REPLICAS.iter().map(|key| (*key).to_owned()).collect();
-        let changes = Changes { delete, ..Changes::default() };
-        let outcome = persistently(client, |client| alter(client, "topics", topic, &changes));
-        // One that was deleted meanwhile has none.
-        outcome.or_else(|failure| if is_gone(&failure) { Ok(()) } else { Err(failure) })?;
+    let topics: Vec<&String> = found.topics.iter().collect();
+    for topics in topics.chunks(TOPICS_MAX) {
+        let none = topics.iter().map(|topic| ((*topic).clone(), [None, None]));
+        persistently(client, |client| alter_topics(client, none.clone().collect()))?;
     }
     for broker in &found.brokers {
         let delete = RATES.iter().map(|key| (*key).to_owned()).collect();
@@ -142,10 +171,6 @@ pub fn clear(client: &mut Client, found: &Found) -> Result<(), Failure> {
         persistently(client, |client| alter(client, "brokers", &broker.to_string(), &changes))?;
     }
     Ok(())
-}
-
-fn is_gone(failure: &Failure) -> bool {
-    failure.code == Some(ottla_protocol::ErrorCode::UnknownTopicOrPartition)
 }
 
 #[cfg(test)]
