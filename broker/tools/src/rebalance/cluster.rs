@@ -7,10 +7,11 @@ use kafka_protocol::messages::DescribeClusterRequest;
 use kafka_protocol::protocol::Request;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::DescribeLogDirsRequest;
+use ottla_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 
 use super::plan;
 use crate::Failure;
-use crate::admin::{Partition, topic_outcomes};
+use crate::admin::{Partition, by_topic, topic_name, topic_outcomes};
 use crate::client::{Client, Target};
 use crate::reassignment_replicas::{Moving, moving};
 
@@ -81,7 +82,7 @@ fn read_once(client: &mut Client, drained: &BTreeSet<i32>) -> Result<Cluster, Fa
     let mut room = BTreeMap::new();
     let live: Vec<i32> = client.brokers().keys().copied().collect();
     for broker in &live {
-        let dirs = log_dirs(client, *broker)?;
+        let dirs = log_dirs(client, *broker, None)?;
         if dirs.is_cordoned {
             cordoned.insert(*broker);
         }
@@ -158,8 +159,13 @@ struct LogDirs {
     room: Option<u64>,
 }
 
-fn log_dirs(client: &mut Client, broker: i32) -> Result<LogDirs, Failure> {
-    let request = DescribeLogDirsRequest::default().with_topics(None);
+/// Of these partitions, or of all.
+fn log_dirs(client: &mut Client, broker: i32, of: Option<&[Partition]>) -> Result<LogDirs, Failure> {
+    let topic = |(name, partitions): (String, Vec<i32>)| {
+        DescribableLogDirTopic::default().with_topic(topic_name(&name)).with_partitions(partitions)
+    };
+    let topics = of.map(|partitions| by_topic(partitions).into_iter().map(topic).collect());
+    let request = DescribeLogDirsRequest::default().with_topics(topics);
     let response = client.send(&Target::Node(broker), &request)?;
     Failure::check(response.error_code, None)?;
     let mut sizes = Sizes::new();
@@ -178,9 +184,9 @@ fn log_dirs(client: &mut Client, broker: i32) -> Result<LogDirs, Failure> {
     Ok(LogDirs { sizes, is_cordoned, room })
 }
 
-/// The sizes of a broker's replicas; none where it does not answer.
-pub fn sizes_on(client: &mut Client, broker: i32) -> Sizes {
-    log_dirs(client, broker).map(|dirs| dirs.sizes).unwrap_or_default()
+/// The sizes of these replicas on a broker; none where it does not answer.
+pub fn sizes_on(client: &mut Client, broker: i32, partitions: &[Partition]) -> Sizes {
+    log_dirs(client, broker, Some(partitions)).map(|dirs| dirs.sizes).unwrap_or_default()
 }
 
 /// Whether a broker would tell that it is cordoned.
@@ -194,5 +200,50 @@ pub fn knows_cordons(client: &mut Client, broker: i32) -> bool {
 
 /// Whether a broker is cordoned.
 pub fn is_cordoned(client: &mut Client, broker: i32) -> bool {
-    log_dirs(client, broker).is_ok_and(|dirs| dirs.is_cordoned)
+    log_dirs(client, broker, Some(&[])).is_ok_and(|dirs| dirs.is_cordoned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_not_overfilled() {
+        let broker = |id| plan::Broker { id, rack: None, is_open: true };
+        let partition = |index, replicas: &[i32], bytes| plan::Partition {
+            topic: "a".into(),
+            index,
+            replicas: replicas.to_vec(),
+            bytes,
+            held: None,
+        };
+        let step = |partition, from: i32, to: i32, bytes| plan::Move {
+            topic: "a".into(),
+            partition,
+            from: vec![from],
+            to: vec![to],
+            bytes,
+        };
+        let mut cluster = Cluster {
+            brokers: vec![broker(1), broker(2)],
+            fenced: BTreeSet::new(),
+            cordoned: BTreeSet::new(),
+            partitions: vec![partition(0, &[1], 100), partition(1, &[1], 50), partition(2, &[2], 30)],
+            leads: BTreeMap::new(),
+            room: BTreeMap::from([(2, 90)]),
+        };
+        let moves = [step(0, 1, 2, 100)];
+        assert_eq!(overfilled(&cluster, &moves), Some((2, 100, 90)));
+        // What leaves makes room.
+        assert_eq!(overfilled(&cluster, &[step(0, 1, 2, 100), step(2, 2, 1, 30)]), None);
+        // Who does not tell is not asked.
+        cluster.room.clear();
+        assert_eq!(overfilled(&cluster, &moves), None);
+    }
+
+    #[test]
+    fn a_reassignment_under_way_counts_as_done() {
+        let moving = Moving { replicas: vec![4, 2, 1], adding: vec![4], removing: vec![1] };
+        assert_eq!(target(&moving), [4, 2]);
+    }
 }

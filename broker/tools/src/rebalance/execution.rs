@@ -11,8 +11,9 @@ use crate::admin::{Partition, shown};
 use crate::client::Client;
 use crate::reassignment_replicas::{moving, try_reassign};
 
-/// Between two questions whether something is done.
-const PAUSE: Duration = Duration::from_millis(300);
+/// Between two questions whether something is done: short ones while much is, longer ones while little is.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_millis(800);
 /// New orders of replicas, which copy nothing, in one request.
 const ORDERS_MAX: usize = 500;
 
@@ -50,6 +51,7 @@ impl Execution {
     /// Until nothing is left to do.
     pub fn run(mut self, client: &mut Client, progress: &mut Progress) -> Result<(), Failure> {
         let mut gone = Vec::new();
+        let mut pause = PAUSE_MIN;
         loop {
             gone.extend(self.start(client)?);
             let wanted: BTreeSet<Partition> = self.under_way.keys().cloned().collect();
@@ -72,9 +74,8 @@ impl Execution {
                     progress.say(&self.why_stalled(client))?;
                 }
             }
-            if ended.is_empty() {
-                std::thread::sleep(PAUSE);
-            }
+            pause = if ended.is_empty() { (2 * pause).min(PAUSE_MAX) } else { PAUSE_MIN };
+            std::thread::sleep(pause);
         }
         progress.tell(&Done { under_way: 0, ..self.done }, true)?;
         if !gone.is_empty() {
@@ -139,8 +140,12 @@ impl Execution {
 
     /// With what has come of the partitions under way.
     fn looked_at(&self, client: &mut Client) -> Done {
-        let takers: BTreeSet<i32> = self.under_way.values().flat_map(Move::adding).collect();
-        let sizes: BTreeMap<i32, Sizes> = takers.into_iter().map(|broker| (broker, sizes_on(client, broker))).collect();
+        let mut takers: BTreeMap<i32, Vec<Partition>> = BTreeMap::new();
+        for step in self.under_way.values() {
+            step.adding().for_each(|broker| takers.entry(broker).or_default().push(name(step)));
+        }
+        let look = |(broker, partitions): (i32, Vec<Partition>)| (broker, sizes_on(client, broker, &partitions));
+        let sizes: BTreeMap<i32, Sizes> = takers.into_iter().map(look).collect();
         let size = |step: &Move, broker: i32| {
             let found = sizes.get(&broker).and_then(|sizes| sizes.get(&name(step)));
             found.copied().unwrap_or(0).min(step.bytes)

@@ -44,13 +44,17 @@ public final class SteadyLoad {
         consumer.start();
         Map<String, Object> config = new HashMap<>();
         config.put("bootstrap.servers", bootstrap);
+        AtomicLong longest = new AtomicLong();
+        long began = System.currentTimeMillis();
         boolean isTold = false;
         try (KafkaProducer<Long, Long> producer = new KafkaProducer<>(config, new LongSerializer(), new LongSerializer())) {
             while (!Files.exists(end) && failure.get() == null) {
                 long number = sent.getAndIncrement();
                 String topic = topics.get((int) (number % topics.size()));
+                long at = System.currentTimeMillis();
                 producer.send(new ProducerRecord<>(topic, number, number), (metadata, error) -> {
                     if (error == null) {
+                        longest.accumulateAndGet(System.currentTimeMillis() - at, Math::max);
                         acknowledged.put(metadata.topic() + "-" + metadata.partition() + "@" + metadata.offset(), number);
                     } else {
                         failure.compareAndSet(null, error);
@@ -78,7 +82,8 @@ public final class SteadyLoad {
                 throw new AssertionError("record " + number + " acknowledged at " + place + ", found " + consumed.get(place));
             }
         });
-        System.out.println("verified " + count + " records");
+        System.out.println("verified " + count + " records in " + (System.currentTimeMillis() - began) + " ms; the longest was under way for "
+            + longest.get() + " ms");
     }
 
     /** Until everything that was acknowledged has come, once the producer is done (then `sent` is below 0). */

@@ -180,6 +180,11 @@ fn what_cannot_be_is_refused() {
     let mut lost = topic("orders", &[&[3]]);
     lost[0].held = Some(Held::Offline);
     assert!(refusal(&three, &lost, &[3]).starts_with("orders-0 has no leader"));
+    lost[0].held = Some(Held::Cordoned(2));
+    assert!(
+        refusal(&three, &lost, &[3])
+            .starts_with("orders-0 has a replica on broker 2, too, whose directories are cordoned")
+    );
     // It does no harm where nothing has to leave.
     assert_eq!(plan(&three, &lost, &drained(&[])).unwrap(), []);
 }
