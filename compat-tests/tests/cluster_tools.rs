@@ -253,6 +253,27 @@ fn story(three: &mut Three) {
     three.say("kafka-log-dirs --bootstrap-server @ --describe --broker-list 1,3 --topic-list moves");
     three.say("kafka-log-dirs --bootstrap-server @ --describe --broker-list 1,9");
 
+    // A broker that is cordoned gets nothing new, and nothing by name.
+    let configs = "kafka-configs --bootstrap-server @ --entity-type brokers --entity-name 3";
+    three.say(&format!("{configs} --alter --add-config cordoned.log.dirs=/nowhere"));
+    three.say(&format!("{configs} --alter --add-config cordoned.log.dirs=*"));
+    // The broker tells the controller with its next heartbeat.
+    for probe in 0.. {
+        let probe = format!("probe-{probe}");
+        let arguments = ["--create", "--topic", &probe, "--partitions", "1", "--replication-factor", "3"];
+        if three.cluster.tool("kafka-topics", &arguments).code != 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    three.say("kafka-topics --bootstrap-server @ --create --topic all --partitions 1 --replication-factor 3");
+    three.say("kafka-topics --bootstrap-server @ --create --topic named --replica-assignment 3:1");
+    three.say("kafka-topics --bootstrap-server @ --create --topic two --partitions 1 --replication-factor 2");
+    three.say(&format!("kafka-reassign-partitions --bootstrap-server @ --reassignment-json-file {move_all} --execute"));
+    three.say(&format!("{configs} --describe"));
+    three.say(&format!("{configs} --alter --delete-config cordoned.log.dirs"));
+    three.say("kafka-log-dirs --bootstrap-server @ --describe --broker-list 3 --topic-list moves");
+
     // One leaves for good.
     three.stop(2);
     three.run("kafka-cluster list-endpoints --bootstrap-server @ --include-fenced-brokers", |text| {

@@ -65,12 +65,12 @@ pub fn is_passing(failure: &Failure) -> bool {
     !failure.is_usage && failure.code.is_none_or(|code| code.is_retriable() || code == ErrorCode::NotController)
 }
 
-/// Everything, where these brokers are to be drained.
-pub fn read(client: &mut Client, drained: &BTreeSet<i32>) -> Result<Cluster, Failure> {
-    persistently(client, |client| read_once(client, drained))
+/// Everything.
+pub fn read(client: &mut Client) -> Result<Cluster, Failure> {
+    persistently(client, read_once)
 }
 
-fn read_once(client: &mut Client, drained: &BTreeSet<i32>) -> Result<Cluster, Failure> {
+fn read_once(client: &mut Client) -> Result<Cluster, Failure> {
     client.refresh()?;
     let response = client.send_with(&Target::Any, |version| {
         let request = DescribeClusterRequest::default();
@@ -118,18 +118,12 @@ fn read_once(client: &mut Client, drained: &BTreeSet<i32>) -> Result<Cluster, Fa
             let leader = partition.leader_id.0;
             let preferred = replicas.first().copied().unwrap_or(-1);
             let in_sync = partition.isr_nodes.iter().map(|id| id.0).collect();
-            let cordoned = replicas.iter().find(|id| cordoned.contains(id) && !drained.contains(id));
-            let held = match cordoned {
-                _ if leader < 0 => Some(plan::Held::Offline),
-                Some(id) => Some(plan::Held::Cordoned(*id)),
-                None => None,
-            };
             partitions.push(plan::Partition {
                 topic: topic.clone(),
                 index: partition.partition_index,
                 replicas,
                 bytes: sizes.get(&name).copied().unwrap_or(0),
-                held,
+                is_online: leader >= 0,
             });
             leads.insert(name, Leads { leader, preferred, in_sync });
         }
@@ -215,7 +209,7 @@ mod tests {
             index,
             replicas: replicas.to_vec(),
             bytes,
-            held: None,
+            is_online: true,
         };
         let step = |partition, from: i32, to: i32, bytes| plan::Move {
             topic: "a".into(),

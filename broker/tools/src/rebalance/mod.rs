@@ -30,7 +30,7 @@ use crate::{Failure, Tool, properties};
 
 use cluster::{Cluster, persistently};
 use execution::Execution;
-use plan::{Held, Impossible, Move};
+use plan::{Impossible, Move};
 use progress::Progress;
 
 pub const TOOL: Tool = Tool {
@@ -151,11 +151,11 @@ fn refuse_overfilled(cluster: &Cluster, moves: &[Move]) -> Result<(), Failure> {
 fn planned(client: &mut Client, drained: &BTreeSet<i32>) -> Result<(Cluster, Vec<Move>), Failure> {
     let since = Instant::now();
     loop {
-        let cluster = cluster::read(client, drained)?;
+        let cluster = cluster::read(client)?;
         match plan::plan(&cluster.brokers, &cluster.partitions, drained) {
             Ok(moves) => return Ok((cluster, moves)),
             // It may only be between two leaders.
-            Err(Impossible::Held { by: Held::Offline, .. }) if since.elapsed() < ELECTION => std::thread::sleep(PAUSE),
+            Err(Impossible::Offline { .. }) if since.elapsed() < ELECTION => std::thread::sleep(PAUSE),
             Err(impossible) => return Err(Failure::failed(impossible.to_string())),
         }
     }
@@ -279,7 +279,7 @@ impl Run {
         }
         writeln!(out, "{} reassignment(s) are under way and waited for.", begun.len())?;
         out.flush()?;
-        let cluster = cluster::read(&mut self.client, &self.wish.drained)?;
+        let cluster = cluster::read(&mut self.client)?;
         let sizes: BTreeMap<(&str, i32), u64> =
             cluster.partitions.iter().map(|p| ((p.topic.as_str(), p.index), p.bytes)).collect();
         let moves = begun.into_iter().map(|((topic, partition), moving)| Move {
@@ -296,7 +296,7 @@ impl Run {
 
     /// Somebody may have cancelled or changed what was under way.
     fn check_moves(&mut self, moves: &[Move]) -> Result<(), Failure> {
-        let cluster = cluster::read(&mut self.client, &self.wish.drained)?;
+        let cluster = cluster::read(&mut self.client)?;
         let are: BTreeMap<(&str, i32), &Vec<i32>> =
             cluster.partitions.iter().map(|p| ((p.topic.as_str(), p.index), &p.replicas)).collect();
         let is_other = |step: &&Move| are.get(&(step.topic.as_str(), step.partition)).is_some_and(|is| **is != step.to);
@@ -315,7 +315,7 @@ impl Run {
 
     /// First replicas that are in sync and do not lead are elected: what was moved, and what else the plan counts upon.
     fn elect(&mut self) -> Result<usize, Failure> {
-        let cluster = cluster::read(&mut self.client, &self.wish.drained)?;
+        let cluster = cluster::read(&mut self.client)?;
         let needs =
             |leads: &cluster::Leads| leads.leader != leads.preferred && leads.in_sync.contains(&leads.preferred);
         let needy: BTreeSet<Partition> =

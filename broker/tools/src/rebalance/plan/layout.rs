@@ -27,7 +27,7 @@ pub struct Placed {
     pub bytes: u64,
     pub replicas: Vec<usize>,
     original: Vec<usize>,
-    is_held: bool,
+    is_online: bool,
 }
 
 impl Layout {
@@ -73,7 +73,7 @@ impl Layout {
                 bytes: partition.bytes,
                 original: replicas.clone(),
                 replicas,
-                is_held: partition.held.is_some(),
+                is_online: partition.is_online,
             });
         }
         layout
@@ -114,7 +114,7 @@ impl Layout {
     /// Whether this replica may go there, racks left aside.
     pub fn is_free(&self, partition: usize, to: usize) -> bool {
         let placed = &self.partitions[partition];
-        !placed.is_held && self.is_open[to] && !placed.replicas.contains(&to)
+        placed.is_online && self.is_open[to] && !placed.replicas.contains(&to)
     }
 
     /// Whether this replica may go there without harm to the racks.
@@ -147,7 +147,7 @@ impl Layout {
     /// The broker of a partition's first replica, where it may be changed: nobody else is asked to lead for one that is down.
     pub fn first(&self, partition: usize) -> Option<usize> {
         let placed = &self.partitions[partition];
-        placed.replicas.first().copied().filter(|broker| !placed.is_held && self.is_open[*broker])
+        placed.replicas.first().copied().filter(|broker| placed.is_online && self.is_open[*broker])
     }
 
     /// Makes this broker's replica the first.

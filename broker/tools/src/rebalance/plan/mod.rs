@@ -43,17 +43,8 @@ pub struct Partition {
     pub replicas: Vec<i32>,
     /// Of its largest replica.
     pub bytes: u64,
-    /// Why its replicas cannot be changed now.
-    pub held: Option<Held>,
-}
-
-/// What keeps a partition where it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
-    /// Nobody leads it, so nobody can copy it.
-    Offline,
-    /// It has a replica on this broker, which is cordoned and not drained: Kafka takes no list that names it.
-    Cordoned(i32),
+    /// Somebody leads it; nobody can copy it otherwise.
+    pub is_online: bool,
 }
 
 /// A partition that is to have other replicas, or the same in another order.
@@ -85,7 +76,7 @@ pub enum Impossible {
     UnknownBroker { id: i32, known: Vec<i32> },
     NobodyRemains,
     TooFewBrokers { topic: String, partition: i32, factor: usize, remaining: Vec<i32> },
-    Held { topic: String, partition: i32, replicas: Vec<i32>, by: Held },
+    Offline { topic: String, partition: i32, replicas: Vec<i32> },
 }
 
 impl fmt::Display for Impossible {
@@ -102,12 +93,7 @@ impl fmt::Display for Impossible {
                 remaining.len(),
                 commas(remaining)
             ),
-            Self::Held { topic, partition, by: Held::Cordoned(id), .. } => write!(
-                f,
-                "{topic}-{partition} has a replica on broker {id}, too, whose directories are cordoned (cordoned.log.dirs), so \
-                 its replicas cannot be changed. Drain broker {id} as well, or take the key away."
-            ),
-            Self::Held { topic, partition, replicas, by: Held::Offline } => write!(
+            Self::Offline { topic, partition, replicas } => write!(
                 f,
                 "{topic}-{partition} has no leader, so nobody can copy it away: bring one of its brokers back first ({}).",
                 commas(replicas)
@@ -122,7 +108,7 @@ fn commas(ids: &[i32]) -> String {
 
 /// The moves that give every open broker its share and leave nothing on the `drained` ones, in the order of topics and partitions.
 ///
-/// Replicas on brokers that are not open and not drained stay where they are; so do partitions that are held.
+/// Replicas on brokers that are not open and not drained stay where they are; so do partitions that are offline.
 ///
 /// # Errors
 /// When a drained broker is unknown, or cannot be emptied.
@@ -157,9 +143,9 @@ fn check(brokers: &[Broker], partitions: &[Partition], drained: &BTreeSet<i32>) 
     }
     for partition in partitions.iter().filter(|p| p.replicas.iter().any(|id| drained.contains(id))) {
         let (topic, index) = (partition.topic.clone(), partition.index);
-        if let Some(by) = partition.held {
+        if !partition.is_online {
             let replicas = partition.replicas.clone();
-            return Err(Impossible::Held { topic, partition: index, replicas, by });
+            return Err(Impossible::Offline { topic, partition: index, replicas });
         }
         let staying = partition.replicas.iter().filter(|id| !drained.contains(id) && !remaining.contains(id)).count();
         let factor = partition.replicas.len();

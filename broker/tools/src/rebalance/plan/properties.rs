@@ -43,7 +43,7 @@ fn world(racks: usize, closed: bool) -> impl Strategy<Value = World> {
                         index: index as i32,
                         replicas,
                         bytes: [0, 1, 100, 1000, 100_000][next(5)],
-                        held: None,
+                        is_online: true,
                     });
                 }
             }
