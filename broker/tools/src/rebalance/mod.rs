@@ -198,8 +198,16 @@ impl Run {
         self.take_over_throttles(out)?;
         for broker in self.wish.drained.clone() {
             // One that is down gets nothing anyway.
-            if self.client.brokers().contains_key(&broker) && cordon::cordon(&mut self.client, broker)? {
+            if !self.client.brokers().contains_key(&broker) {
+                continue;
+            }
+            if cordon::cordon(&mut self.client, broker)? {
                 self.cordoned.insert(broker);
+            } else {
+                writeln!(
+                    out,
+                    "Broker {broker} cannot be cordoned by this version of Kafka: what is created there meanwhile is moved away, too."
+                )?;
             }
         }
         if !self.cordoned.is_empty() {
