@@ -160,10 +160,15 @@ impl Cluster {
 
     /// Starts Apache Kafka on every node's configuration, and waits until all are there. The processes are the caller's.
     pub fn spawn_apache(&self) -> Result<BTreeMap<i32, Daemon>, String> {
+        self.spawn_apache_as(None)
+    }
+
+    /// As `spawn_apache`, with the features of an older release.
+    pub fn spawn_apache_as(&self, release: Option<&str>) -> Result<BTreeMap<i32, Daemon>, String> {
         let mut daemons = BTreeMap::new();
         for node in self.nodes.values() {
             let properties = node.properties();
-            kafka::format(&properties)?;
+            kafka::format_as(&properties, release)?;
             let mut command = kafka::server(&properties, &node.dir)?;
             let daemon = Daemon::spawn(&mut command, &node.log_path()).map_err(|e| e.to_string())?;
             daemons.insert(node.id, daemon);

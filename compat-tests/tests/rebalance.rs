@@ -253,3 +253,17 @@ fn it_plans_and_drains_for_apache_kafka_as_for_ottla() {
         story(&cluster, target.name());
     }
 }
+
+#[test]
+fn where_nothing_can_be_cordoned_it_drains_all_the_same() {
+    if java_is_missing() || !broker::targets().contains(&broker::Target::Apache) {
+        return;
+    }
+    let nodes = [(1, Roles::Both), (2, Roles::Both), (3, Roles::Both)];
+    let cluster = Cluster::prepare(&nodes, &[]).unwrap();
+    let _daemons = cluster.spawn_apache_as(Some("4.2")).unwrap();
+    create(&cluster, "pairs", 9, 2);
+    let said = rebalance(&cluster, &["--drain", "3"]).ok().stdout;
+    assert!(said.contains("Broker 3 cannot be cordoned") && said.contains("Broker 3 is empty."), "{said}");
+    assert!(!counts(&cluster).contains_key(&3), "{said}");
+}
