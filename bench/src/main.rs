@@ -8,6 +8,7 @@ mod durability;
 mod load;
 mod measure;
 mod report;
+mod scale;
 
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,9 @@ struct Arguments {
     /// Broker settings beside `num.partitions=4`. Apache Kafka takes no notice of keys that only Ottla has.
     #[arg(long, value_delimiter = ' ', default_values_t = ["log.durability=replicated".to_owned()])]
     set: Vec<String>,
+    /// Measure instead what so many partitions cost a cluster of three nodes; 20000 takes minutes for Ottla.
+    #[arg(long, value_name = "PARTITIONS")]
+    scale: Option<usize>,
     /// Measure instead what it costs to have everything on the disk before it is acknowledged.
     #[arg(long)]
     durability: bool,
@@ -63,6 +67,9 @@ struct Arguments {
 
 fn main() -> Result<(), String> {
     let arguments = Arguments::parse();
+    if let Some(partitions) = arguments.scale {
+        return scale::run(arguments.rounds, partitions, &arguments.targets);
+    }
     if arguments.durability {
         let Arguments { producers, partitions, spread, batch_bytes, seconds, .. } = arguments;
         let load = load::Load { producers, partitions, spread, batch_bytes, seconds };

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod coordinators;
+pub mod cordons;
 pub mod declared_topics;
 pub mod features;
 pub mod join;

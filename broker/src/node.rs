@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::config::{Effective, Settings, Voter, log_config, sessions};
 use crate::coordinators::internal_topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
+use crate::cordons::Cordons;
 use crate::features;
 use crate::metadata_cache::MetadataCache;
 use crate::peer::Limits;
@@ -142,6 +143,7 @@ impl Node {
             lag_max_ms,
         );
         let (publisher, published) = Publisher::start(controller.images(), metadata.clone(), assignment).await;
+        let cordons = Cordons::new(effective.clone(), Arc::clone(&log_dirs));
         let log_dir_moves = LogDirMoves::new(
             effective,
             Arc::clone(&log_dirs),
@@ -166,7 +168,7 @@ impl Node {
             };
             let (alone, among) = sessions(&settings);
             let heartbeats = Heartbeats { alone: alone.heartbeat, among_others: among.heartbeat };
-            let broker = Registered::new(controller.clone(), publisher.clone(), identity, heartbeats).await?;
+            let broker = Registered::new(controller.clone(), publisher.clone(), identity, cordons, heartbeats).await?;
             broker_epoch = broker.broker_epoch();
             let proposer =
                 isr_proposals::Proposer { local: settings.node_id, lag_check: millis((lag_max_ms / 2).max(1)) };

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::cordons::Cordons;
 use crate::publisher::Publisher;
 
 /// How often a registration that was refused for the moment is tried again.
@@ -70,6 +71,7 @@ impl Registered {
         controller: Controller,
         publisher: Publisher,
         identity: Identity,
+        cordons: Cordons,
         heartbeats: Heartbeats,
     ) -> Result<Self, RegistrationError> {
         let incarnation = Uuid::new_v4();
@@ -101,7 +103,7 @@ impl Registered {
         };
         publisher.wait_applied(registered.offset).await.map_err(|_| RegistrationError::Stopped)?;
         let epoch = registered.response.broker_epoch;
-        let life = Life { controller, publisher, broker: identity.broker, epoch };
+        let life = Life { controller, publisher, cordons, broker: identity.broker, epoch };
         Ok(Self { life, heartbeats })
     }
 
@@ -160,6 +162,7 @@ impl Registration {
 struct Life {
     controller: Controller,
     publisher: Publisher,
+    cordons: Cordons,
     broker: BrokerId,
     epoch: i64,
 }
@@ -197,13 +200,18 @@ impl Life {
     }
 
     async fn heartbeat(&mut self, want_shut_down: bool) -> Result<(BrokerHeartbeatResponse, Offset), ErrorCode> {
-        let applied = self.publisher.applied().borrow().offset;
+        let (applied, cordoned) = {
+            let applied = self.publisher.applied();
+            let image = applied.borrow();
+            (image.offset, self.cordons.apply(&image))
+        };
         let request = BrokerHeartbeatRequest::default()
             .with_broker_id(self.broker.0.into())
             .with_broker_epoch(self.epoch)
             .with_current_metadata_offset(applied.0)
             .with_want_fence(false)
-            .with_want_shut_down(want_shut_down);
+            .with_want_shut_down(want_shut_down)
+            .with_cordoned_log_dirs(Some(cordoned));
         let committed = self.controller.heartbeat(RequestOrigin::internal(), request).await?;
         match ErrorCode::from_code(committed.response.error_code) {
             Some(ErrorCode::None) => Ok((committed.response, committed.offset)),

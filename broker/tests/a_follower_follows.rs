@@ -12,6 +12,7 @@ use std::time::Duration;
 use common::{Broker, batch, produce_request, topic};
 use ottla::config::sources::Given;
 use ottla::config::{Effective, Settings};
+use ottla::cordons::Cordons;
 use ottla::metadata_cache::MetadataCache;
 use ottla::publisher::Publisher;
 use ottla::registration::{Heartbeats, Identity, Registered, Registration};
@@ -59,16 +60,14 @@ impl Follower {
             Settings::new(Given { values, cluster_id: None, origin: "test".to_owned(), ..Given::default() }).unwrap(),
         );
         let metadata = MetadataCache::new(Arc::default());
+        let effective = Effective::new(Arc::clone(&settings), metadata.clone());
         let partitions = Partitions::new(metadata.clone());
         let log_dirs = LogDirs::open(&[path.to_path_buf()], LogDirsOptions::new(LOCAL, &*house.cluster_id)).unwrap();
         let leaders = Arc::new(PeerLeaders::new(&settings, metadata.clone()));
         let fetchers = Fetchers::new(
             leaders,
             FetchOptions::new(&settings),
-            Throttle::new(
-                Effective::new(Arc::clone(&settings), metadata.clone()),
-                "follower.replication.throttled.rate",
-            ),
+            Throttle::new(effective.clone(), "follower.replication.throttled.rate"),
         );
         let (proposals, _) = mpsc::unbounded_channel();
         let config = Arc::new(LogConfig { segment_bytes: 1 << 14, ..LogConfig::default() });
@@ -93,11 +92,16 @@ impl Follower {
             log_dirs: log_dirs.dirs().iter().map(|dir| dir.id).collect(),
             previous_broker_epoch: log_dirs.previous_broker_epoch(),
         };
+        let cordons = Cordons::new(effective, Arc::clone(&log_dirs));
         let controller = house.controller.clone();
         let often = Duration::from_millis(100);
         let heartbeats = Heartbeats { alone: often, among_others: often };
-        let registration =
-            Registered::new(controller, publisher, identity, heartbeats).await.unwrap().unfence().await.unwrap();
+        let registration = Registered::new(controller, publisher, identity, cordons, heartbeats)
+            .await
+            .unwrap()
+            .unfence()
+            .await
+            .unwrap();
         Self { partitions, fetchers, log_dirs, registration, published, path: path.to_path_buf() }
     }
 

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::broker::{free_port, tail};
 use crate::process::{self, Daemon, Output};
-use crate::{cache, ottla};
+use crate::{cache, kafka, ottla};
 
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 /// How long a node may take until it serves clients, the forming of a quorum included.
@@ -158,6 +158,36 @@ impl Cluster {
         self.nodes.values()
     }
 
+    /// Starts Apache Kafka on every node's configuration, and waits until all are there. The processes are the caller's.
+    pub fn spawn_apache(&self) -> Result<BTreeMap<i32, Daemon>, String> {
+        self.spawn_apache_as(None)
+    }
+
+    /// As `spawn_apache`, with the features of an older release.
+    pub fn spawn_apache_as(&self, release: Option<&str>) -> Result<BTreeMap<i32, Daemon>, String> {
+        let mut daemons = BTreeMap::new();
+        for node in self.nodes.values() {
+            let properties = node.properties();
+            kafka::format_as(&properties, release)?;
+            let mut command = kafka::server(&properties, &node.dir)?;
+            let daemon = Daemon::spawn(&mut command, &node.log_path()).map_err(|e| e.to_string())?;
+            daemons.insert(node.id, daemon);
+        }
+        let deadline = Instant::now() + READY_MAX;
+        let is_there = || {
+            let found = self.tool("kafka-broker-api-versions", &[]).stdout;
+            let brokers = self.nodes.values().filter(|node| node.roles.serves_clients());
+            brokers.into_iter().all(|node| found.contains(&format!("(id: {} ", node.id)))
+        };
+        while !is_there() {
+            if Instant::now() > deadline {
+                return Err("Apache Kafka's nodes do not form a cluster".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(daemons)
+    }
+
     /// Starts the process of a node and does not wait.
     pub fn spawn(&mut self, id: i32) -> Result<(), String> {
         self.spawn_in(id, CLUSTER_ID)
@@ -240,13 +270,22 @@ impl Cluster {
 
     /// Runs one of our own tools (`kafka-topics`, ...) against the cluster: its arguments without the bootstrap.
     pub fn tool(&self, name: &str, arguments: &[&str]) -> Output {
-        let binary = match ottla::binary() {
-            Ok(binary) => binary,
-            Err(error) => return Output { code: 127, stdout: String::new(), stderr: error },
-        };
-        let mut command = Command::new(binary);
+        self.tool_within(Duration::from_secs(60), name, arguments)
+    }
+
+    /// As `tool`, for one that works longer.
+    pub fn tool_within(&self, limit: Duration, name: &str, arguments: &[&str]) -> Output {
+        match self.tool_command(name, arguments) {
+            Ok(mut command) => process::run(&mut command, b"", limit),
+            Err(error) => Output { code: 127, stdout: String::new(), stderr: error },
+        }
+    }
+
+    /// The command that runs one of our own tools.
+    pub fn tool_command(&self, name: &str, arguments: &[&str]) -> Result<Command, String> {
+        let mut command = Command::new(ottla::binary()?);
         command.arg(name).args(["--bootstrap-server", &self.bootstrap()]).args(arguments);
-        process::run(&mut command, b"", Duration::from_secs(60))
+        Ok(command)
     }
 
     /// The node that leads the metadata quorum.

@@ -20,8 +20,16 @@ pub fn class_path() -> Result<String, String> {
 
 /// Formats the log directories that `properties` names.
 pub fn format(properties: &Path) -> Result<(), String> {
+    format_as(properties, None)
+}
+
+/// As `format`, with the features of an older release.
+pub fn format_as(properties: &Path, release: Option<&str>) -> Result<(), String> {
     let mut command = java("64m")?;
     command.args(["kafka.tools.StorageTool", "format", "-t", "b3R0bGEtY29tcGF0LXRlcw", "-c"]).arg(properties);
+    if let Some(release) = release {
+        command.args(["--release-version", release]);
+    }
     let output = process::run(&mut command, b"", Duration::from_secs(60));
     if output.code == 0 { Ok(()) } else { Err(format!("kafka-storage format: {output}")) }
 }

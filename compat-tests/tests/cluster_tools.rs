@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 
 use ottla_compat_tests::cluster::{Cluster, Roles};
 use ottla_compat_tests::process::Daemon;
+use ottla_compat_tests::tool;
 use ottla_compat_tests::toolchain::{self, Need};
-use ottla_compat_tests::{kafka, tool};
 
 const NODES: [(i32, Roles); 3] = [(1, Roles::Both), (2, Roles::Both), (3, Roles::Both)];
 
 /// Three nodes of either kind.
 struct Three {
-    name: &'static str,
     cluster: Cluster,
     /// Apache Kafka's processes; Ottla's are the cluster's own.
     daemons: BTreeMap<i32, Daemon>,
@@ -25,32 +24,13 @@ struct Three {
 impl Three {
     fn ottla() -> Self {
         let cluster = Cluster::start(&NODES, &["auto.leader.rebalance.enable=false"]).unwrap();
-        Self { name: "Ottla", cluster, daemons: BTreeMap::new(), said: Vec::new() }
+        Self { cluster, daemons: BTreeMap::new(), said: Vec::new() }
     }
 
     fn apache() -> Self {
         let cluster = Cluster::prepare(&NODES, &["auto.leader.rebalance.enable=false"]).unwrap();
-        let mut daemons = BTreeMap::new();
-        for (id, _) in NODES {
-            let properties = cluster.node(id).properties();
-            kafka::format(&properties).unwrap();
-            let mut command = kafka::server(&properties, properties.parent().unwrap()).unwrap();
-            daemons.insert(id, Daemon::spawn(&mut command, &properties.with_extension("log")).unwrap());
-        }
-        let three = Self { name: "Apache Kafka", cluster, daemons, said: Vec::new() };
-        three.eventually("three brokers", || {
-            let nodes = three.cluster.tool("kafka-broker-api-versions", &[]).stdout;
-            (1..=3).all(|id| nodes.contains(&format!("(id: {id} ")))
-        });
-        three
-    }
-
-    fn eventually(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(90);
-        while !holds() {
-            assert!(Instant::now() < deadline, "{}: {what}", self.name);
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let daemons = cluster.spawn_apache().unwrap();
+        Self { cluster, daemons, said: Vec::new() }
     }
 
     fn stop(&mut self, id: i32) {
@@ -83,6 +63,21 @@ impl Three {
         }
     }
 
+    /// Runs a tool that goes on until it is stopped, until `is_enough` likes what it printed. Only the last line is kept.
+    fn say_last(&mut self, line: &str, is_enough: impl Fn(&str) -> bool) {
+        let words: Vec<String> = line.replace('@', &self.cluster.bootstrap()).split(' ').map(str::to_owned).collect();
+        let running = tool::start(&words[0], &words[1..], b"").unwrap();
+        running.wait_until(Duration::from_secs(60), is_enough);
+        let output = running.output();
+        running.stop();
+        // Behind the time; which partition is named, and how long it is, is the producer's choice.
+        let last = output.stdout.lines().last().unwrap_or(&output.stderr);
+        let last = last.split_once(": ").map_or(last, |(_, text)| text);
+        let places = regex::Regex::new("moves-[01] at offset [0-9]+").unwrap();
+        let last = places.replace_all(last, "<place>");
+        self.said.push(self.masked(&format!("$ {line}\n{last}\n")));
+    }
+
     fn say(&mut self, line: &str) {
         self.run(line, |_| true);
     }
@@ -111,6 +106,11 @@ impl Three {
         let left_out = ["share.version", "streams.version", "WARN [AdminClient"];
         let is_shown = |line: &&str| !left_out.iter().any(|part| line.contains(part));
         let mut lines: Vec<String> = text.lines().filter(is_shown).map(mask_line).collect();
+        // What is proposed begins with a random broker.
+        if let Some(at) = lines.iter().position(|line| line.starts_with("Proposed partition")) {
+            let ids = regex::Regex::new("\\[[0-9]+,[0-9]+\\]").unwrap();
+            lines[at + 1] = ids.replace_all(&lines[at + 1], "[<two brokers>]").into_owned();
+        }
         // Rows that come in the order of a hash table.
         if let Some(first) = lines.iter().position(|line| line.starts_with("ID ")) {
             let end = lines.len() - 1;
@@ -153,6 +153,13 @@ fn mask_line(line: &str) -> String {
         let mut ids: Vec<String> = line[from..end].trim().split(',').map(str::to_owned).collect();
         ids.sort();
         line.replace_range(from..end, &ids.join(","));
+    }
+    // Members of the quorum: which of them leads, and how far each is.
+    if let [node, directory, _, _, _, _, status @ ("Leader" | "Follower")] =
+        line.split_whitespace().collect::<Vec<_>>()[..]
+        && node.parse::<i32>().is_ok()
+    {
+        line = format!("<node> {directory} <offset> <lag> <times> {status}");
     }
     // JSON of kafka-log-dirs: sizes.
     while let Some(at) = line.find("\"size\":") {
@@ -208,8 +215,27 @@ fn story(three: &mut Three) {
     three.say("kafka-leader-election --bootstrap-server @ --election-type unclean --topic moves --partition 0");
     three.say("kafka-leader-election --bootstrap-server @ --election-type preferred --topic moves --partition 7");
 
+    // A plan for all brokers, of which only what is there can be compared.
+    let topics = write("topics.json", r#"{"version":1,"topics":[{"topic":"moves"}]}"#);
+    let none = write("none.json", r#"{"version":1,"topics":[{"topic":"nowhere"}]}"#);
+    let generate = "kafka-reassign-partitions --bootstrap-server @ --generate --topics-to-move-json-file";
+    three.say(&format!("{generate} {topics} --broker-list 1,2,3"));
+    three.say(&format!("{generate} {topics} --broker-list 1"));
+    three.say(&format!("{generate} {topics} --broker-list 1,1,2"));
+    three.say(&format!("{generate} {none} --broker-list 1,2,3"));
+
+    // It reads every replica as if it were a follower, and compares what it gets.
+    let produce = ["--topic", "moves", "--num-records", "200", "--record-size", "100", "--throughput", "-1"];
+    three.cluster.tool("kafka-producer-perf-test", &produce).ok();
+    three.say_last(
+        "kafka-replica-verification --broker-list @ --topics-include moves --report-interval-ms 1000",
+        |text| text.matches("max lag is 0").count() >= 2,
+    );
+    three.say("kafka-replica-verification --broker-list @ --topics-include nowhere");
+
     for at in ["--bootstrap-server @", "--bootstrap-controller @@"] {
         three.say(&format!("kafka-metadata-quorum {at} describe --status"));
+        three.say(&format!("kafka-metadata-quorum {at} describe --replication"));
         three.say(&format!("kafka-cluster cluster-id {at}"));
         three.say(&format!("kafka-cluster list-endpoints {at}"));
         three.say(&format!("kafka-features {at} describe"));
@@ -226,6 +252,27 @@ fn story(three: &mut Three) {
     });
     three.say("kafka-log-dirs --bootstrap-server @ --describe --broker-list 1,3 --topic-list moves");
     three.say("kafka-log-dirs --bootstrap-server @ --describe --broker-list 1,9");
+
+    // A broker that is cordoned gets nothing new, and nothing by name.
+    let configs = "kafka-configs --bootstrap-server @ --entity-type brokers --entity-name 3";
+    three.say(&format!("{configs} --alter --add-config cordoned.log.dirs=/nowhere"));
+    three.say(&format!("{configs} --alter --add-config cordoned.log.dirs=*"));
+    // The broker tells the controller with its next heartbeat.
+    for probe in 0.. {
+        let probe = format!("probe-{probe}");
+        let arguments = ["--create", "--topic", &probe, "--partitions", "1", "--replication-factor", "3"];
+        if three.cluster.tool("kafka-topics", &arguments).code != 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    three.say("kafka-topics --bootstrap-server @ --create --topic all --partitions 1 --replication-factor 3");
+    three.say("kafka-topics --bootstrap-server @ --create --topic named --replica-assignment 3:1");
+    three.say("kafka-topics --bootstrap-server @ --create --topic two --partitions 1 --replication-factor 2");
+    three.say(&format!("kafka-reassign-partitions --bootstrap-server @ --reassignment-json-file {move_all} --execute"));
+    three.say(&format!("{configs} --describe"));
+    three.say(&format!("{configs} --alter --delete-config cordoned.log.dirs"));
+    three.say("kafka-log-dirs --bootstrap-server @ --describe --broker-list 3 --topic-list moves");
 
     // One leaves for good.
     three.stop(2);

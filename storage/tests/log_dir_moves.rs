@@ -65,6 +65,23 @@ fn other_dir(log: &Log) -> &'static Path {
     DIRS.iter().map(Path::new).find(|dir| *dir != here).unwrap()
 }
 
+#[test]
+fn cordoned_directories_get_new_logs_only_where_there_is_no_other() {
+    let dirs = open(&disk());
+    let new = |partition: i32| {
+        let id = TopicPartition::new("c", partition);
+        dirs.create_log(&id, topic(), Arc::new(config())).unwrap().parent_dir()
+    };
+    let ids: Vec<_> = dirs.dirs().into_iter().map(|dir| dir.id).collect();
+    dirs.cordon(&ids[..1]);
+    assert!((0..4).all(|partition| new(partition) == Path::new(DIRS[1])));
+    dirs.cordon(&ids);
+    // All alike: the one with the fewest logs, as ever.
+    assert_eq!(new(4), Path::new(DIRS[0]));
+    dirs.cordon(&[]);
+    assert_eq!(new(5), Path::new(DIRS[0]));
+}
+
 fn finish(dirs: &Arc<LogDirs>) -> io::Result<()> {
     while dirs.move_on(&id(), 1_000)? != MoveStep::Done {}
     Ok(())

@@ -217,11 +217,29 @@ impl Changes<'_> {
                 "Cannot update these configs at default cluster level, broker id must be specified",
             )?;
         }
-        // How many threads another broker has is not known here.
+        // How many threads another broker has, and which directories, is not known here.
         if !self.at_controller {
             self.check_threads(name, &values, image)?;
+            self.check_cordons(&values)?;
         }
         check_together(&values)
+    }
+
+    fn check_cordons(&self, values: &BTreeMap<String, String>) -> Result<(), Refusal> {
+        let known = &self.effective.settings.log_dirs;
+        let is_known = |name: &String| {
+            let path = std::path::absolute(name).ok();
+            name == "*" || known.iter().any(|dir| std::path::absolute(dir).ok() == path)
+        };
+        let cordoned = split_list(values.get("cordoned.log.dirs").map_or("", String::as_str));
+        let missing: Vec<String> = cordoned.into_iter().filter(|name| !is_known(name)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(invalid(format!(
+            "requirement failed: All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : {}",
+            missing.join(", ")
+        )))
     }
 
     /// Kafka changes the size of a pool by no more than twice or half at a time.
@@ -460,6 +478,12 @@ mod tests {
             "Invalid value org.apache.kafka.common.config.ConfigException: Log cleaner threads cannot be increased to more \
              than double the current value 1 for configuration Invalid dynamic configuration"
         );
+        assert_eq!(
+            told("cordoned.log.dirs", "/tmp/x,/nowhere"),
+            "requirement failed: All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : \
+             /nowhere"
+        );
+        assert_eq!(decided(false, &set_on("1", "cordoned.log.dirs", "*")), None);
         assert_eq!(decided(false, &set_on("1", "num.io.threads", "16")), None);
     }
 

@@ -48,6 +48,7 @@ mod reassign_partitions;
 mod reassignment_plan;
 mod reassignment_replicas;
 mod reassignment_throttles;
+mod rebalance;
 mod storage;
 mod table;
 mod time;
@@ -99,6 +100,7 @@ const TOOLS: &[Tool] = &[
     metadata_quorum::TOOL,
     producer_perf::TOOL,
     reassign_partitions::TOOL,
+    rebalance::TOOL,
     storage::TOOL,
     application_reset::TOOL,
     topics::TOOL,
@@ -115,15 +117,18 @@ pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// The tools as a list for `ottla --help`.
 pub fn overview() -> String {
     let mut text = String::from("Kafka's tools (also when called by their own name, as a link to this program):\n");
-    for (name, about) in names().filter(|(name, _)| *name != OWN) {
+    for (name, about) in names().filter(|(name, _)| !OWN.contains(name)) {
         let _ = writeln!(text, "  {:<28} {about}", format!("kafka-{name}"));
     }
-    let _ = writeln!(text, "Of our own:\n  {:<28} {}", format!("ottla {OWN}"), explain::TOOL.about);
+    text.push_str("Of our own:\n");
+    for (name, about) in names().filter(|(name, _)| OWN.contains(name)) {
+        let _ = writeln!(text, "  {:<28} {about}", format!("ottla {name}"));
+    }
     text
 }
 
-/// The tool that Kafka has not.
-const OWN: &str = "explain";
+/// The tools that Kafka has not.
+pub const OWN: [&str; 2] = ["explain", "rebalance"];
 
 /// Runs a tool when the program was called by a tool's name, or when its first word names one (`ottla topics ...`).
 pub fn run_if_named(own_name: &str, arguments: &[String]) -> Option<ExitCode> {

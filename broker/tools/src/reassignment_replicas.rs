@@ -86,6 +86,16 @@ pub fn reassign(
     wanted: BTreeMap<Partition, Option<Vec<i32>>>,
     may_change_count: bool,
 ) -> Result<Vec<String>, Failure> {
+    let refusals = try_reassign(client, wanted, may_change_count)?;
+    Ok(refusals.iter().map(|(partition, failure)| format!("{}: {}", shown(partition), failure.message)).collect())
+}
+
+/// As [`reassign`], with the refusals by partition.
+pub fn try_reassign(
+    client: &mut Client,
+    wanted: BTreeMap<Partition, Option<Vec<i32>>>,
+    may_change_count: bool,
+) -> Result<BTreeMap<Partition, Failure>, Failure> {
     let mut topics: BTreeMap<String, Vec<ReassignablePartition>> = BTreeMap::new();
     for ((topic, partition), replicas) in wanted {
         let replicas = replicas.map(|list| list.into_iter().map(Into::into).collect());
@@ -102,16 +112,16 @@ pub fn reassign(
         if version >= 1 { request.with_allow_replication_factor_change(may_change_count) } else { request }
     })?;
     Failure::check(response.error_code, message(response.error_message.as_ref()))?;
-    let mut failures = BTreeMap::new();
+    let mut refusals = BTreeMap::new();
     for topic in response.responses {
         for partition in topic.partitions {
             let outcome = Failure::check(partition.error_code, message(partition.error_message.as_ref()));
             if let Err(failure) = outcome {
-                failures.insert((topic.name.to_string(), partition.partition_index), failure);
+                refusals.insert((topic.name.to_string(), partition.partition_index), failure);
             }
         }
     }
-    Ok(failures.iter().map(|(partition, failure)| format!("{}: {}", shown(partition), failure.message)).collect())
+    Ok(refusals)
 }
 
 pub fn replicas_of(client: &mut Client, topics: &BTreeSet<String>) -> Result<BTreeMap<Partition, Vec<i32>>, Failure> {

@@ -10,13 +10,13 @@ use super::options::Options;
 use super::reassignment_plan::{Plan, commas};
 use super::reassignment_replicas::{Ended, Moving};
 
-const BROKER_THROTTLES: [&str; 3] = [
+pub const BROKER_THROTTLES: [&str; 3] = [
     "leader.replication.throttled.rate",
     "follower.replication.throttled.rate",
     "replica.alter.log.dirs.io.max.bytes.per.second",
 ];
-const LEADER_REPLICAS: &str = "leader.replication.throttled.replicas";
-const FOLLOWER_REPLICAS: &str = "follower.replication.throttled.replicas";
+pub const LEADER_REPLICAS: &str = "leader.replication.throttled.replicas";
+pub const FOLLOWER_REPLICAS: &str = "follower.replication.throttled.replicas";
 
 /// Sets the bounds that were asked for.
 pub fn throttle(

@@ -14,7 +14,7 @@ const MIN_ISR: &str = "min.insync.replicas";
 impl ControllerState {
     /// Whether some internal topic has fewer replicas than it is to have, and there are brokers for them.
     pub fn internal_topics_can_grow(&self) -> bool {
-        let active = self.image.active_brokers().count();
+        let active = self.takers().count();
         let growth = &self.defaults.internal_topics;
         growth.partitions_max > 0
             && growth.topics.iter().any(|(name, factor, min_isr)| {
@@ -26,10 +26,15 @@ impl ControllerState {
             })
     }
 
+    /// Brokers that may be given replicas: one that is being emptied is cordoned.
+    fn takers(&self) -> impl Iterator<Item = BrokerId> + '_ {
+        self.image.active_brokers().filter(|broker| broker.has_uncordoned_dir()).map(|broker| broker.id)
+    }
+
     /// The next partitions to grow, and what holds for a topic that has done so.
     pub fn grow_internal_topics(&self) -> Vec<MetadataRecord> {
         let growth = &self.defaults.internal_topics;
-        let active: Vec<BrokerId> = self.image.active_brokers().map(|broker| broker.id).collect();
+        let active: Vec<BrokerId> = self.takers().collect();
         let topics = growth.topics.iter().filter_map(|(name, factor, min_isr)| {
             Some((&**self.image.topics.by_name(name)?, *factor, *min_isr)).filter(|_| active.len() >= *factor)
         });

@@ -229,7 +229,7 @@ impl ControllerState {
         Some(PartitionImage { replicas, isr, directories, leader: Some(leader), leader_epoch, ..Default::default() })
     }
 
-    /// What a hand-made replica list must be like.
+    /// What a hand-made replica list must be like. It may name cordoned brokers (KIP-1066): who names them means them.
     pub(crate) fn check_manual_assignment(&self, replicas: &[BrokerId], factor: Option<usize>) -> Result<(), ApiError> {
         let invalid = |message: String| {
             Err(ApiError::new(
@@ -246,9 +246,6 @@ impl ControllerState {
         for id in sorted {
             match self.image.brokers.get(&id) {
                 None => return invalid(format!("includes broker {id}, but no such broker is registered.")),
-                Some(broker) if !broker.has_uncordoned_dir() => {
-                    return invalid(format!("includes broker {id}, but all its log directories are cordoned."));
-                }
                 Some(_) if previous == Some(id) => return invalid(format!("includes the broker {id} more than once.")),
                 Some(_) => previous = Some(id),
             }

@@ -2,7 +2,7 @@
 //! `UPDATE_EXPECT=1` rewrites the expected half.
 //!
 //! ```text
-//!   register ID [rack=R] [previous=EPOCH] [life=N]      heartbeat ID [offset=N] [shutdown] [fence]
+//!   register ID [rack=R] [previous=EPOCH] [life=N]      heartbeat ID [offset=N] [shutdown] [fence] [cordon|uncordon]
 //!   create NAME [partitions=N] [rf=N] [replicas=1,2/2,1] [config=k=v;k=v] [validate]
 //!   delete NAME   grow NAME COUNT [replicas=..]   config KIND NAME OP KEY [VALUE]   elect preferred|unclean [NAME-P]
 //!   isr LEADER NAME-P IDS [recovering]   reassign NAME-P IDS|cancel   reassignments   producers ID
@@ -285,6 +285,10 @@ impl World {
         format!("{} epoch {}", outcome(r.error_code, None), r.broker_epoch)
     }
 
+    fn log_dirs(&self, id: i32) -> Vec<Uuid> {
+        self.state.image.brokers[&ottla_protocol::BrokerId(id)].log_dirs.clone()
+    }
+
     fn heartbeat(&mut self, rest: &[&str], out: &mut String) -> String {
         let id: i32 = rest[0].parse().unwrap();
         let offset = option(rest, "offset").map_or(self.state.image.offset.0, |offset| offset.parse().unwrap());
@@ -293,7 +297,12 @@ impl World {
             .with_broker_epoch(option(rest, "epoch").map_or(self.epoch(id), |epoch| epoch.parse().unwrap()))
             .with_current_metadata_offset(offset)
             .with_want_fence(rest.contains(&"fence"))
-            .with_want_shut_down(rest.contains(&"shutdown"));
+            .with_want_shut_down(rest.contains(&"shutdown"))
+            .with_cordoned_log_dirs(match rest {
+                rest if rest.contains(&"cordon") => Some(self.log_dirs(id)),
+                rest if rest.contains(&"uncordon") => Some(Vec::new()),
+                _ => None,
+            });
         let ControllerResponse::BrokerHeartbeat(r) = self.ask(request, out) else { unreachable!() };
         let (code, caught_up, fenced, go) =
             (outcome(r.error_code, None), r.is_caught_up, r.is_fenced, r.should_shut_down);

@@ -126,6 +126,8 @@ pub struct LogDirs {
     moves: Moves,
     /// Logs whose newer files may lie in a directory that is not here.
     blocked: std::sync::OnceLock<std::collections::HashSet<TopicPartition>>,
+    /// Directories that get no new logs as long as there are others.
+    cordoned: RwLock<Vec<Uuid>>,
     /// Set when all directories were closed cleanly by the process before.
     was_clean: bool,
     previous_broker_epoch: i64,
@@ -166,6 +168,13 @@ impl LogDirs {
     /// The id of the directory that holds a log.
     pub fn directory_of(&self, id: &TopicPartition) -> Option<Uuid> {
         self.logs.read().get(id).map(|hosted| hosted.dir.id)
+    }
+
+    /// New logs go to other directories than these from now on, if there are any.
+    pub fn cordon(&self, dirs: &[Uuid]) {
+        if *self.cordoned.read() != dirs {
+            *self.cordoned.write() = dirs.to_vec();
+        }
     }
 
     /// The directories, with how much room they have.

@@ -282,7 +282,10 @@ impl LogDirs {
         };
         match &self.dirs[..] {
             [only] => only.health.is_online().then(|| Arc::clone(only)),
-            _ => online().min_by_key(|dir| count(dir)).cloned(),
+            _ => {
+                let cordoned = self.cordoned.read();
+                online().min_by_key(|dir| (cordoned.contains(&dir.id), count(dir))).cloned()
+            }
         }
     }
 
