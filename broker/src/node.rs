@@ -180,6 +180,7 @@ impl Node {
             let reports = DirReports {
                 local: settings.node_id,
                 log_dirs: Arc::clone(&log_dirs),
+                partitions: partitions.clone(),
                 controller: controller.clone(),
                 applied: publisher.applied(),
             };

@@ -9,6 +9,7 @@
 //! ```
 
 mod cleaning;
+mod copies;
 mod directory;
 mod meta_properties;
 mod moves;
@@ -126,6 +127,8 @@ pub struct LogDirs {
     moves: Moves,
     /// Logs whose newer files may lie in a directory that is not here.
     blocked: std::sync::OnceLock<std::collections::HashSet<TopicPartition>>,
+    /// Logs of partitions that were found in another directory before, until it is settled which of them counts.
+    twins: Mutex<Vec<Hosted>>,
     /// Set when all directories were closed cleanly by the process before.
     was_clean: bool,
     previous_broker_epoch: i64,
@@ -173,7 +176,8 @@ impl LogDirs {
         self.dirs.iter().map(|dir| dir.info(&*self.options.disk)).collect()
     }
 
-    /// The partition's log: as it is if there is one, else a new one in the directory with the fewest logs.
+    /// The log of a partition that is new on this broker: as it is if there is one, else a new one in the directory with the
+    /// fewest logs.
     ///
     /// # Errors
     /// If the log on disk belongs to another topic id, or no directory is online.
@@ -182,6 +186,30 @@ impl LogDirs {
         id: &TopicPartition,
         topic_id: TopicId,
         config: Arc<LogConfig>,
+    ) -> io::Result<Arc<Log>> {
+        self.log_for(id, topic_id, config, true)
+    }
+
+    /// The log of a partition that this broker had before: as [`Self::create_log`], but none is begun while a directory is
+    /// offline, for the log may be in there.
+    ///
+    /// # Errors
+    /// As [`Self::create_log`], and when the log is in no directory that is online.
+    pub fn find_or_create_log(
+        self: &Arc<Self>,
+        id: &TopicPartition,
+        topic_id: TopicId,
+        config: Arc<LogConfig>,
+    ) -> io::Result<Arc<Log>> {
+        self.log_for(id, topic_id, config, false)
+    }
+
+    fn log_for(
+        self: &Arc<Self>,
+        id: &TopicPartition,
+        topic_id: TopicId,
+        config: Arc<LogConfig>,
+        is_new: bool,
     ) -> io::Result<Arc<Log>> {
         let _changing = self.changing.lock();
         if let Some(log) = self.get(id) {
@@ -211,6 +239,12 @@ impl LogDirs {
         if self.blocked.get().is_some_and(|blocked| blocked.contains(id)) {
             return Err(io::Error::other("the log directory that the log was being moved from is not here"));
         }
+        if !is_new && let Some(offline) = self.dirs.iter().find(|dir| !dir.health.is_online()) {
+            return Err(io::Error::other(format!(
+                "its log may be in {}, which is offline: none is begun elsewhere",
+                offline.path.display()
+            )));
+        }
         let dir = self.dir_for(id).ok_or_else(offline)?;
         if dir.remembers(id) {
             // Of a log that was deleted: after a kill its log start and recovery point would be taken for those of this one.
@@ -232,12 +266,17 @@ impl LogDirs {
     }
 
     fn adopt(self: &Arc<Self>, log: &Arc<Log>, dir: Arc<Directory>) {
+        let hosted = self.host(log, dir);
+        self.logs.write().insert(log.topic_partition().clone(), hosted);
+    }
+
+    fn host(self: &Arc<Self>, log: &Arc<Log>, dir: Arc<Directory>) -> Hosted {
         let host: Weak<dyn LogHost> = Arc::<Self>::downgrade(self);
         log.set_host(host);
         if let Some(journal) = dir.journal.get() {
             log.set_journal(journal);
         }
-        self.logs.write().insert(log.topic_partition().clone(), Hosted { log: Arc::clone(log), dir });
+        Hosted { log: Arc::clone(log), dir }
     }
 
     /// Deletes a partition: its directory is renamed at once and removed after `file.delete.delay.ms`.
@@ -260,9 +299,15 @@ impl LogDirs {
         let _changing = self.changing.lock();
         self.give_up(id);
         let Some(hosted) = self.logs.write().remove(id) else { return Ok(None) };
-        hosted.log.refuse_appends();
         self.forget_cleaning(id);
-        let to = hosted.dir.path.join(aside_name(id, suffix));
+        let to = self.set_aside(&hosted, suffix)?;
+        Ok(Some((hosted.log, to)))
+    }
+
+    /// Renames the directory of a log that is no longer served; where it is then.
+    fn set_aside(&self, hosted: &Hosted, suffix: &str) -> io::Result<PathBuf> {
+        hosted.log.refuse_appends();
+        let to = hosted.dir.path.join(aside_name(hosted.log.topic_partition(), suffix));
         hosted.log.home().guard(|| {
             if suffix == "stray" {
                 // It may be wanted after all: its own files have to have everything.
@@ -273,7 +318,7 @@ impl LogDirs {
             // Or the journal would bring it back.
             hosted.dir.journal.get().map_or(Ok(()), |journal| journal.reset(hosted.log.durable()))
         })?;
-        Ok(Some((hosted.log, to)))
+        Ok(to)
     }
 
     /// Writes all checkpoints of all directories. One that fails takes its directory offline; the others are written.
@@ -296,8 +341,9 @@ impl LogDirs {
     }
 
     fn logs_in(&self, dir: &Arc<Directory>) -> Vec<Arc<Log>> {
-        let logs = self.logs.read();
-        logs.values().filter(|hosted| Arc::ptr_eq(&hosted.dir, dir)).map(|hosted| Arc::clone(&hosted.log)).collect()
+        let (logs, twins) = (self.logs.read(), self.twins.lock());
+        let here = logs.values().chain(&*twins).filter(|hosted| Arc::ptr_eq(&hosted.dir, dir));
+        here.map(|hosted| Arc::clone(&hosted.log)).collect()
     }
 
     /// What is due from time to time: retention, rolling by time, expiry of producers. Called every few minutes; blocks.

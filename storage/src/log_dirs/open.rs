@@ -64,6 +64,7 @@ pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, 
         cleaning: Cleaning::default(),
         moves: Moves::default(),
         blocked: std::sync::OnceLock::new(),
+        twins: Mutex::default(),
         was_clean,
         previous_broker_epoch: epoch,
         options,
@@ -243,11 +244,14 @@ fn open_log(
     });
     match opened {
         Ok(log) => {
+            let log = Arc::new(log);
             if log_dirs.get(id).is_some() {
-                tracing::error!(partition = %id, dir = %dir.path.display(), "the partition is in two log directories, this one is left alone");
+                // Which of them counts the metadata knows.
+                let twin = log_dirs.host(&log, Arc::clone(dir));
+                log_dirs.twins.lock().push(twin);
                 return;
             }
-            log_dirs.adopt(&Arc::new(log), Arc::clone(dir));
+            log_dirs.adopt(&log, Arc::clone(dir));
         }
         Err(error) => {
             tracing::error!(partition = %id, %error, "log could not be opened");
