@@ -10,20 +10,25 @@ use common::{append, config, contents, expected};
 use ottla_protocol::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition};
 use ottla_storage::disk::Disk;
 use ottla_storage::disk::faulty::FaultyDisk;
-use ottla_storage::{LogDirs, LogDirsOptions};
+use ottla_storage::{Durability, JournalOptions, LogConfig, LogDirs, LogDirsOptions};
 use uuid::Uuid;
 
 const EIO: i32 = 5;
 
 fn open(disk: &FaultyDisk, dirs: &[&str]) -> Arc<LogDirs> {
+    try_open(disk, dirs).unwrap()
+}
+
+fn try_open(disk: &FaultyDisk, dirs: &[&str]) -> Option<Arc<LogDirs>> {
     let paths: Vec<PathBuf> = dirs.iter().map(PathBuf::from).collect();
     let options = LogDirsOptions {
         disk: Arc::new(disk.clone()),
         default_config: Arc::new(config()),
         cleaner_threads: 0,
+        journal: JournalOptions { threads: false, file_bytes: 64 << 10 },
         ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw")
     };
-    LogDirs::open(&paths, options).unwrap()
+    LogDirs::open(&paths, options).ok()
 }
 
 /// The disk as the next process finds it, with one directory that gives errors.
@@ -116,4 +121,92 @@ fn of_two_logs_of_which_nothing_is_known_the_further_one_counts() {
     let named = dir_id(&dirs, "/b");
     dirs.settle_copies(|_| Some((topic(1), named)));
     assert_eq!(path_of(&dirs), PathBuf::from("/a"));
+}
+
+/// A log of 40 records that begins at 17, and whose tail was not flushed; the checkpoints say so.
+fn begun_at_17(strict: bool, clean: bool) -> (FaultyDisk, i64) {
+    let disk = FaultyDisk::default();
+    let dirs = open(&disk, &["/a", "/b"]);
+    let durability = if strict { Durability::Strict } else { Durability::Replicated };
+    let config = Arc::new(LogConfig { durability, ..config() });
+    let log = dirs.create_log(&id(), topic(1), config).unwrap();
+    for _ in 0..20 {
+        append(&log, 2).unwrap();
+    }
+    log.set_high_watermark(Offset(40));
+    log.increment_log_start_offset(Offset(17)).unwrap();
+    dirs.checkpoint_all().unwrap();
+    if strict {
+        while dirs.commit() {}
+    }
+    if clean {
+        dirs.shutdown(1);
+    }
+    let path = log.dir().join("00000000000000000000.log");
+    if !clean && !strict {
+        // A power cut: bytes of the unflushed tail that never were a batch.
+        let last = disk.list(&log.dir()).unwrap().into_iter().filter(|entry| entry.name.ends_with(".log"));
+        let last = last.map(|entry| entry.name).max().unwrap();
+        let path = path.with_file_name(last);
+        let disk = disk.after_kill();
+        let mut torn = 0;
+        disk.damage(&path, |bytes| {
+            torn = bytes.len();
+            let at = bytes.len() - 10;
+            bytes[at] ^= 1;
+        })
+        .unwrap();
+        assert!(torn > 0);
+        return (disk, 38);
+    }
+    (disk.after_kill(), 40)
+}
+
+/// Whatever is wanting when it happens: a log that could not be opened is opened as it should have been, or not at all.
+#[test]
+fn a_log_that_could_not_be_opened_is_not_opened_as_if_it_had_been_closed() {
+    const SHORTAGES: [i32; 2] = [24, 28];
+    let mut absent = 0;
+    for (strict, clean) in [(false, false), (false, true), (true, false)] {
+        let (before, end) = begun_at_17(strict, clean);
+        for (errno, of_opens) in SHORTAGES.into_iter().flat_map(|errno| [(errno, true), (errno, false)]) {
+            for (many, at) in [1, 2, 1_000].into_iter().flat_map(|many| (0..60).map(move |at| (many, at))) {
+                let disk = before.after_kill();
+                let mut count = 0;
+                let mut fault = move || {
+                    count += 1;
+                    (count > at && count <= at + many).then(|| std::io::Error::from_raw_os_error(errno))
+                };
+                match of_opens {
+                    true => disk.set_open_fault(move |_| fault()),
+                    false => disk.set_fault(move |_, _| fault()),
+                }
+                let what = format!("strict {strict}, clean {clean}, error {errno}, opens {of_opens}, {many} from {at}");
+                let Some(dirs) = try_open(&disk, &["/a", "/b"]) else { continue };
+                let was_there = dirs.get(&id()).is_some();
+                disk.clear_fault();
+                check(&dirs, end, &what);
+                absent += usize::from(!was_there);
+                dirs.checkpoint_all().unwrap_or_default();
+                // And whatever became of it, the next start has it all.
+                let killed = open(&disk.after_kill(), &["/a", "/b"]);
+                check(&killed, end, &what);
+                dirs.shutdown(2);
+                check(&open(&disk.after_kill(), &["/a", "/b"]), end, &what);
+            }
+        }
+    }
+    assert!(absent > 20, "{absent}");
+}
+
+fn check(dirs: &Arc<LogDirs>, end: i64, what: &str) {
+    let Ok(log) = dirs.find_or_create_log(&id(), topic(1), Arc::new(config())) else {
+        // Its directory is offline, and no other has it.
+        assert!(dirs.dirs().iter().any(|dir| !dir.online), "{what}");
+        return;
+    };
+    let offsets = log.offsets();
+    assert_eq!((offsets.log_start, offsets.log_end), (Offset(17), Offset(end)), "{what}");
+    let found: Vec<_> = contents(&log, Offset(17)).into_iter().filter(|record| record.0 >= 17).collect();
+    assert_eq!(found, expected(end)[17..], "{what}");
 }

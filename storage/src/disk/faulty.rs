@@ -412,6 +412,7 @@ impl Disk for FaultyDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.opens(dir)?;
         let inode = state.find(dir)?;
         state.change(Operation::SyncDir, dir)?;
         if let Some(Node::Dir { names, durable }) = state.nodes.get_mut(&inode) {

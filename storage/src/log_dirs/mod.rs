@@ -212,7 +212,11 @@ impl LogDirs {
         is_new: bool,
     ) -> io::Result<Arc<Log>> {
         let _changing = self.changing.lock();
-        if let Some(log) = self.get(id) {
+        let existing = match self.get(id) {
+            None => self.open_absent(id)?,
+            log => log,
+        };
+        if let Some(log) = existing {
             if log.topic_id().is_zero() && !topic_id.is_zero() {
                 if log.has_lost_its_topic() {
                     return Err(io::Error::new(
@@ -280,7 +284,7 @@ impl LogDirs {
     }
 
     /// Deletes a partition: its directory is renamed at once and removed after `file.delete.delay.ms`.
-    pub fn delete_log(&self, id: &TopicPartition) -> io::Result<()> {
+    pub fn delete_log(self: &Arc<Self>, id: &TopicPartition) -> io::Result<()> {
         let Some((log, to)) = self.rename_away(id, "delete")? else { return Ok(()) };
         tracing::info!(partition = %id, dir = %to.display(), "log deleted");
         self.worker.remove_dir_later(to, log.config().file_delete_delay_ms);
@@ -288,16 +292,18 @@ impl LogDirs {
     }
 
     /// Takes a log that nobody knows out of service and keeps its files under another name.
-    pub fn move_aside(&self, id: &TopicPartition) -> io::Result<()> {
+    pub fn move_aside(self: &Arc<Self>, id: &TopicPartition) -> io::Result<()> {
         if let Some((_, to)) = self.rename_away(id, "stray")? {
             tracing::warn!(partition = %id, dir = %to.display(), "log moved aside");
         }
         Ok(())
     }
 
-    fn rename_away(&self, id: &TopicPartition, suffix: &str) -> io::Result<Option<(Arc<Log>, PathBuf)>> {
+    fn rename_away(self: &Arc<Self>, id: &TopicPartition, suffix: &str) -> io::Result<Option<(Arc<Log>, PathBuf)>> {
         let _changing = self.changing.lock();
         self.give_up(id);
+        // To be renamed like the others it has to be one of them.
+        self.open_absent(id)?;
         let Some(hosted) = self.logs.write().remove(id) else { return Ok(None) };
         self.forget_cleaning(id);
         let to = self.set_aside(&hosted, suffix)?;

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::{Mutex, RwLock};
 
 use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::errors::{is_shortage, offline};
+use crate::errors::{is_descriptor_shortage, is_shortage, offline};
 use crate::log_dirs::Reserve;
 
 /// A log directory's state of health, shared by all logs in it. Once offline it stays so until a restart: after a failed
@@ -111,6 +111,15 @@ impl OpenFiles {
 }
 
 impl OpenFiles {
+    /// Closes what nobody uses at the moment if file descriptors are what is wanting.
+    pub(crate) fn relieve(&self, error: &io::Error) {
+        if is_descriptor_shortage(error) {
+            // The first call takes note of what is used, the second one closes it all the same.
+            self.close_idle();
+            self.close_idle();
+        }
+    }
+
     /// Closes what was not used since the last call: a partition that rests holds no descriptor.
     pub fn close_idle(&self) {
         let mut queue = self.queue.lock();
@@ -163,6 +172,13 @@ impl Home {
         self.disk.rename(&path, &to)?;
         *path = to.into();
         Ok(())
+    }
+
+    /// Gives free what can be given free when something could not be done for `error`: space that is kept back, file
+    /// descriptors that nobody uses at the moment.
+    pub fn relieve(&self, error: &io::Error) {
+        self.health.on_shortage(&self.path(), error);
+        self.open_files.relieve(error);
     }
 
     /// Carries out a change of the disk; a failure takes the directory offline, lack of space does not.
