@@ -38,6 +38,9 @@ const VOTERS_OF_JOINED: usize = 3;
 /// Longest wait for others to take over and to hear of it.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Segment files that are open at a time, where the limit of the process allows.
+const OPEN_FILES_MAX: usize = 4096;
+
 /// What nodes of a cluster agree on when they are started from Apache's image without a `CLUSTER_ID`.
 const CLUSTER_ID_OF_IMAGES: &str = "5L6g3nShT-eMCtK--X86sw";
 
@@ -262,6 +265,7 @@ async fn open_log_dirs(settings: &Arc<Settings>, cluster_id: &str) -> Result<Arc
         cleaner_dedupe_bytes: settings.usize("log.cleaner.dedupe.buffer.size"),
         cleaner_backoff_ms: u64::try_from(settings.i64("log.cleaner.backoff.ms")).unwrap_or(0),
         cleaner_io_bytes_per_second_max: settings.f64("log.cleaner.io.max.bytes.per.second"),
+        open_files_max: open_files_max(rustix::process::getrlimit(rustix::process::Resource::Nofile).current),
         ..LogDirsOptions::new(settings.node_id, cluster_id)
     };
     let paths = settings.log_dirs.clone();
@@ -359,6 +363,13 @@ fn static_voter(voter: &Voter) -> VoterInfo {
     VoterInfo { id: voter.id, directory_id: Uuid::nil(), endpoints: vec![voter.endpoint.clone()] }
 }
 
+/// Segment files that may be open at a time: at most half of the descriptors that the process may have, for the others are
+/// for connections.
+fn open_files_max(descriptors: Option<u64>) -> usize {
+    let half = descriptors.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
+    half.min(OPEN_FILES_MAX)
+}
+
 /// `log.cleaner.threads`, unless `log.cleaner.enable` is off.
 fn cleaner_threads(settings: &Settings) -> usize {
     if settings.bool("log.cleaner.enable") { settings.usize("log.cleaner.threads") } else { 0 }
@@ -433,4 +444,16 @@ fn in_millis(duration: Duration) -> i64 {
 
 fn millis(milliseconds: i64) -> Duration {
     Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_leave_descriptors_for_connections() {
+        assert_eq!(open_files_max(Some(256)), 128);
+        assert_eq!(open_files_max(Some(1 << 20)), OPEN_FILES_MAX);
+        assert_eq!(open_files_max(None), OPEN_FILES_MAX);
+    }
 }
