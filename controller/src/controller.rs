@@ -425,6 +425,15 @@ impl Controller {
         }
     }
 
+    /// Returns once this node's part in the quorum has ended by itself: why. It would know of no change of the cluster any
+    /// more, and the process had better end.
+    pub async fn failed(&self) -> String {
+        match &self.inner.role {
+            Role::Member(member) => member.failed().await,
+            Role::Observer(observer) => observer.failed().await,
+        }
+    }
+
     /// Stops deciding, then raft, and closes the log.
     pub async fn shutdown(&self) {
         match &self.inner.role {

@@ -43,6 +43,8 @@ const REQUEST_QUEUE_MAX: usize = 4096;
 const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long another voter may take to take over; then it is left to an election.
 const RESIGN_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long raft may take to tell who its members are.
+const MEMBERS_TIMEOUT: Duration = Duration::from_millis(500);
 /// News may come between a look and the wait for it.
 const NEWS_MAX: Duration = Duration::from_millis(100);
 /// Brokers that are about to be fenced.
@@ -95,7 +97,7 @@ impl Member {
                 crate::disk::damaged(&dir, "the metadata log is lost: there is a quorum-state but no entry").into()
             );
         }
-        let (machine, images) = ImageMachine::open(SnapshotDir::new(&dir))?;
+        let (machine, images) = ImageMachine::open(SnapshotDir::new(&dir, log.space()))?;
         let bytes_since_snapshot = Arc::clone(&machine.bytes_since_snapshot);
         let config = raft_config(options)?;
         let id = node_id(options.node_id);
@@ -214,8 +216,11 @@ impl Member {
     }
 
     pub(crate) async fn is_alone(&self) -> bool {
-        let members = self.voters.members().await;
-        members.is_ok_and(|members| members.voters == [self.id].into() && members.nodes.len() == 1)
+        // Raft does not answer while it waits for its disk.
+        let members = tokio::time::timeout(MEMBERS_TIMEOUT, self.voters.members()).await;
+        members.is_ok_and(|members| {
+            members.is_ok_and(|members| members.voters == [self.id].into() && members.nodes.len() == 1)
+        })
     }
 
     pub(crate) fn is_own(&self, message: &[u8]) -> bool {
@@ -532,6 +537,30 @@ impl Member {
         let _ = tokio::time::timeout(RESIGN_TIMEOUT, active.wait_for(Option::is_none)).await;
     }
 
+    /// Returns once raft, or the task that decides, has ended by itself: why.
+    pub(crate) async fn failed(&self) -> String {
+        let decides = async {
+            let mut active = self.active();
+            while active.changed().await.is_ok() {}
+        };
+        let raft = async {
+            let mut metrics = self.raft.metrics();
+            loop {
+                if let Err(error) = &metrics.borrow_watched().running_state {
+                    return error.to_string();
+                }
+                if metrics.changed().await.is_err() {
+                    return "raft has ended".to_owned();
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            error = raft => format!("the metadata log can no longer be kept: {error}"),
+            () = decides => "the task that decides on metadata has ended".to_owned(),
+        }
+    }
+
     /// Stops deciding, then raft, and closes the log.
     pub(crate) async fn shutdown(&self) {
         let driver = self.driver.lock().take();
@@ -540,6 +569,7 @@ impl Member {
             task.abort();
             let _ = task.await;
         }
+        self.log.stop_waiting();
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop cleanly");
         }
