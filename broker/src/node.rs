@@ -20,8 +20,10 @@ use uuid::Uuid;
 
 use crate::config::{Effective, Settings, Voter, log_config, sessions};
 use crate::coordinators::internal_topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
+use crate::fatal::Fatal;
 use crate::features;
 use crate::metadata_cache::MetadataCache;
+use crate::offline_dirs::OfflineDirs;
 use crate::peer::Limits;
 use crate::peer::quorum::{QuorumPeers, QuorumTransport};
 use crate::publisher::Publisher;
@@ -70,6 +72,9 @@ pub struct Ground {
     /// Empty until the node has caught up.
     pub metadata: MetadataCache,
     log_dirs: Arc<LogDirs>,
+    offline_dirs: OfflineDirs,
+    fatal: Fatal,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// A node without its listeners.
@@ -90,11 +95,16 @@ pub struct Node {
 }
 
 impl Ground {
-    /// Opens the data and starts the controller. `controller_listeners` is what other nodes are told of it.
+    /// Opens the data and starts the controller. `controller_listeners` is what other nodes are told of it; `fatal` is told
+    /// what the node cannot go on after.
     ///
     /// # Errors
     /// When the data cannot be used, or belongs to another cluster or another process.
-    pub async fn lay(settings: Arc<Settings>, controller_listeners: Vec<Endpoint>) -> Result<Self, StartError> {
+    pub async fn lay(
+        settings: Arc<Settings>,
+        controller_listeners: Vec<Endpoint>,
+        fatal: Fatal,
+    ) -> Result<Self, StartError> {
         let cluster_id: Arc<str> = cluster_id(&settings)?.into();
         let log_dirs = open_log_dirs(&settings, &cluster_id).await?;
         let dirs = log_dirs.dirs();
@@ -105,10 +115,20 @@ impl Ground {
             .find(|dir| same_dir(&dir.path, &metadata_dir))
             .or(dirs.first())
             .map_or(Uuid::nil(), |dir| dir.id);
+        let offline_dirs = OfflineDirs::new(&log_dirs);
+        // Only a controller has a metadata log.
+        let of_metadata = dirs.into_iter().map(|dir| dir.path).find(|dir| same_dir(dir, &metadata_dir));
+        let of_metadata = of_metadata.filter(|_| settings.is_controller());
         let controller =
             start_controller(&settings, &cluster_id, metadata_dir, directory_id, controller_listeners).await?;
+        let watch_controller = {
+            let (controller, fatal) = (controller.clone(), fatal.clone());
+            async move { fatal.report(controller.failed().await) }
+        };
+        let tasks =
+            vec![tokio::spawn(watch_controller), tokio::spawn(offline_dirs.clone().watch(of_metadata, fatal.clone()))];
         let metadata = MetadataCache::new(Arc::new(MetadataImage::default()));
-        Ok(Self { settings, cluster_id, controller, metadata, log_dirs })
+        Ok(Self { settings, cluster_id, controller, metadata, log_dirs, offline_dirs, fatal, tasks })
     }
 }
 
@@ -119,7 +139,7 @@ impl Node {
     /// # Errors
     /// When the broker is refused.
     pub async fn start(ground: Ground, listeners: Vec<Endpoint>) -> Result<Self, StartError> {
-        let Ground { settings, cluster_id, controller, metadata, log_dirs } = ground;
+        let Ground { settings, cluster_id, controller, metadata, log_dirs, offline_dirs, fatal, mut tasks } = ground;
         // What is on the disk is judged by the metadata: by all of it.
         controller.caught_up().await;
         let partitions = Partitions::new(metadata.clone());
@@ -153,7 +173,8 @@ impl Node {
             controller.clone(),
         );
         log_dir_moves.resume();
-        let mut tasks = vec![published];
+        // A half-applied image would serve some partitions under old roles.
+        tasks.push(fatal.watch("changes of the metadata are no longer applied", published));
         tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions).start());
         let mut broker_epoch = -1;
         let mut registered = None;
@@ -169,7 +190,8 @@ impl Node {
             };
             let (alone, among) = sessions(&settings);
             let heartbeats = Heartbeats { alone: alone.heartbeat, among_others: among.heartbeat };
-            let broker = Registered::new(controller.clone(), publisher.clone(), identity, heartbeats).await?;
+            let broker =
+                Registered::new(controller.clone(), publisher.clone(), identity, heartbeats, offline_dirs).await?;
             broker_epoch = broker.broker_epoch();
             let proposer =
                 isr_proposals::Proposer { local: settings.node_id, lag_check: millis((lag_max_ms / 2).max(1)) };
@@ -239,6 +261,13 @@ impl Node {
         }
         if self.settings.is_controller() {
             self.controller.resign().await;
+        }
+    }
+
+    /// Leaves without a word: it could not be said, or would change nothing.
+    pub fn abandon(&mut self) {
+        if let Some(registration) = self.registration.take() {
+            registration.abandon();
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::offline_dirs::OfflineDirs;
 use crate::publisher::Publisher;
 
 /// How often a registration that was refused for the moment is tried again.
@@ -71,6 +72,7 @@ impl Registered {
         publisher: Publisher,
         identity: Identity,
         heartbeats: Heartbeats,
+        offline_dirs: OfflineDirs,
     ) -> Result<Self, RegistrationError> {
         let incarnation = Uuid::new_v4();
         let request = registration_request(&identity, incarnation);
@@ -101,7 +103,7 @@ impl Registered {
         };
         publisher.wait_applied(registered.offset).await.map_err(|_| RegistrationError::Stopped)?;
         let epoch = registered.response.broker_epoch;
-        let life = Life { controller, publisher, broker: identity.broker, epoch };
+        let life = Life { controller, publisher, broker: identity.broker, epoch, offline_dirs };
         Ok(Self { life, heartbeats })
     }
 
@@ -162,6 +164,7 @@ struct Life {
     publisher: Publisher,
     broker: BrokerId,
     epoch: i64,
+    offline_dirs: OfflineDirs,
 }
 
 impl Life {
@@ -187,6 +190,8 @@ impl Life {
                 () = tokio::time::sleep(pause) => {}
                 // Sessions are shorter from now on.
                 _ = images.wait_for(|image| image.brokers.len() > 1), if is_alone => {}
+                // Others have to lead what was in there.
+                () = self.offline_dirs.changed() => {}
                 changed = left.changed() => {
                     if changed.is_err() {
                         return;
@@ -203,7 +208,8 @@ impl Life {
             .with_broker_epoch(self.epoch)
             .with_current_metadata_offset(applied.0)
             .with_want_fence(false)
-            .with_want_shut_down(want_shut_down);
+            .with_want_shut_down(want_shut_down)
+            .with_offline_log_dirs(self.offline_dirs.ids());
         let committed = self.controller.heartbeat(RequestOrigin::internal(), request).await?;
         match ErrorCode::from_code(committed.response.error_code) {
             Some(ErrorCode::None) => Ok((committed.response, committed.offset)),

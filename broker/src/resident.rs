@@ -17,9 +17,14 @@ pub fn without_huge_pages() {
 /// again from the page cache when it runs next.
 pub fn give_back_code() {
     let own = give_back_code as fn() as usize;
-    let Some(code) = fs::read_to_string("/proc/self/maps").ok().and_then(|maps| code_around(&maps, own)) else { return };
+    let Some(code) = fs::read_to_string("/proc/self/maps").ok().and_then(|maps| code_around(&maps, own)) else {
+        return;
+    };
     let (start, len) = (std::ptr::with_exposed_provenance_mut(code.start), code.len());
-    #[expect(unsafe_code, reason = "code is mapped from a file that cannot change while it runs, and nobody writes to the mapping")]
+    #[expect(
+        unsafe_code,
+        reason = "code is mapped from a file that cannot change while it runs, and nobody writes to the mapping"
+    )]
     let result = unsafe { madvise(start, len, Advice::LinuxDontNeed) };
     if let Err(error) = result {
         debug!(%error, "the code of the start stays in memory");

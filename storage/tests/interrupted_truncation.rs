@@ -52,7 +52,13 @@ fn state(log: &Log) -> String {
         let bytes = batch.records[0].read_all().unwrap();
         next = ottla_protocol::record_batch::batches(&bytes).next().unwrap().unwrap().next_offset();
     }
-    format!("{}..{} read to {next}, {:?}, {:?}", offsets.log_start, offsets.log_end, log.latest_epoch(), log.producers())
+    format!(
+        "{}..{} read to {next}, {:?}, {:?}",
+        offsets.log_start,
+        offsets.log_end,
+        log.latest_epoch(),
+        log.producers()
+    )
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -77,9 +77,8 @@ fn workload(disk: &FaultyDisk, seed: u64) -> (i64, i64) {
             0..45 => {
                 let sequence = &mut sequences[usize::try_from(producer).unwrap()];
                 appended += 1;
-                let mut builder = BatchBuilder::new()
-                    .producer(ProducerId(producer), ProducerEpoch(0), *sequence)
-                    .transactional(true);
+                let mut builder =
+                    BatchBuilder::new().producer(ProducerId(producer), ProducerEpoch(0), *sequence).transactional(true);
                 builder.push(now, Some(b"key"), Some(b"value"), &[]);
                 *sequence += 1;
                 if log.append_as_leader(builder.build(), &client).is_err() {
@@ -87,8 +86,7 @@ fn workload(disk: &FaultyDisk, seed: u64) -> (i64, i64) {
                 }
             }
             45..70 => {
-                let marker =
-                    end_txn_marker(ProducerId(producer), ProducerEpoch(0), 0, rng.random_bool(0.5), now);
+                let marker = end_txn_marker(ProducerId(producer), ProducerEpoch(0), 0, rng.random_bool(0.5), now);
                 appended += 1;
                 if log.append_as_leader(marker, &coordinator).is_err() {
                     break;

@@ -16,8 +16,8 @@ impl LogDirs {
             let id = twin.log.topic_partition().clone();
             let wanted = named(&id);
             let rank = |hosted: &Hosted| {
-                let (is_of_topic, is_named) =
-                    wanted.map_or((false, false), |(topic, dir)| (hosted.log.topic_id() == topic, hosted.dir.id == dir));
+                let (is_of_topic, is_named) = wanted
+                    .map_or((false, false), |(topic, dir)| (hosted.log.topic_id() == topic, hosted.dir.id == dir));
                 (is_of_topic, is_named, hosted.log.latest_epoch(), hosted.log.offsets().log_end)
             };
             self.give_up(&id);
@@ -37,7 +37,9 @@ impl LogDirs {
                 Ok(to) => {
                     tracing::warn!(partition = %id, dir = %to.display(), %log_end, "the partition was in two log directories, this log is not the newer one and was moved aside");
                 }
-                Err(error) => tracing::error!(partition = %id, dir = %from.display(), %error, "could not be moved aside"),
+                Err(error) => {
+                    tracing::error!(partition = %id, dir = %from.display(), %error, "could not be moved aside")
+                }
             }
         }
     }

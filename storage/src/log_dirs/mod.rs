@@ -176,6 +176,24 @@ impl LogDirs {
         self.dirs.iter().map(|dir| dir.info(&*self.options.disk)).collect()
     }
 
+    /// From now on `listener` is called whenever a directory has failed, perhaps under the locks of logs: it must not wait.
+    /// To be set once.
+    pub fn on_failure(&self, listener: impl Fn() + Send + Sync + 'static) {
+        let listener: Arc<dyn Fn() + Send + Sync> = Arc::new(listener);
+        self.dirs.iter().for_each(|dir| dir.health.on_failure(Arc::clone(&listener)));
+    }
+
+    /// The directories that have failed, with their ids; an id is nil where it could not even be read.
+    pub fn failed_dirs(&self) -> Vec<(PathBuf, Uuid)> {
+        let failed = self.dirs.iter().filter(|dir| !dir.health.is_online());
+        failed.map(|dir| (dir.path.clone(), dir.id)).collect()
+    }
+
+    /// Whether no directory is left.
+    pub fn all_have_failed(&self) -> bool {
+        self.dirs.iter().all(|dir| !dir.health.is_online())
+    }
+
     /// The log of a partition that is new on this broker: as it is if there is one, else a new one in the directory with the
     /// fewest logs.
     ///

@@ -18,9 +18,19 @@ use crate::log_dirs::Reserve;
 #[derive(Debug, Default)]
 pub struct DirHealth {
     offline: AtomicBool,
+    on_failure: OnceLock<FailureListener>,
     /// The disk is full: producers are refused, what they are refused for goes on.
     full: AtomicBool,
     reserve: OnceLock<Arc<Reserve>>,
+}
+
+/// Is called once a log directory has failed.
+struct FailureListener(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for FailureListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FailureListener")
+    }
 }
 
 impl DirHealth {
@@ -74,7 +84,16 @@ impl DirHealth {
     pub(crate) fn fail(&self, dir: &Path, error: &io::Error) {
         if !self.offline.swap(true, Ordering::AcqRel) {
             tracing::error!(dir = %dir.display(), %error, "log directory goes offline: nothing is written there until a restart");
+            if let Some(FailureListener(listener)) = self.on_failure.get() {
+                listener();
+            }
         }
+    }
+
+    /// Who is told when the directory fails. It may be called under any lock of a log: it must not wait.
+    pub(crate) fn on_failure(&self, listener: Arc<dyn Fn() + Send + Sync>) {
+        // Set once, when the directories are taken into service.
+        let _ = self.on_failure.set(FailureListener(listener));
     }
 }
 
