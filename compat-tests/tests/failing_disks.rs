@@ -253,6 +253,49 @@ fn a_metadata_log_without_space_goes_on_when_there_is_some() {
     assert_eq!(read(&cluster, "t", 30), (0..30).collect::<Vec<_>>());
 }
 
+/// The active controller waits for space: another one takes over, and the first follows it once there is some.
+#[test]
+fn a_controller_without_space_is_replaced() {
+    let Some(disk) = Tmpfs::mount() else { return };
+    let nodes = [1, 2, 3].map(|id| (id, Roles::Controller));
+    let nodes: Vec<(i32, Roles)> = nodes.into_iter().chain([(101, Roles::Broker), (102, Roles::Broker)]).collect();
+    let mut cluster = Cluster::prepare(&nodes, &[]).unwrap();
+    for (id, _) in &nodes {
+        if *id == 1 {
+            cluster.configure(1, &format!("metadata.log.dir={}", disk.0.path().display())).unwrap();
+        }
+        cluster.spawn(*id).unwrap();
+    }
+    cluster.wait_until_ready().unwrap();
+    // Until the one that will be without space leads.
+    eventually(&cluster, "node 1 leads", || {
+        let leader = cluster.active_controller();
+        if let Some(other) = leader.filter(|leader| *leader != 1) {
+            cluster.freeze(other);
+            std::thread::sleep(Duration::from_secs(2));
+            cluster.thaw(other);
+        }
+        leader == Some(1)
+    });
+    let create = |topic: &str| cluster.tool("kafka-topics", &["--create", "--topic", topic, "--partitions", "50"]);
+    disk.fill();
+    let waits = "no change of the cluster's metadata until there is space";
+    let mut number = 0;
+    eventually(&cluster, "topics are created without it", || {
+        number += 1;
+        create(&format!("u-{number}")).code == 0 && cluster.log(1).contains(waits)
+    });
+    assert_ne!(cluster.active_controller(), Some(1));
+    std::fs::remove_file(disk.ballast()).unwrap();
+    let lag = |cluster: &Cluster| {
+        let described = cluster.tool("kafka-metadata-quorum", &["describe", "--replication"]).stdout;
+        let line = described.lines().find(|line| line.split_whitespace().next() == Some("1"))?;
+        line.split_whitespace().nth(3)?.parse::<u64>().ok()
+    };
+    eventually(&cluster, "it has caught up", || lag(&cluster) == Some(0));
+    create("after").ok();
+}
+
 /// Whatever is asked of a node without space for its metadata, it can be stopped.
 #[test]
 fn a_node_that_waits_for_space_can_be_stopped() {

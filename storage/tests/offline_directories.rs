@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{append, config, contents, expected};
@@ -51,7 +51,7 @@ fn path_of(dirs: &LogDirs) -> PathBuf {
 }
 
 fn dir_id(dirs: &LogDirs, path: &str) -> Uuid {
-    dirs.dirs().into_iter().find(|dir| dir.path == PathBuf::from(path)).unwrap().id
+    dirs.dirs().into_iter().find(|dir| dir.path == *Path::new(path)).unwrap().id
 }
 
 #[test]
