@@ -235,6 +235,7 @@ impl Controller {
     async fn wait_for_leader(&self, deadline: Instant) {
         let news = async {
             match &self.inner.role {
+                Role::Member(member) if member.lacks_space() => std::future::pending().await,
                 Role::Member(member) => {
                     let mut active = member.active();
                     tokio::select! {

@@ -14,6 +14,7 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Space {
     stopped: Arc<AtomicBool>,
+    is_lacking: Arc<AtomicBool>,
 }
 
 impl Space {
@@ -29,8 +30,9 @@ impl Space {
             let error = match write() {
                 Err(error) if is_shortage(&error) => error,
                 done => {
-                    if waited && done.is_ok() {
-                        tracing::info!(what, "there is space again");
+                    if waited {
+                        self.is_lacking.store(false, Ordering::Release);
+                        tracing::info!(what, done = done.is_ok(), "there is space again");
                     }
                     return done;
                 }
@@ -40,10 +42,21 @@ impl Space {
             }
             if !waited {
                 waited = true;
+                self.is_lacking.store(true, Ordering::Release);
                 tracing::error!(what, %error, "no change of the cluster's metadata until there is space");
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Whether somebody waits right now.
+    pub(crate) fn is_lacking(&self) -> bool {
+        self.is_lacking.load(Ordering::Acquire)
+    }
+
+    /// For those who wait apart from the others, and stop with them.
+    pub(crate) fn apart(&self) -> Self {
+        Self { stopped: Arc::clone(&self.stopped), is_lacking: Arc::default() }
     }
 
     /// Nobody waits any more: the node stops.

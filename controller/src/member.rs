@@ -212,7 +212,12 @@ impl Member {
     }
 
     pub(crate) fn is_active(&self) -> bool {
-        self.active.borrow().is_some()
+        self.active.borrow().is_some() && !self.lacks_space()
+    }
+
+    /// Raft stands still: what it says of itself and of others was true before, and somebody else may lead by now.
+    pub(crate) fn lacks_space(&self) -> bool {
+        self.log.lacks_space()
     }
 
     pub(crate) async fn is_alone(&self) -> bool {
@@ -235,6 +240,9 @@ impl Member {
 
     /// Who leads, as far as this voter knows, and where it is.
     pub(crate) fn leader(&self) -> Option<(u64, VoterNode)> {
+        if self.lacks_space() {
+            return None;
+        }
         let metrics = self.raft.metrics().borrow_watched().clone();
         let leader = metrics.current_leader?;
         Some((leader, metrics.membership_config.membership().get_node(&leader)?.clone()))
@@ -419,7 +427,7 @@ impl Member {
         let data = self.read_from(&pull, &image, high_watermark).await?;
         let metrics = self.raft.metrics().borrow_watched().clone();
         Ok(Pulled {
-            leader: metrics.current_leader,
+            leader: metrics.current_leader.filter(|_| !self.lacks_space()),
             term: metrics.current_term,
             high_watermark,
             voters: self.voters(),

@@ -57,9 +57,14 @@ impl LogStore {
         self.vote.lock().is_none() && self.log.lock().last().is_none()
     }
 
-    /// What waits for space, in this store and beside it.
+    /// What waits for space beside this store.
     pub(crate) fn space(&self) -> Space {
-        self.space.clone()
+        self.space.apart()
+    }
+
+    /// Whether raft stands still, because something cannot be written for want of space.
+    pub(crate) fn lacks_space(&self) -> bool {
+        self.space.is_lacking()
     }
 
     /// What waits for space fails from now on: the node stops.
