@@ -8,7 +8,7 @@ use ottla_protocol::{Offset, Timestamp};
 
 use super::{Log, Writer};
 use crate::config::Durability;
-use crate::errors::is_shortage;
+use crate::errors::{is_descriptor_shortage, is_shortage};
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::ProducerState;
 use crate::segment::{FileKind, Segment};
@@ -79,7 +79,7 @@ impl Log {
         tracing::info!(partition = %self.id, log_end = %end, "log truncated");
         if self.config.load().durability != Durability::Ephemeral {
             // What was cut off must not come back behind what is written next.
-            self.insist(|| {
+            self.insist_on_sync(|| {
                 last.sync_written()?;
                 self.names_changed.store(true, Ordering::Release);
                 self.sync_names()
@@ -93,6 +93,19 @@ impl Log {
     fn insist(&self, step: impl Fn() -> io::Result<()>) -> io::Result<()> {
         let home = self.home();
         self.once_more(step).inspect_err(|error| home.health.fail(&home.path(), error))
+    }
+
+    /// As [`Self::insist`] for a sync: one that has failed says nothing when it is tried again, unless a file could not be opened.
+    fn insist_on_sync(&self, sync: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        let home = self.home();
+        let synced = sync().or_else(|error| {
+            if !is_descriptor_shortage(&error) {
+                return Err(error);
+            }
+            home.relieve(&error);
+            sync()
+        });
+        synced.inspect_err(|error| home.health.fail(&home.path(), error))
     }
 
     fn once_more(&self, step: impl Fn() -> io::Result<()>) -> io::Result<()> {
@@ -134,7 +147,7 @@ impl Log {
             self.lowest_cut.store(i64::MIN, Ordering::Release);
             self.insist(|| self.unlink_renamed(old.to_vec()))?;
             self.names_changed.store(true, Ordering::Release);
-            self.insist(|| self.sync_names())?;
+            self.insist_on_sync(|| self.sync_names())?;
             self.once_more(|| self.write_epochs())
         })?;
         drop(writer);

@@ -39,12 +39,12 @@ pub struct Directory {
     /// Whose offsets the checkpoints on the disk tell.
     remembered: Mutex<HashSet<TopicPartition>>,
     /// Logs that are here and could not be opened for want of space or of file descriptors.
-    pub absent: Mutex<HashMap<TopicPartition, Absent>>,
+    pub absent: Mutex<HashMap<TopicPartition, KnownLog>>,
 }
 
 /// What a directory knows of a log before the log is opened.
 #[derive(Debug, Clone, Copy)]
-pub struct Absent {
+pub struct KnownLog {
     pub recovery_point: Offset,
     pub high_watermark: Offset,
     pub log_start: Offset,
@@ -65,9 +65,9 @@ pub struct Left {
 
 impl Left {
     /// What is known of one log.
-    pub fn of(&self, id: &TopicPartition) -> Absent {
+    pub fn of(&self, id: &TopicPartition) -> KnownLog {
         let at = |offsets: &Offsets| offsets.get(id).copied().unwrap_or(Offset::ZERO);
-        Absent {
+        KnownLog {
             recovery_point: at(&self.recovery_points),
             high_watermark: at(&self.high_watermarks),
             log_start: at(&self.log_starts),

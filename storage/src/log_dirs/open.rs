@@ -10,7 +10,7 @@ use ottla_protocol::{TopicId, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
 use super::cleaning::Cleaning;
-use super::directory::{Absent, Directory, Left};
+use super::directory::{Directory, KnownLog, Left};
 use super::moves::{Moves, Swaps};
 use super::reserve::Reserve;
 use super::worker::Worker;
@@ -290,7 +290,7 @@ fn try_open(
 
 impl LogDirs {
     /// How a log that is in `dir` is opened.
-    fn log_options(&self, dir: &Directory, id: &TopicPartition, known: &Absent) -> LogOptions {
+    fn log_options(&self, dir: &Directory, id: &TopicPartition, known: &KnownLog) -> LogOptions {
         LogOptions {
             config: Arc::clone(&self.options.default_config),
             recovery_point: known.recovery_point,
