@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use ottla::cli::{Action, COMMANDS, Cli, HealthArgs, Start};
 use ottla::config::{ConfigError, Settings};
+use ottla::fatal::Fatal;
 use ottla::join;
 use ottla::resident;
 use ottla::server::Server;
@@ -213,8 +214,10 @@ async fn serve(settings: Arc<Settings>, loggers: Loggers) -> Result<(), Box<dyn 
     if !settings.unknown.is_empty() {
         warn!(keys = settings.unknown.join(", "), "keys that mean nothing to this broker are ignored");
     }
+    let fatal = Fatal::default();
     let server = tokio::select! {
-        server = Server::start(settings, loggers.clone()) => server?,
+        server = Server::start_with(settings, loggers.clone(), fatal.clone()) => server?,
+        reason = fatal.told() => return Err(reason.into()),
         name = async {
             let name = stopped(&mut terminate, &mut interrupt).await;
             loggers.hush_quorum();
@@ -224,24 +227,35 @@ async fn serve(settings: Arc<Settings>, loggers: Loggers) -> Result<(), Box<dyn 
             return Ok(());
         }
     };
-    let begun = tokio::time::sleep(START_MAX);
-    let name = tokio::select! {
-        name = stopped(&mut terminate, &mut interrupt) => name,
-        () = begun => {
-            resident::give_back_code();
-            stopped(&mut terminate, &mut interrupt).await
+    let started = async {
+        tokio::time::sleep(START_MAX).await;
+        resident::give_back_code();
+        std::future::pending().await
+    };
+    let ending: Result<&str, String> = tokio::select! {
+        name = stopped(&mut terminate, &mut interrupt) => Ok(name),
+        reason = fatal.told() => Err(reason),
+        never = started => never,
+    };
+    match &ending {
+        Ok(signal) => info!(signal, "shutting down"),
+        Err(reason) => error!("{reason}: the broker ends"),
+    }
+    loggers.hush_quorum();
+    let shutdown = async {
+        match &ending {
+            Ok(_) => server.shutdown().await,
+            Err(_) => server.end().await,
         }
     };
-    info!(signal = name, "shutting down");
-    loggers.hush_quorum();
     tokio::select! {
-        () = server.shutdown() => info!("shutdown is complete"),
+        () = shutdown => info!("shutdown is complete"),
         _ = stopped(&mut terminate, &mut interrupt) => warn!("ended at once by a second signal"),
         () = tokio::time::sleep(SHUTDOWN_MAX) => {
             return Err("shutdown took too long and was cut off: the next start checks the logs as after a crash".into());
         }
     }
-    Ok(())
+    ending.map(drop).map_err(|_| "the broker has ended after an error that it could not go on after".into())
 }
 
 async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {

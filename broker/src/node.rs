@@ -21,8 +21,10 @@ use uuid::Uuid;
 use crate::config::{Effective, Settings, Voter, log_config, sessions};
 use crate::coordinators::internal_topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use crate::cordons::Cordons;
+use crate::fatal::Fatal;
 use crate::features;
 use crate::metadata_cache::MetadataCache;
+use crate::offline_dirs::OfflineDirs;
 use crate::peer::Limits;
 use crate::peer::quorum::{QuorumPeers, QuorumTransport};
 use crate::publisher::Publisher;
@@ -38,6 +40,9 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
 const VOTERS_OF_JOINED: usize = 3;
 /// Longest wait for others to take over and to hear of it.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Segment files that are open at a time, where the limit of the process allows.
+const OPEN_FILES_MAX: usize = 4096;
 
 /// What nodes of a cluster agree on when they are started from Apache's image without a `CLUSTER_ID`.
 const CLUSTER_ID_OF_IMAGES: &str = "5L6g3nShT-eMCtK--X86sw";
@@ -68,6 +73,9 @@ pub struct Ground {
     /// Empty until the node has caught up.
     pub metadata: MetadataCache,
     log_dirs: Arc<LogDirs>,
+    offline_dirs: OfflineDirs,
+    fatal: Fatal,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// A node without its listeners.
@@ -88,11 +96,16 @@ pub struct Node {
 }
 
 impl Ground {
-    /// Opens the data and starts the controller. `controller_listeners` is what other nodes are told of it.
+    /// Opens the data and starts the controller. `controller_listeners` is what other nodes are told of it; `fatal` is told
+    /// what the node cannot go on after.
     ///
     /// # Errors
     /// When the data cannot be used, or belongs to another cluster or another process.
-    pub async fn lay(settings: Arc<Settings>, controller_listeners: Vec<Endpoint>) -> Result<Self, StartError> {
+    pub async fn lay(
+        settings: Arc<Settings>,
+        controller_listeners: Vec<Endpoint>,
+        fatal: Fatal,
+    ) -> Result<Self, StartError> {
         let cluster_id: Arc<str> = cluster_id(&settings)?.into();
         let log_dirs = open_log_dirs(&settings, &cluster_id).await?;
         let dirs = log_dirs.dirs();
@@ -103,10 +116,20 @@ impl Ground {
             .find(|dir| same_dir(&dir.path, &metadata_dir))
             .or(dirs.first())
             .map_or(Uuid::nil(), |dir| dir.id);
+        let offline_dirs = OfflineDirs::new(&log_dirs);
+        // Only a controller has a metadata log.
+        let of_metadata = dirs.into_iter().map(|dir| dir.path).find(|dir| same_dir(dir, &metadata_dir));
+        let of_metadata = of_metadata.filter(|_| settings.is_controller());
         let controller =
             start_controller(&settings, &cluster_id, metadata_dir, directory_id, controller_listeners).await?;
+        let watch_controller = {
+            let (controller, fatal) = (controller.clone(), fatal.clone());
+            async move { fatal.report(controller.failed().await) }
+        };
+        let tasks =
+            vec![tokio::spawn(watch_controller), tokio::spawn(offline_dirs.clone().watch(of_metadata, fatal.clone()))];
         let metadata = MetadataCache::new(Arc::new(MetadataImage::default()));
-        Ok(Self { settings, cluster_id, controller, metadata, log_dirs })
+        Ok(Self { settings, cluster_id, controller, metadata, log_dirs, offline_dirs, fatal, tasks })
     }
 }
 
@@ -117,7 +140,7 @@ impl Node {
     /// # Errors
     /// When the broker is refused.
     pub async fn start(ground: Ground, listeners: Vec<Endpoint>) -> Result<Self, StartError> {
-        let Ground { settings, cluster_id, controller, metadata, log_dirs } = ground;
+        let Ground { settings, cluster_id, controller, metadata, log_dirs, offline_dirs, fatal, mut tasks } = ground;
         // What is on the disk is judged by the metadata: by all of it.
         controller.caught_up().await;
         let partitions = Partitions::new(metadata.clone());
@@ -152,7 +175,8 @@ impl Node {
             controller.clone(),
         );
         log_dir_moves.resume();
-        let mut tasks = vec![published];
+        // A half-applied image would serve some partitions under old roles.
+        tasks.push(fatal.watch("changes of the metadata are no longer applied", published));
         tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions).start());
         let mut broker_epoch = -1;
         let mut registered = None;
@@ -168,7 +192,8 @@ impl Node {
             };
             let (alone, among) = sessions(&settings);
             let heartbeats = Heartbeats { alone: alone.heartbeat, among_others: among.heartbeat };
-            let broker = Registered::new(controller.clone(), publisher.clone(), identity, cordons, heartbeats).await?;
+            let dirs = (cordons, offline_dirs);
+            let broker = Registered::new(controller.clone(), publisher.clone(), identity, heartbeats, dirs).await?;
             broker_epoch = broker.broker_epoch();
             let proposer =
                 isr_proposals::Proposer { local: settings.node_id, lag_check: millis((lag_max_ms / 2).max(1)) };
@@ -182,6 +207,7 @@ impl Node {
             let reports = DirReports {
                 local: settings.node_id,
                 log_dirs: Arc::clone(&log_dirs),
+                partitions: partitions.clone(),
                 controller: controller.clone(),
                 applied: publisher.applied(),
             };
@@ -240,6 +266,13 @@ impl Node {
         }
     }
 
+    /// Leaves without a word: it could not be said, or would change nothing.
+    pub fn abandon(&mut self) {
+        if let Some(registration) = self.registration.take() {
+            registration.abandon();
+        }
+    }
+
     /// Flushes and closes everything. Listeners must be closed before.
     pub async fn shutdown(self) {
         self.fetchers.shutdown();
@@ -263,6 +296,7 @@ async fn open_log_dirs(settings: &Arc<Settings>, cluster_id: &str) -> Result<Arc
         cleaner_dedupe_bytes: settings.usize("log.cleaner.dedupe.buffer.size"),
         cleaner_backoff_ms: u64::try_from(settings.i64("log.cleaner.backoff.ms")).unwrap_or(0),
         cleaner_io_bytes_per_second_max: settings.f64("log.cleaner.io.max.bytes.per.second"),
+        open_files_max: open_files_max(rustix::process::getrlimit(rustix::process::Resource::Nofile).current),
         ..LogDirsOptions::new(settings.node_id, cluster_id)
     };
     let paths = settings.log_dirs.clone();
@@ -360,6 +394,13 @@ fn static_voter(voter: &Voter) -> VoterInfo {
     VoterInfo { id: voter.id, directory_id: Uuid::nil(), endpoints: vec![voter.endpoint.clone()] }
 }
 
+/// Segment files that may be open at a time: at most half of the descriptors that the process may have, for the others are
+/// for connections.
+fn open_files_max(descriptors: Option<u64>) -> usize {
+    let half = descriptors.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
+    half.min(OPEN_FILES_MAX)
+}
+
 /// `log.cleaner.threads`, unless `log.cleaner.enable` is off.
 fn cleaner_threads(settings: &Settings) -> usize {
     if settings.bool("log.cleaner.enable") { settings.usize("log.cleaner.threads") } else { 0 }
@@ -434,4 +475,16 @@ fn in_millis(duration: Duration) -> i64 {
 
 fn millis(milliseconds: i64) -> Duration {
     Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_leave_descriptors_for_connections() {
+        assert_eq!(open_files_max(Some(256)), 128);
+        assert_eq!(open_files_max(Some(1 << 20)), OPEN_FILES_MAX);
+        assert_eq!(open_files_max(None), OPEN_FILES_MAX);
+    }
 }

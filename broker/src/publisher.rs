@@ -96,7 +96,7 @@ async fn run_blocking(work: impl FnOnce() + Send + 'static) {
     if let Err(error) = tokio::task::spawn_blocking(work).await
         && error.is_panic()
     {
-        // A half-applied image would serve some partitions under old roles: better to end the process loudly.
+        // A half-applied image would serve some partitions under old roles: whoever watches this task ends the process.
         tracing::error!(%error, "a metadata change could not be applied");
         std::panic::resume_unwind(error.into_panic());
     }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::cordons::Cordons;
+use crate::offline_dirs::OfflineDirs;
 use crate::publisher::Publisher;
 
 /// How often a registration that was refused for the moment is tried again.
@@ -71,8 +72,8 @@ impl Registered {
         controller: Controller,
         publisher: Publisher,
         identity: Identity,
-        cordons: Cordons,
         heartbeats: Heartbeats,
+        (cordons, offline_dirs): (Cordons, OfflineDirs),
     ) -> Result<Self, RegistrationError> {
         let incarnation = Uuid::new_v4();
         let request = registration_request(&identity, incarnation);
@@ -103,7 +104,7 @@ impl Registered {
         };
         publisher.wait_applied(registered.offset).await.map_err(|_| RegistrationError::Stopped)?;
         let epoch = registered.response.broker_epoch;
-        let life = Life { controller, publisher, cordons, broker: identity.broker, epoch };
+        let life = Life { controller, publisher, cordons, broker: identity.broker, epoch, offline_dirs };
         Ok(Self { life, heartbeats })
     }
 
@@ -165,6 +166,7 @@ struct Life {
     cordons: Cordons,
     broker: BrokerId,
     epoch: i64,
+    offline_dirs: OfflineDirs,
 }
 
 impl Life {
@@ -190,6 +192,8 @@ impl Life {
                 () = tokio::time::sleep(pause) => {}
                 // Sessions are shorter from now on.
                 _ = images.wait_for(|image| image.brokers.len() > 1), if is_alone => {}
+                // Others have to lead what was in there.
+                () = self.offline_dirs.changed() => {}
                 changed = left.changed() => {
                     if changed.is_err() {
                         return;
@@ -211,7 +215,8 @@ impl Life {
             .with_current_metadata_offset(applied.0)
             .with_want_fence(false)
             .with_want_shut_down(want_shut_down)
-            .with_cordoned_log_dirs(Some(cordoned));
+            .with_cordoned_log_dirs(Some(cordoned))
+            .with_offline_log_dirs(self.offline_dirs.ids());
         let committed = self.controller.heartbeat(RequestOrigin::internal(), request).await?;
         match ErrorCode::from_code(committed.response.error_code) {
             Some(ErrorCode::None) => Ok((committed.response, committed.offset)),

@@ -17,6 +17,7 @@ use crate::config::container::is_alone;
 use crate::config::{Effective, ListenerSettings, Settings};
 use crate::coordinators::{Coordinators, Needs};
 use crate::declared_topics;
+use crate::fatal::Fatal;
 use crate::network::{self, Admission, BoundListener, Door, Memory, dialled, reachable};
 use crate::node::{self, Ground, Node};
 use crate::quotas::Quotas;
@@ -46,13 +47,21 @@ pub struct Server {
 }
 
 impl Server {
+    /// As [`Self::start_with`]; nobody hears what the broker cannot go on after.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start(settings: Arc<Settings>, loggers: Loggers) -> Result<Self, StartError> {
+        Self::start_with(settings, loggers, Fatal::default()).await
+    }
+
     /// Starts everything in the order in which one part needs the other: addresses, then data and controller (`Ground`),
     /// the controller listeners, without which there may be no quorum, then partitions and coordinators (`Node`), and last
     /// the other doors.
     ///
     /// # Errors
     /// When an address or a data directory is taken, or the data cannot be used.
-    pub async fn start(settings: Arc<Settings>, loggers: Loggers) -> Result<Self, StartError> {
+    pub async fn start_with(settings: Arc<Settings>, loggers: Loggers, fatal: Fatal) -> Result<Self, StartError> {
         let mut bound = Vec::with_capacity(settings.listeners.len());
         for listener in &settings.listeners {
             bound.push(network::bind(listener, &settings).await?);
@@ -68,7 +77,7 @@ impl Server {
         // A controller without a listener for other nodes is reached by them as by clients.
         let anywhere = settings.is_controller() && !listeners.iter().any(|listener| listener.is_controller);
         let of_controller = if anywhere { public.clone() } else { endpoints(true) };
-        let ground = Ground::lay(Arc::clone(&settings), of_controller).await?;
+        let ground = Ground::lay(Arc::clone(&settings), of_controller, fatal).await?;
         let metadata = ground.metadata.clone();
         let config = Effective::new(Arc::clone(&settings), metadata);
         let quotas = Quotas::new(&settings, ground.metadata.clone());
@@ -164,6 +173,16 @@ impl Server {
             self.shutdown.cancel();
         }
         self.node.leave().await;
+        self.close().await;
+    }
+
+    /// Ends after what the broker cannot go on after: nothing is handed over, and what can be saved is.
+    pub async fn end(mut self) {
+        self.node.abandon();
+        self.close().await;
+    }
+
+    async fn close(self) {
         self.shutdown.cancel();
         self.tasks.close();
         if tokio::time::timeout(CONNECTIONS_END_MAX, self.tasks.wait()).await.is_err() {

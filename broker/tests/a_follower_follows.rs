@@ -14,6 +14,7 @@ use ottla::config::sources::Given;
 use ottla::config::{Effective, Settings};
 use ottla::cordons::Cordons;
 use ottla::metadata_cache::MetadataCache;
+use ottla::offline_dirs::OfflineDirs;
 use ottla::publisher::Publisher;
 use ottla::registration::{Heartbeats, Identity, Registered, Registration};
 use ottla::replica::{Assignment, FetchOptions, Fetchers, Partition, Partitions, PeerLeaders, Throttle};
@@ -96,12 +97,9 @@ impl Follower {
         let controller = house.controller.clone();
         let often = Duration::from_millis(100);
         let heartbeats = Heartbeats { alone: often, among_others: often };
-        let registration = Registered::new(controller, publisher, identity, cordons, heartbeats)
-            .await
-            .unwrap()
-            .unfence()
-            .await
-            .unwrap();
+        let dirs = (cordons, OfflineDirs::new(&log_dirs));
+        let registered = Registered::new(controller, publisher, identity, heartbeats, dirs).await.unwrap();
+        let registration = registered.unfence().await.unwrap();
         Self { partitions, fetchers, log_dirs, registration, published, path: path.to_path_buf() }
     }
 

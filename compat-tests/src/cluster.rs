@@ -242,6 +242,21 @@ impl Cluster {
         daemon.terminate(Duration::from_secs(30))
     }
 
+    /// The exit code of a node that ends by itself, `None` when it does not within `limit`.
+    pub fn ends(&mut self, id: i32, limit: Duration) -> Option<i32> {
+        let daemon = self.nodes.get_mut(&id)?.daemon.as_mut()?;
+        let code = daemon.ends(limit)?;
+        self.nodes.get_mut(&id)?.daemon = None;
+        Some(code)
+    }
+
+    /// Adds a line to the configuration of one node, for its next start.
+    pub fn configure(&self, id: i32, line: &str) -> Result<(), String> {
+        let path = self.node(id).properties();
+        let text = fs::read_to_string(&path).map_err(|e| e.to_string())?;
+        fs::write(path, format!("{text}{line}\n")).map_err(|e| e.to_string())
+    }
+
     /// SIGSTOP: the process keeps its connections and answers nothing.
     pub fn freeze(&self, id: i32) {
         self.signal(id, "-STOP");

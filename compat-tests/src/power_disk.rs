@@ -61,7 +61,23 @@ impl PowerDisk {
     /// # Errors
     /// What the system said when it did not come back.
     pub fn cut(&self) -> Result<(), String> {
-        run(Command::new("python3").args(["-c", CUT]).arg(self.root()))?;
+        self.fail()?;
+        self.mend()
+    }
+
+    /// From now on all that is asked of the disk fails with an I/O error.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn fail(&self) -> Result<(), String> {
+        run(Command::new("python3").args(["-c", CUT]).arg(self.root()))
+    }
+
+    /// A disk that has failed is there again. Nobody may use it meanwhile.
+    ///
+    /// # Errors
+    /// What the system said when it did not come back.
+    pub fn mend(&self) -> Result<(), String> {
         run(Command::new("umount").arg(self.root()))?;
         self.mount()
     }

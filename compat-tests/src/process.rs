@@ -123,6 +123,18 @@ impl Daemon {
         status.map(|status| status.code().unwrap_or(-1))
     }
 
+    /// The exit code of a process that ends by itself within `limit`.
+    pub fn ends(&mut self, limit: Duration) -> Option<i32> {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status.code().unwrap_or(-1));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        None
+    }
+
     /// Resident memory in bytes, from `/proc`.
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();

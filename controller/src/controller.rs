@@ -235,6 +235,7 @@ impl Controller {
     async fn wait_for_leader(&self, deadline: Instant) {
         let news = async {
             match &self.inner.role {
+                Role::Member(member) if member.lacks_space() => std::future::pending().await,
                 Role::Member(member) => {
                     let mut active = member.active();
                     tokio::select! {
@@ -422,6 +423,15 @@ impl Controller {
     pub async fn resign(&self) {
         if let Role::Member(member) = &self.inner.role {
             member.resign().await;
+        }
+    }
+
+    /// Returns once this node's part in the quorum has ended by itself: why. It would know of no change of the cluster any
+    /// more, and the process had better end.
+    pub async fn failed(&self) -> String {
+        match &self.inner.role {
+            Role::Member(member) => member.failed().await,
+            Role::Observer(observer) => observer.failed().await,
         }
     }
 

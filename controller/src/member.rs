@@ -43,6 +43,8 @@ const REQUEST_QUEUE_MAX: usize = 4096;
 const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long another voter may take to take over; then it is left to an election.
 const RESIGN_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long raft may take to tell who its members are.
+const MEMBERS_TIMEOUT: Duration = Duration::from_millis(500);
 /// News may come between a look and the wait for it.
 const NEWS_MAX: Duration = Duration::from_millis(100);
 /// Brokers that are about to be fenced.
@@ -95,7 +97,7 @@ impl Member {
                 crate::disk::damaged(&dir, "the metadata log is lost: there is a quorum-state but no entry").into()
             );
         }
-        let (machine, images) = ImageMachine::open(SnapshotDir::new(&dir))?;
+        let (machine, images) = ImageMachine::open(SnapshotDir::new(&dir, log.space()))?;
         let bytes_since_snapshot = Arc::clone(&machine.bytes_since_snapshot);
         let config = raft_config(options)?;
         let id = node_id(options.node_id);
@@ -210,12 +212,20 @@ impl Member {
     }
 
     pub(crate) fn is_active(&self) -> bool {
-        self.active.borrow().is_some()
+        self.active.borrow().is_some() && !self.lacks_space()
+    }
+
+    /// Raft stands still: what it says of itself and of others was true before, and somebody else may lead by now.
+    pub(crate) fn lacks_space(&self) -> bool {
+        self.log.lacks_space()
     }
 
     pub(crate) async fn is_alone(&self) -> bool {
-        let members = self.voters.members().await;
-        members.is_ok_and(|members| members.voters == [self.id].into() && members.nodes.len() == 1)
+        // Raft does not answer while it waits for its disk.
+        let members = tokio::time::timeout(MEMBERS_TIMEOUT, self.voters.members()).await;
+        members.is_ok_and(|members| {
+            members.is_ok_and(|members| members.voters == [self.id].into() && members.nodes.len() == 1)
+        })
     }
 
     pub(crate) fn is_own(&self, message: &[u8]) -> bool {
@@ -230,6 +240,9 @@ impl Member {
 
     /// Who leads, as far as this voter knows, and where it is.
     pub(crate) fn leader(&self) -> Option<(u64, VoterNode)> {
+        if self.lacks_space() {
+            return None;
+        }
         let metrics = self.raft.metrics().borrow_watched().clone();
         let leader = metrics.current_leader?;
         Some((leader, metrics.membership_config.membership().get_node(&leader)?.clone()))
@@ -414,7 +427,7 @@ impl Member {
         let data = self.read_from(&pull, &image, high_watermark).await?;
         let metrics = self.raft.metrics().borrow_watched().clone();
         Ok(Pulled {
-            leader: metrics.current_leader,
+            leader: metrics.current_leader.filter(|_| !self.lacks_space()),
             term: metrics.current_term,
             high_watermark,
             voters: self.voters(),
@@ -532,6 +545,30 @@ impl Member {
         let _ = tokio::time::timeout(RESIGN_TIMEOUT, active.wait_for(Option::is_none)).await;
     }
 
+    /// Returns once raft, or the task that decides, has ended by itself: why.
+    pub(crate) async fn failed(&self) -> String {
+        let decides = async {
+            let mut active = self.active();
+            while active.changed().await.is_ok() {}
+        };
+        let raft = async {
+            let mut metrics = self.raft.metrics();
+            loop {
+                if let Err(error) = &metrics.borrow_watched().running_state {
+                    return error.to_string();
+                }
+                if metrics.changed().await.is_err() {
+                    return "raft has ended".to_owned();
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            error = raft => format!("the metadata log can no longer be kept: {error}"),
+            () = decides => "the task that decides on metadata has ended".to_owned(),
+        }
+    }
+
     /// Stops deciding, then raft, and closes the log.
     pub(crate) async fn shutdown(&self) {
         let driver = self.driver.lock().take();
@@ -540,6 +577,7 @@ impl Member {
             task.abort();
             let _ = task.await;
         }
+        self.log.stop_waiting();
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop cleanly");
         }

@@ -70,6 +70,13 @@ impl Observer {
         self.heard.clone()
     }
 
+    /// Returns once nothing is pulled any more.
+    pub(crate) async fn failed(&self) -> String {
+        let mut heard = self.heard();
+        while heard.changed().await.is_ok() {}
+        "the metadata is no longer pulled from the controllers".to_owned()
+    }
+
     pub(crate) async fn shutdown(&self) {
         let task = self.task.lock().take();
         if let Some(task) = task {

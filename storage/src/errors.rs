@@ -81,11 +81,15 @@ impl ReadError {
 
 /// A want of space or of file descriptors: what was asked is refused, and what is on the disk can still be trusted.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) || is_descriptor_shortage(error)
+}
+
+/// A want of file descriptors. It comes of opening files only, never of writing or syncing them.
+pub(crate) fn is_descriptor_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
 
     let descriptors = [Errno::MFILE, Errno::NFILE];
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        || error.raw_os_error().is_some_and(|code| descriptors.iter().any(|errno| errno.raw_os_error() == code))
+    error.raw_os_error().is_some_and(|code| descriptors.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 pub(crate) fn offline() -> io::Error {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 use ottla_metadata::{ConfigKind, ConfigResource, MetadataImage, PartitionImage, TopicChange, TopicImage};
-use ottla_protocol::{BrokerId, Timestamp, TopicId, TopicPartition};
+use ottla_protocol::{BrokerId, Offset, Timestamp, TopicId, TopicPartition};
 use ottla_storage::{DurabilityListener, LogConfig, LogDirs};
 
 use super::fetcher::Fetchers;
@@ -22,6 +22,8 @@ pub struct Changes {
     configs: Vec<ConfigResource>,
     /// Brokers were fenced, unfenced, or began to shut down.
     eligible: bool,
+    /// The process has just begun: what the image holds may have been here before.
+    is_start: bool,
 }
 
 impl Changes {
@@ -31,6 +33,7 @@ impl Changes {
             topics: new.topics.changes_since(&old.topics),
             configs: new.configs.changes_since(&old.configs),
             eligible: eligible(old) != eligible(new),
+            is_start: old.offset < Offset::ZERO,
         }
     }
 
@@ -63,6 +66,16 @@ struct View<'a> {
     image: &'a MetadataImage,
     eligible: BTreeSet<BrokerId>,
     now: Timestamp,
+}
+
+/// What a topic was when it was looked at last.
+#[derive(Clone, Copy)]
+enum Before<'a> {
+    /// It has just been created.
+    Nothing,
+    Topic(&'a TopicImage),
+    /// Nothing is known that would tell.
+    Unknown,
 }
 
 /// Creates, re-roles and removes the partitions of this broker. Blocking: it makes and renames directories.
@@ -98,8 +111,9 @@ impl Assignment {
                 // Its directories must make room for those of its successor.
                 TopicChange::Removed(topic) if new.topics.by_name(&topic.name).is_some() => self.remove_topic(topic),
                 TopicChange::Removed(_) => {}
-                TopicChange::Created(topic) => self.place_topic(&view, topic, None),
-                TopicChange::Changed { old, new: topic } => self.place_topic(&view, topic, Some(old)),
+                TopicChange::Created(topic) if changes.is_start => self.place_topic(&view, topic, Before::Unknown),
+                TopicChange::Created(topic) => self.place_topic(&view, topic, Before::Nothing),
+                TopicChange::Changed { old, new: topic } => self.place_topic(&view, topic, Before::Topic(old)),
             }
         }
         for topic in changes.reconfigured(new) {
@@ -108,11 +122,11 @@ impl Assignment {
                 partition.log().update_config(Arc::clone(&config));
             }
             // `min.insync.replicas` is the leader's business.
-            self.place_topic(&view, topic, None);
+            self.place_topic(&view, topic, Before::Unknown);
         }
         if changes.eligible {
             for topic in new.topics.iter() {
-                self.place_topic(&view, topic, None);
+                self.place_topic(&view, topic, Before::Unknown);
             }
         }
     }
@@ -131,6 +145,10 @@ impl Assignment {
     /// while this broker was away. They are moved aside, never deleted: if the metadata is the one that is wrong, the
     /// data is still there.
     pub fn move_strays_aside(&self, image: &MetadataImage) {
+        self.log_dirs.settle_copies(|id| {
+            let topic = image.topics.by_name(&id.topic)?;
+            Some((topic.id, topic.partition(id.partition)?.directory(self.local)?))
+        });
         for log in self.log_dirs.logs() {
             let id = log.topic_partition().clone();
             let owner = image.topics.by_name(&id.topic).filter(|topic| topic.id == log.topic_id());
@@ -156,28 +174,42 @@ impl Assignment {
         }
     }
 
-    fn place_topic(&self, view: &View<'_>, topic: &TopicImage, old: Option<&TopicImage>) {
+    fn place_topic(&self, view: &View<'_>, topic: &TopicImage, old: Before<'_>) {
         let config = (self.configs)(view.image, &topic.name);
         for (index, partition) in (0_i32..).zip(&topic.partitions) {
-            let before = old.and_then(|old| old.partition(index));
+            let before = if let Before::Topic(old) = old { old.partition(index) } else { None };
             if before.is_some_and(|before| Arc::ptr_eq(before, partition) || before == partition) {
                 continue;
             }
             if partition.replicas.contains(&self.local) {
-                self.place(view, topic, index, partition, &config);
+                let was_here = before.is_some_and(|before| before.replicas.contains(&self.local));
+                let is_new = !was_here && !matches!(old, Before::Unknown);
+                self.place(view, topic, (index, partition), &config, is_new);
             } else if before.is_none_or(|before| before.replicas.contains(&self.local)) {
                 self.remove(topic.id, &topic.name, index);
             }
         }
     }
 
-    fn place(&self, view: &View<'_>, topic: &TopicImage, index: i32, image: &PartitionImage, config: &Arc<LogConfig>) {
+    /// `is_new`: this broker gets the replica now. It has no log of it, wherever that might be.
+    fn place(
+        &self,
+        view: &View<'_>,
+        topic: &TopicImage,
+        (index, image): (i32, &PartitionImage),
+        config: &Arc<LogConfig>,
+        is_new: bool,
+    ) {
         let id = TopicPartition { topic: Arc::clone(&topic.name), partition: index };
         let existing = self.partitions.here(topic.id, index);
-        let is_new = existing.is_none();
+        let is_first = existing.is_none();
+        let log = || match is_new {
+            true => self.log_dirs.create_log(&id, topic.id, Arc::clone(config)),
+            false => self.log_dirs.find_or_create_log(&id, topic.id, Arc::clone(config)),
+        };
         let partition = match existing {
             Some(partition) => partition,
-            None => match self.log_dirs.create_log(&id, topic.id, Arc::clone(config)) {
+            None => match log() {
                 Ok(log) => {
                     let partition =
                         Arc::new(Partition::new(id.clone(), topic.id, self.local, log, self.proposals.clone()));
@@ -211,7 +243,7 @@ impl Assignment {
                 return;
             }
         };
-        if is_new {
+        if is_first {
             self.partitions.insert(topic.id, &topic.name, index, Replica::Here(Arc::clone(&partition)));
         }
         match assumed {

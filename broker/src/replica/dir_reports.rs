@@ -1,6 +1,7 @@
 //! Tells the controller in which log directories the replicas of this broker are, where it believes otherwise
 //! (AssignReplicasToDirs): a broker whose disk was replaced has its replicas in a directory of another id, and could lead
-//! none of them while the controller takes them for lost with the old one.
+//! none of them while the controller takes them for lost with the old one. A replica without a log that could be used is
+//! reported as lost, so that another one leads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use ottla_controller::{Controller, RequestOrigin};
 use ottla_metadata::MetadataImage;
-use ottla_metadata::topics::{DIR_MIGRATING, DIR_UNASSIGNED};
+use ottla_metadata::topics::{DIR_LOST, DIR_MIGRATING, DIR_UNASSIGNED};
 use ottla_protocol::messages::AssignReplicasToDirsRequest;
 use ottla_protocol::messages::assign_replicas_to_dirs_request::{DirectoryData, PartitionData, TopicData};
 use ottla_protocol::{BrokerId, ErrorCode, TopicId, TopicPartition};
@@ -16,6 +17,8 @@ use ottla_storage::LogDirs;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
+
+use super::registry::Partitions;
 
 /// Between two looks: each goes through all partitions.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -28,6 +31,7 @@ const REPORT_MAX: usize = 2_250;
 pub struct DirReports {
     pub local: BrokerId,
     pub log_dirs: Arc<LogDirs>,
+    pub partitions: Partitions,
     pub controller: Controller,
     /// Published images: what this broker has brought into force.
     pub applied: watch::Receiver<Arc<MetadataImage>>,
@@ -66,11 +70,19 @@ impl DirReports {
         for topic in image.topics.iter() {
             for (index, partition) in (0..).zip(&topic.partitions) {
                 let Some(known) = partition.directory(self.local) else { continue };
-                if known == DIR_MIGRATING || (known == DIR_UNASSIGNED && !has_several) || count >= REPORT_MAX {
+                if count >= REPORT_MAX {
                     continue;
                 }
                 let id = TopicPartition { topic: Arc::clone(&topic.name), partition: index };
-                if let Some(here) = self.log_dirs.directory_of(&id).filter(|here| *here != known) {
+                let here = match self.log_dirs.directory_of(&id) {
+                    // To say where it is would say nothing new.
+                    Some(_) if known == DIR_MIGRATING || (known == DIR_UNASSIGNED && !has_several) => None,
+                    None if broker.has_online_dir(known) && self.partitions.is_offline(topic.id, index) => {
+                        Some(DIR_LOST)
+                    }
+                    here => here,
+                };
+                if let Some(here) = here.filter(|here| *here != known) {
                     found.entry(here).or_default().entry(topic.id).or_default().push(index);
                     count += 1;
                 }

@@ -39,7 +39,7 @@ pub enum FollowError {
     /// What came does not fit the log; it is asked for again.
     #[error("records do not fit the log: {0}")]
     Unfit(ottla_storage::AppendError),
-    /// The log cannot be written or cut.
+    /// The log cannot be written or cut: not now where it is online, else not any more.
     #[error("log: {0}")]
     Storage(String),
 }

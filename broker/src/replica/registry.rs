@@ -112,6 +112,13 @@ impl Partitions {
             .collect()
     }
 
+    /// Whether a partition belongs here and its log cannot be used.
+    pub(super) fn is_offline(&self, topic: TopicId, partition: i32) -> bool {
+        let table = self.table.load();
+        let hosted = table.by_id.get(&topic);
+        hosted.is_some_and(|hosted| matches!(hosted.partitions.get(&partition), Some(Replica::Offline)))
+    }
+
     /// A partition that can be used here; no questions asked about others.
     pub(super) fn here(&self, topic: TopicId, partition: i32) -> Option<Arc<Partition>> {
         match self.table.load().by_id.get(&topic)?.partitions.get(&partition)? {

@@ -211,6 +211,9 @@ impl ControllerState {
         let read = Offset(request.current_metadata_offset);
         let caught_up = read.0 >= broker.epoch;
         soft.touch(id, broker.epoch, cx.now, Some(read));
+        // Such a broker is about to end. Without a directory it would be taken for one that never named any.
+        let has_no_dir =
+            !broker.log_dirs.is_empty() && broker.log_dirs.iter().all(|dir| request.offline_log_dirs.contains(dir));
         let leads = || self.image.topics.iter().any(|topic| topic.partitions.iter().any(|p| p.leader == Some(id)));
         let mut response =
             BrokerHeartbeatResponse::default().with_is_caught_up(caught_up).with_is_fenced(broker.fenced);
@@ -218,7 +221,7 @@ impl ControllerState {
         if broker.fenced {
             if request.want_shut_down {
                 response.should_shut_down = true;
-            } else if !request.want_fence && caught_up {
+            } else if !request.want_fence && caught_up && !has_no_dir {
                 response.is_fenced = false;
                 records = self.unfence(broker);
             }
@@ -236,7 +239,7 @@ impl ControllerState {
                 response.is_fenced = true;
                 records = self.fence(broker);
             }
-        } else if request.want_fence {
+        } else if request.want_fence || has_no_dir {
             response.is_fenced = true;
             response.should_shut_down = request.want_shut_down;
             records = self.fence(broker);
@@ -250,7 +253,9 @@ impl ControllerState {
                 records = self.fence(broker);
             }
         }
-        records.extend(self.directory_changes(broker, request));
+        if !has_no_dir {
+            records.extend(self.directory_changes(broker, request));
+        }
         Decision { records, response }
     }
 

@@ -2,7 +2,9 @@
 //! `UPDATE_EXPECT=1` rewrites the expected half.
 //!
 //! ```text
-//!   register ID [rack=R] [previous=EPOCH] [life=N]      heartbeat ID [offset=N] [shutdown] [fence] [cordon|uncordon]
+//!   register ID [rack=R] [previous=EPOCH] [life=N] [dirs=N]
+//!   heartbeat ID [offset=N] [shutdown] [fence] [cordon|uncordon] [offline=DIR,..]
+//!   place ID NAME-P DIR|lost
 //!   create NAME [partitions=N] [rf=N] [replicas=1,2/2,1] [config=k=v;k=v] [validate]
 //!   delete NAME   grow NAME COUNT [replicas=..]   config KIND NAME OP KEY [VALUE]   elect preferred|unclean [NAME-P]
 //!   isr LEADER NAME-P IDS [recovering]   reassign NAME-P IDS|cancel   reassignments   producers ID
@@ -62,6 +64,11 @@ fn outcome(code: i16, message: Option<&StrBytes>) -> String {
         None if code == ErrorCode::None => "ok".to_owned(),
         None => code.to_string(),
     }
+}
+
+/// The id of a broker's directory.
+fn dir(broker: i32, number: u128) -> Uuid {
+    Uuid::from_u128(4000 + number * 1000 + broker as u128)
 }
 
 fn split_partition(word: &str) -> (&str, i32) {
@@ -172,6 +179,7 @@ impl World {
         let answer = match words[0] {
             "register" => self.register(rest, &mut out),
             "heartbeat" => self.heartbeat(rest, &mut out),
+            "place" => self.place(rest, &mut out),
             "unregister" => {
                 let request = UnregisterBrokerRequest::default().with_broker_id(rest[0].parse::<i32>().unwrap().into());
                 let ControllerResponse::UnregisterBroker(r) = self.ask(request, &mut out) else { unreachable!() };
@@ -278,7 +286,9 @@ impl World {
             .with_cluster_id(text(option(rest, "cluster").unwrap_or("cluster")))
             .with_incarnation_id(Uuid::from_u128(id as u128 * 1000 + life))
             .with_rack(option(rest, "rack").map(text))
-            .with_log_dirs(vec![Uuid::from_u128(5000 + id as u128)])
+            .with_log_dirs(
+                (1..=option(rest, "dirs").map_or(1, |count| count.parse().unwrap())).map(|n| dir(id, n)).collect(),
+            )
             .with_previous_broker_epoch(option(rest, "previous").map_or(-1, |epoch| epoch.parse().unwrap()))
             .with_features(self.state.defaults.supported_features.iter().map(feature).collect());
         let ControllerResponse::RegisterBroker(r) = self.ask(request, out) else { unreachable!() };
@@ -302,11 +312,30 @@ impl World {
                 rest if rest.contains(&"cordon") => Some(self.log_dirs(id)),
                 rest if rest.contains(&"uncordon") => Some(Vec::new()),
                 _ => None,
-            });
+            })
+            .with_offline_log_dirs(option(rest, "offline").map_or_else(Vec::new, |dirs| {
+                dirs.split(',').map(|number| dir(id, number.parse().unwrap())).collect()
+            }));
         let ControllerResponse::BrokerHeartbeat(r) = self.ask(request, out) else { unreachable!() };
         let (code, caught_up, fenced, go) =
             (outcome(r.error_code, None), r.is_caught_up, r.is_fenced, r.should_shut_down);
         format!("{code} caught-up {caught_up} fenced {fenced} may-shut-down {go}")
+    }
+
+    fn place(&mut self, rest: &[&str], out: &mut String) -> String {
+        use assign_replicas_to_dirs_request::{DirectoryData, PartitionData, TopicData};
+        let id: i32 = rest[0].parse().unwrap();
+        let (topic, partition) = split_partition(rest[1]);
+        let topic = self.state.image.topics.by_name(topic).unwrap().id;
+        let to = if rest[2] == "lost" { ottla_metadata::topics::DIR_LOST } else { dir(id, rest[2].parse().unwrap()) };
+        let partitions = vec![PartitionData::default().with_partition_index(partition)];
+        let topics = vec![TopicData::default().with_topic_id(topic.0).with_partitions(partitions)];
+        let request = AssignReplicasToDirsRequest::default()
+            .with_broker_id(id.into())
+            .with_broker_epoch(self.epoch(id))
+            .with_directories(vec![DirectoryData::default().with_id(to).with_topics(topics)]);
+        let ControllerResponse::AssignReplicasToDirs(r) = self.ask(request, out) else { unreachable!() };
+        outcome(r.directories[0].topics[0].partitions[0].error_code, None)
     }
 
     fn create(&mut self, rest: &[&str], out: &mut String) -> String {

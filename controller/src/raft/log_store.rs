@@ -16,6 +16,7 @@ use super::segment_log::{Recovery, SegmentLog};
 use super::types::{Batch, Entry, LogId, TypeConfig, Vote};
 use super::vote::VoteFile;
 use super::witness::Witness;
+use crate::disk::Space;
 
 const KIND_BLANK: u8 = 0;
 const KIND_BATCH: u8 = 1;
@@ -29,6 +30,7 @@ pub(crate) struct LogStore {
     vote: Arc<Mutex<Option<Vote>>>,
     flusher: Flusher,
     witness: Witness,
+    space: Space,
 }
 
 impl LogStore {
@@ -45,6 +47,7 @@ impl LogStore {
             vote: Arc::new(Mutex::new(vote)),
             flusher: Flusher::start(witness.clone())?,
             witness,
+            space: Space::default(),
         };
         Ok((store, recovery))
     }
@@ -52,6 +55,21 @@ impl LogStore {
     /// True when this member has neither voted nor received anything yet.
     pub(crate) fn is_pristine(&self) -> bool {
         self.vote.lock().is_none() && self.log.lock().last().is_none()
+    }
+
+    /// What waits for space beside this store.
+    pub(crate) fn space(&self) -> Space {
+        self.space.apart()
+    }
+
+    /// Whether raft stands still, because something cannot be written for want of space.
+    pub(crate) fn lacks_space(&self) -> bool {
+        self.space.is_lacking()
+    }
+
+    /// What waits for space fails from now on: the node stops.
+    pub(crate) fn stop_waiting(&self) {
+        self.space.stop();
     }
 
     /// Has the witness say how far the log reaches: the node stops.
@@ -143,7 +161,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        self.vote_file.save(vote)?;
+        self.space.wait("quorum-state", || self.vote_file.save(vote)).await?;
         *self.vote.lock() = Some(*vote);
         Ok(())
     }
@@ -154,23 +172,32 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<_> = entries.into_iter().map(|entry| encode(&entry)).collect::<io::Result<_>>()?;
-        let mut log = self.log.lock();
-        log.append(&entries)?;
-        let active = log.active()?;
-        let (file, end, synced) = (Arc::clone(&active.file), active.end, Arc::clone(&active.synced));
-        let last = entries.last().map_or(0, |(id, _)| id.index);
-        // Still under the lock: the queue has the order of the appends.
-        self.flusher.flush(Pending { file, end, last, cuts: self.witness.cuts(), synced, done: callback });
-        Ok(())
+        let mut callback = Some(callback);
+        let append = || {
+            let mut log = self.log.lock();
+            log.append(&entries)?;
+            let active = log.active()?;
+            let (file, end, synced) = (Arc::clone(&active.file), active.end, Arc::clone(&active.synced));
+            let last = entries.last().map_or(0, |(id, _)| id.index);
+            // Still under the lock: the queue has the order of the appends.
+            if let Some(done) = callback.take() {
+                self.flusher.flush(Pending { file, end, last, cuts: self.witness.cuts(), synced, done });
+            }
+            Ok(())
+        };
+        self.space.wait("metadata log", append).await
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
-        let mut log = self.log.lock();
-        self.witness.lower(last_log_id.map(|id| id.index))?;
-        log.truncate_from(last_log_id.map_or(0, |id| id.index + 1))
+        let truncate = || {
+            let mut log = self.log.lock();
+            self.witness.lower(last_log_id.map(|id| id.index))?;
+            log.truncate_from(last_log_id.map_or(0, |id| id.index + 1))
+        };
+        self.space.wait("metadata log", truncate).await
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
-        self.log.lock().purge(entry_id(&log_id))
+        self.space.wait("metadata log", || self.log.lock().purge(entry_id(&log_id))).await
     }
 }

@@ -140,7 +140,10 @@ impl Segment {
             frames.push(Frame { id: *id, position: self.end + bytes.len() as u64, payload_size });
             put_frame(&mut bytes, *id, synced, payload);
         }
-        self.file.write_all_at(&bytes, self.end)?;
+        self.file.write_all_at(&bytes, self.end).inspect_err(|_| {
+            // A part of it may be there: nothing behind the end counts, and it takes space. Where this fails too, it is a torn tail.
+            let _ = self.file.set_len(self.end);
+        })?;
         self.end += bytes.len() as u64;
         Ok(frames)
     }

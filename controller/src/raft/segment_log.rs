@@ -32,7 +32,7 @@ pub(crate) struct SegmentLog {
     slots: VecDeque<Slot>,
     /// Everything up to here is gone.
     purged: Option<EntryId>,
-    /// Set by the first failed write: what is in the files is unknown from then on.
+    /// Set by the first write that failed for another reason than want of space: what is in the files is unknown from then on.
     failed: bool,
 }
 
@@ -128,13 +128,14 @@ impl SegmentLog {
     }
 
     /// Writes entries behind the last one. They can be read at once, but are durable only after the active segment's
-    /// sync; a segment that is left behind is synced here.
+    /// sync; a segment that is left behind is synced here. Where there is no space nothing has changed, and the same can be
+    /// tried again.
     pub(crate) fn append(&mut self, entries: &[(EntryId, Vec<u8>)]) -> io::Result<()> {
         if self.failed {
             return Err(io::Error::other("the metadata log failed before"));
         }
         let result = self.try_append(entries);
-        self.failed |= result.is_err();
+        self.failed |= result.as_ref().is_err_and(|error| !disk::is_shortage(error));
         result
     }
 
@@ -150,8 +151,11 @@ impl SegmentLog {
         }
         if self.active()?.end >= self.segment_bytes {
             let active = self.active()?;
-            active.file.sync_data()?;
-            active.synced.store(active.end, std::sync::atomic::Ordering::Release);
+            if active.synced.load(std::sync::atomic::Ordering::Acquire) < active.end {
+                // Whatever a sync fails for, a second one would say nothing.
+                active.file.sync_data().map_err(|error| io::Error::other(format!("sync: {error}")))?;
+                active.synced.store(active.end, std::sync::atomic::Ordering::Release);
+            }
             self.segments.push_back(Segment::create(&self.dir, self.last())?);
         }
         let number = self.first_segment + self.segments.len() as u64 - 1;

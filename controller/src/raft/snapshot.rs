@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ottla_metadata::MetadataImage;
 
 use super::types::SnapshotMeta;
-use crate::disk;
+use crate::disk::{self, Space};
 
 const MAGIC: &[u8; 4] = b"OTCP";
 const FORMAT: u8 = 1;
@@ -59,11 +59,12 @@ pub(crate) fn decode(bytes: &[u8]) -> io::Result<(SnapshotMeta, MetadataImage)> 
 #[derive(Debug, Clone)]
 pub(crate) struct SnapshotDir {
     dir: PathBuf,
+    space: Space,
 }
 
 impl SnapshotDir {
-    pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+    pub(crate) fn new(dir: &Path, space: Space) -> Self {
+        Self { dir: dir.to_owned(), space }
     }
 
     fn paths(&self) -> io::Result<Vec<PathBuf>> {
@@ -88,7 +89,11 @@ impl SnapshotDir {
     }
 
     /// Saves a snapshot durably, then removes the older ones.
-    pub(crate) fn save(&self, meta: &SnapshotMeta, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) async fn save(&self, meta: &SnapshotMeta, bytes: &[u8]) -> io::Result<()> {
+        self.space.wait("metadata snapshot", || self.try_save(meta, bytes)).await
+    }
+
+    fn try_save(&self, meta: &SnapshotMeta, bytes: &[u8]) -> io::Result<()> {
         let path = self.dir.join(file_name(meta));
         disk::replace(&path, bytes)?;
         for old in self.paths()?.into_iter().filter(|old| *old < path) {

@@ -108,7 +108,7 @@ impl RaftStateMachine<TypeConfig> for ImageMachine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, bytes: Bytes) -> Result<(), io::Error> {
         let (_, image) = snapshot::decode(&bytes)?;
-        self.snapshots.save(meta, &bytes)?;
+        self.snapshots.save(meta, &bytes).await?;
         self.image = image;
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
@@ -136,9 +136,10 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         self.bytes_since_snapshot.store(0, Ordering::Relaxed);
         let (meta, image, snapshots) = (self.meta.clone(), self.image.clone(), self.snapshots.clone());
+        let runtime = tokio::runtime::Handle::current();
         let written = tokio::task::spawn_blocking(move || {
             let bytes = snapshot::encode(&meta, &image)?;
-            snapshots.save(&meta, &bytes)?;
+            runtime.block_on(snapshots.save(&meta, &bytes))?;
             tracing::info!(offset = image.offset.0, bytes = bytes.len(), "metadata snapshot written");
             Ok(Snapshot { meta, snapshot: bytes })
         });

@@ -22,7 +22,7 @@ impl StoreBuilder<TypeConfig, LogStore, ImageMachine, TempDir> for Builder {
         let dir = tempfile::tempdir().unwrap();
         // Small segments, so that every test crosses some.
         let (log, _) = LogStore::open(dir.path(), dir.path(), 100).unwrap();
-        let (machine, _) = ImageMachine::open(SnapshotDir::new(dir.path())).unwrap();
+        let (machine, _) = ImageMachine::open(SnapshotDir::new(dir.path(), log.space())).unwrap();
         Ok((dir, log, machine))
     }
 }
@@ -172,4 +172,59 @@ fn a_truncation_goes_back_over_segments() {
     }
     log.append(&[entry(0)]).unwrap();
     assert_eq!(everything(&log).len(), 1);
+}
+
+/// A file system in memory that holds hardly anything, gone when this is dropped.
+struct Tiny(TempDir);
+
+impl Tiny {
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(dir.path());
+        mount.output().ok()?.status.success().then_some(Self(dir))
+    }
+}
+
+impl Drop for Tiny {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_entries_until_there_is_space() {
+    let Some(disk) = Tiny::mount() else {
+        println!("skipped: a tmpfs cannot be mounted without root");
+        return;
+    };
+    let dir = disk.0.path();
+    let (mut log, _) = SegmentLog::open(dir, 2_000).unwrap();
+    let ballast = dir.join("ballast");
+    let mut refused = 0;
+    let entries: Vec<_> = (0..60).map(|index| (entry(index).0, vec![index as u8; 700])).collect();
+    // Several at a time, so that a part of them may have been written.
+    for (number, some) in entries.chunks(3).enumerate() {
+        if number % 4 == 1 {
+            let _ = fs::write(&ballast, vec![1; 256 << 10]);
+        }
+        let mut appended = log.append(some);
+        if let Err(error) = &appended {
+            refused += 1;
+            assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+            assert!(log.append(some).is_err(), "it is still full");
+            // What is there can be read, and a crash here loses nothing.
+            assert_eq!(everything(&log), entries[..number * 3]);
+            fs::remove_file(&ballast).unwrap();
+            let (crashed, _) = SegmentLog::open(dir, 2_000).unwrap();
+            let kept = everything(&crashed);
+            assert!(kept.len() >= number * 3 && kept == entries[..kept.len()]);
+            appended = log.append(some);
+        }
+        appended.unwrap();
+    }
+    assert!(refused > 2, "{refused}");
+    assert_eq!(everything(&log), entries);
+    drop(log);
+    assert_eq!(everything(&SegmentLog::open(dir, 2_000).unwrap().0), entries);
 }

@@ -36,6 +36,9 @@ pub enum Operation {
 /// Decides whether an operation fails, and how.
 type Fault = Box<dyn FnMut(Operation, &Path) -> Option<io::Error> + Send>;
 
+/// Decides whether a file or a directory can be opened.
+type OpenFault = Box<dyn FnMut(&Path) -> Option<io::Error> + Send>;
+
 /// The disk. Clones are the same disk.
 #[derive(Clone)]
 pub struct FaultyDisk {
@@ -55,6 +58,7 @@ struct State {
     next: Inode,
     operations: u64,
     fault: Option<Fault>,
+    open_fault: Option<OpenFault>,
     capacity: u64,
 }
 
@@ -109,7 +113,14 @@ const ROOT: Inode = 0;
 impl Default for FaultyDisk {
     fn default() -> Self {
         let root = Node::Dir { names: BTreeMap::new(), durable: BTreeMap::new() };
-        let state = State { nodes: [(ROOT, root)].into(), next: 1, operations: 0, fault: None, capacity: u64::MAX };
+        let state = State {
+            nodes: [(ROOT, root)].into(),
+            next: 1,
+            operations: 0,
+            fault: None,
+            open_fault: None,
+            capacity: u64::MAX,
+        };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 }
@@ -120,9 +131,15 @@ impl FaultyDisk {
         self.state.lock().fault = Some(Box::new(fault));
     }
 
+    /// From now on `fault` is asked before a file or a directory is opened, be it only to be read.
+    pub fn set_open_fault(&self, fault: impl FnMut(&Path) -> Option<io::Error> + Send + 'static) {
+        self.state.lock().open_fault = Some(Box::new(fault));
+    }
+
     /// Nothing fails any more.
     pub fn clear_fault(&self) {
-        self.state.lock().fault = None;
+        let mut state = self.state.lock();
+        (state.fault, state.open_fault) = (None, None);
     }
 
     /// Bytes that all files together may have; writes beyond fail with `StorageFull`.
@@ -161,6 +178,7 @@ impl FaultyDisk {
             next: state.next,
             operations: 0,
             fault: None,
+            open_fault: None,
             capacity: state.capacity,
         };
         Self { state: Arc::new(Mutex::new(copy)) }
@@ -241,6 +259,13 @@ impl State {
         Ok(())
     }
 
+    fn opens(&mut self, path: &Path) -> io::Result<()> {
+        match self.open_fault.as_mut().and_then(|fault| fault(path)) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
     fn find(&self, path: &Path) -> io::Result<Inode> {
         let mut at = ROOT;
         for component in path.components() {
@@ -302,6 +327,7 @@ fn split(path: &Path) -> io::Result<(&Path, &std::ffi::OsStr)> {
 impl Disk for FaultyDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
+        state.opens(path)?;
         let inode = match (state.find(path), mode) {
             (Ok(inode), _) => inode,
             (Err(_), OpenMode::Create | OpenMode::Truncate) => {
@@ -324,6 +350,7 @@ impl Disk for FaultyDisk {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let mut state = self.state.lock();
+        state.opens(dir)?;
         let dir = state.find(dir)?;
         let names = state.names(dir)?.clone();
         let entry = |(name, inode): (OsString, Inode)| {
@@ -385,6 +412,7 @@ impl Disk for FaultyDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.opens(dir)?;
         let inode = state.find(dir)?;
         state.change(Operation::SyncDir, dir)?;
         if let Some(Node::Dir { names, durable }) = state.nodes.get_mut(&inode) {

@@ -32,7 +32,7 @@ use uuid::Uuid;
 
 use crate::disk::{Disk, FileSystem};
 use crate::durable::Durable;
-use crate::errors::is_shortage;
+use crate::errors::{is_descriptor_shortage, is_shortage};
 use crate::log::Log;
 use crate::segment::DirHealth;
 use entry::HeadKind;
@@ -415,6 +415,10 @@ impl Journal {
         });
         match done {
             Ok(logs) => self.tell(&logs),
+            // The files are kept, and the next trim comes to them.
+            Err(error) if is_descriptor_shortage(&error) => {
+                tracing::warn!(dir = %self.dir.display(), %error, "the journal could not be trimmed");
+            }
             Err(error) => self.health.fail(&self.dir, &error),
         }
     }

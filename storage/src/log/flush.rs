@@ -10,7 +10,7 @@ use ottla_protocol::{Offset, Timestamp};
 use super::{EPOCHS_FILE, Log, Writer};
 use crate::config::{Durability, LogConfig};
 use crate::disk::{Disk, OpenMode, remove_if_present, rewrite_atomic, rewrite_unsynced};
-use crate::errors::is_shortage;
+use crate::errors::{is_descriptor_shortage, is_shortage};
 use crate::partition_metadata;
 use crate::producer_snapshot;
 use crate::retention::{self, SegmentAge};
@@ -67,11 +67,23 @@ impl Log {
             if !is_shortage(&error) {
                 return Err(error);
             }
+            self.home().relieve(&error);
             self.home().guard(|| self.write_for_flush(synced, target))?;
         }
-        // A failed sync is never tried again: the kernel may have dropped the pages, and a second one would succeed.
-        self.sync_files(synced, target, snapshot)
-            .inspect_err(|error| self.home().health.fail(&self.home().path(), error))?;
+        let synced_files = match self.sync_files(synced, target, snapshot) {
+            Err(error) if is_descriptor_shortage(&error) => {
+                self.home().relieve(&error);
+                self.sync_files(synced, target, snapshot)
+            }
+            done => done,
+        };
+        // A failed sync is never tried again: the kernel may have dropped the pages, and a second one would succeed. A file that
+        // could not be opened is another matter.
+        synced_files.inspect_err(|error| {
+            if !is_descriptor_shortage(error) {
+                self.home().health.fail(&self.home().path(), error);
+            }
+        })?;
         self.recovery_point.fetch_max(target.0, Ordering::AcqRel);
         self.durable.raise(target, cuts);
         if all {
@@ -104,15 +116,16 @@ impl Log {
     /// Makes the names of the files and of the directory durable.
     pub(super) fn sync_names(&self) -> io::Result<()> {
         let _one = self.naming.lock();
+        let home = self.home();
         if self.identity_changed.swap(false, Ordering::AcqRel) {
-            self.home().disk.open(&self.home().file(partition_metadata::FILE), OpenMode::ReadWrite)?.sync_data()?;
+            let sync = || home.disk.open(&home.file(partition_metadata::FILE), OpenMode::ReadWrite)?.sync_data();
+            sync().inspect_err(|_| self.identity_changed.store(true, Ordering::Release))?;
         }
         if self.names_changed.swap(false, Ordering::AcqRel) {
-            let dir = self.home().path();
-            self.home().disk.sync_dir(&dir)?;
-            if let Some(parent) = dir.parent() {
-                self.home().disk.sync_dir(parent)?;
-            }
+            let dir = home.path();
+            let synced = home.disk.sync_dir(&dir);
+            let synced = synced.and_then(|()| dir.parent().map_or(Ok(()), |parent| home.disk.sync_dir(parent)));
+            synced.inspect_err(|_| self.names_changed.store(true, Ordering::Release))?;
         }
         Ok(())
     }
@@ -358,10 +371,19 @@ impl Log {
 
     /// Renames the files of segments that nobody can find any more; they are unlinked once their readers are done.
     pub(super) fn unlink(&self, segments: Vec<Arc<Segment>>) -> io::Result<()> {
-        for segment in &segments {
+        self.rename_deleted(&segments)?;
+        self.unlink_renamed(segments)
+    }
+
+    pub(super) fn rename_deleted(&self, segments: &[Arc<Segment>]) -> io::Result<()> {
+        for segment in segments {
             segment.rename_suffix(".deleted")?;
         }
         self.names_changed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn unlink_renamed(&self, segments: Vec<Arc<Segment>>) -> io::Result<()> {
         match self.host() {
             Some(host) => host.unlink_later(segments, self.config.load().file_delete_delay_ms),
             None => unlink_now(self, &segments)?,

@@ -8,7 +8,7 @@ use ottla_protocol::{Offset, Timestamp};
 
 use super::{Log, Writer};
 use crate::config::Durability;
-use crate::errors::is_shortage;
+use crate::errors::{is_descriptor_shortage, is_shortage};
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::ProducerState;
 use crate::segment::{FileKind, Segment};
@@ -26,20 +26,29 @@ impl Log {
         self.checkpoint()
     }
 
+    /// Where it fails for want of space or descriptors either nothing has changed yet, or all but the file of the epochs has:
+    /// it can be tried again.
     fn cut_at(&self, writer: &mut Writer, offset: Offset) -> io::Result<()> {
+        if offset < self.log_end() {
+            self.drop_from(writer, offset)?;
+        }
         // Also when no record goes: an epoch that begins at the end may differ from the leader's.
         if self.epochs.write().truncate_from_end(offset) {
             self.epochs_changed.store(true, Ordering::Release);
         }
-        if offset >= self.log_end() {
-            return self.write_epochs();
-        }
+        self.once_more(|| self.write_epochs())
+    }
+
+    fn drop_from(&self, writer: &mut Writer, offset: Offset) -> io::Result<()> {
         let segments = self.segments.load_full();
         let kept = segments.partition_point(|segment| segment.base <= offset);
         let last = &segments[kept - 1];
+        // All that has to be read is read before anything changes: what is cut off must not be without those who wrote the
+        // rest, nor the other way round.
         let cut = last.find(offset)?;
         // A batch goes as a whole.
         let end = cut.map_or(offset, |batch| batch.header.base_offset.min(offset)).max(last.base);
+        let (producers, snapshot) = self.load_producers(end, Timestamp(0))?;
         if let Some(journal) = &*self.journal.load() {
             journal.cut(&self.durable, end)?;
         }
@@ -52,26 +61,61 @@ impl Log {
         self.segments.store(Arc::new(segments[..kept].to_vec()));
         // After the end: who takes note of the cut must not read behind it any more. Before the bytes go.
         self.lowest_cut.fetch_min(end.0, Ordering::AcqRel);
-        if let Some(batch) = cut {
-            last.truncate(end, batch.position)?;
-        }
-        if kept < segments.len() {
-            self.unlink(segments[kept..].to_vec())?;
-        }
         writer.bytes_since_index = 0;
-        writer.snapshot = None;
-        self.remove_snapshots(writer.snapshot, |snapshot| snapshot > end)?;
-        (writer.producers, writer.snapshot) = self.load_producers(end, Timestamp(0))?;
+        (writer.producers, writer.snapshot) = (producers, snapshot);
         writer.producers.on_high_watermark(self.high_watermark());
         self.publish_first_unstable(&writer.producers);
+        if self.epochs.write().truncate_from_end(end) {
+            self.epochs_changed.store(true, Ordering::Release);
+        }
+        if let Some(batch) = cut {
+            self.insist(|| last.truncate(end, batch.position))?;
+        }
+        if kept < segments.len() {
+            self.insist(|| self.rename_deleted(&segments[kept..]))?;
+            self.insist(|| self.unlink_renamed(segments[kept..].to_vec()))?;
+        }
+        self.insist(|| self.remove_snapshots(None, |snapshot| snapshot > end))?;
         tracing::info!(partition = %self.id, log_end = %end, "log truncated");
         if self.config.load().durability != Durability::Ephemeral {
             // What was cut off must not come back behind what is written next.
-            last.sync()?;
-            self.names_changed.store(true, Ordering::Release);
-            self.sync_names()?;
+            self.insist_on_sync(|| {
+                last.sync_written()?;
+                self.names_changed.store(true, Ordering::Release);
+                self.sync_names()
+            })?;
         }
-        self.write_epochs()
+        Ok(())
+    }
+
+    /// A step of what must not end half-way. Where it lacks space or descriptors it is tried once more with what can be given
+    /// free; any other error, and the second one, takes the directory offline.
+    fn insist(&self, step: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        let home = self.home();
+        self.once_more(step).inspect_err(|error| home.health.fail(&home.path(), error))
+    }
+
+    /// As [`Self::insist`] for a sync: one that has failed says nothing when it is tried again, unless a file could not be opened.
+    fn insist_on_sync(&self, sync: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        let home = self.home();
+        let synced = sync().or_else(|error| {
+            if !is_descriptor_shortage(&error) {
+                return Err(error);
+            }
+            home.relieve(&error);
+            sync()
+        });
+        synced.inspect_err(|error| home.health.fail(&home.path(), error))
+    }
+
+    fn once_more(&self, step: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        step().or_else(|error| {
+            if !is_shortage(&error) {
+                return Err(error);
+            }
+            self.home().relieve(&error);
+            step()
+        })
     }
 
     /// Drops all records; the next one is written at `offset`.
@@ -83,10 +127,12 @@ impl Log {
                 journal.reset(&self.durable)?;
             }
             let old = self.segments.load_full();
-            // Renamed first: one of them may have the name of the new segment.
-            self.unlink(old.to_vec())?;
             let segment = Segment::create(&self.home(), offset, "", Timestamp(0));
-            segment.create_files()?;
+            // Renamed first: one of them may have the name of the new segment.
+            self.insist(|| self.rename_deleted(&old))?;
+            // Before there is a log again that they could be believed for.
+            self.insist(|| self.remove_snapshots(None, |_| true))?;
+            self.insist(|| segment.create_files())?;
             self.segments.store(Arc::new(vec![Arc::new(segment)]));
             *self.epochs.write() = LeaderEpochs::default();
             self.epochs_changed.store(true, Ordering::Release);
@@ -99,10 +145,10 @@ impl Log {
             }
             self.durable.restart(offset);
             self.lowest_cut.store(i64::MIN, Ordering::Release);
-            self.remove_snapshots(writer.snapshot, |_| true)?;
+            self.insist(|| self.unlink_renamed(old.to_vec()))?;
             self.names_changed.store(true, Ordering::Release);
-            self.sync_names()?;
-            self.write_epochs()
+            self.insist_on_sync(|| self.sync_names())?;
+            self.once_more(|| self.write_epochs())
         })?;
         drop(writer);
         tracing::info!(partition = %self.id, start = %offset, "log emptied");

@@ -1,6 +1,6 @@
 //! One log directory: its lock, its identity, its checkpoints and its clean-shutdown marker.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -38,6 +38,18 @@ pub struct Directory {
     writing: Mutex<()>,
     /// Whose offsets the checkpoints on the disk tell.
     remembered: Mutex<HashSet<TopicPartition>>,
+    /// Logs that are here and could not be opened for want of space or of file descriptors.
+    pub absent: Mutex<HashMap<TopicPartition, KnownLog>>,
+}
+
+/// What a directory knows of a log before the log is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownLog {
+    pub recovery_point: Offset,
+    pub high_watermark: Offset,
+    pub log_start: Offset,
+    /// It was closed before: all of it is sound.
+    pub clean: bool,
 }
 
 /// What the process before left in a directory.
@@ -49,6 +61,19 @@ pub struct Left {
     pub high_watermarks: Offsets,
     pub log_starts: Offsets,
     pub cleaned: Offsets,
+}
+
+impl Left {
+    /// What is known of one log.
+    pub fn of(&self, id: &TopicPartition) -> KnownLog {
+        let at = |offsets: &Offsets| offsets.get(id).copied().unwrap_or(Offset::ZERO);
+        KnownLog {
+            recovery_point: at(&self.recovery_points),
+            high_watermark: at(&self.high_watermarks),
+            log_start: at(&self.log_starts),
+            clean: self.clean.is_some(),
+        }
+    }
 }
 
 impl Directory {
@@ -96,6 +121,7 @@ impl Directory {
             journal: OnceLock::new(),
             writing: Mutex::new(()),
             remembered: Mutex::default(),
+            absent: Mutex::default(),
         }
     }
 
@@ -182,6 +208,14 @@ impl Directory {
                 log_starts.insert(id.clone(), offsets.log_start);
             }
         }
+        // What is known of them must not be lost meanwhile: records that were deleted would be there again.
+        for (id, absent) in &*self.absent.lock() {
+            recovery_points.insert(id.clone(), absent.recovery_point);
+            high_watermarks.insert(id.clone(), absent.high_watermark);
+            if absent.log_start > Offset::ZERO {
+                log_starts.insert(id.clone(), absent.log_start);
+            }
+        }
         let written = self
             .log_starts
             .write(disk, &log_starts)
@@ -200,6 +234,10 @@ impl Directory {
             journal.stop();
             self.health.check()?;
             journal.remove()?;
+        }
+        if self.absent.lock().values().any(|absent| !absent.clean) {
+            // Nobody has checked them since a crash.
+            return Ok(());
         }
         let marker = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
         rewrite_atomic(disk, &self.path.join(CLEAN_SHUTDOWN), marker.as_bytes())

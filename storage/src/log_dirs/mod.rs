@@ -9,6 +9,7 @@
 //! ```
 
 mod cleaning;
+mod copies;
 mod directory;
 mod meta_properties;
 mod moves;
@@ -128,6 +129,8 @@ pub struct LogDirs {
     blocked: std::sync::OnceLock<std::collections::HashSet<TopicPartition>>,
     /// Directories that get no new logs as long as there are others.
     cordoned: RwLock<Vec<Uuid>>,
+    /// Logs of partitions that were found in another directory before, until it is settled which of them counts.
+    twins: Mutex<Vec<Hosted>>,
     /// Set when all directories were closed cleanly by the process before.
     was_clean: bool,
     previous_broker_epoch: i64,
@@ -182,7 +185,26 @@ impl LogDirs {
         self.dirs.iter().map(|dir| dir.info(&*self.options.disk)).collect()
     }
 
-    /// The partition's log: as it is if there is one, else a new one in the directory with the fewest logs.
+    /// From now on `listener` is called whenever a directory has failed, perhaps under the locks of logs: it must not wait.
+    /// To be set once.
+    pub fn on_failure(&self, listener: impl Fn() + Send + Sync + 'static) {
+        let listener: Arc<dyn Fn() + Send + Sync> = Arc::new(listener);
+        self.dirs.iter().for_each(|dir| dir.health.on_failure(Arc::clone(&listener)));
+    }
+
+    /// The directories that have failed, with their ids; an id is nil where it could not even be read.
+    pub fn failed_dirs(&self) -> Vec<(PathBuf, Uuid)> {
+        let failed = self.dirs.iter().filter(|dir| !dir.health.is_online());
+        failed.map(|dir| (dir.path.clone(), dir.id)).collect()
+    }
+
+    /// Whether no directory is left.
+    pub fn all_have_failed(&self) -> bool {
+        self.dirs.iter().all(|dir| !dir.health.is_online())
+    }
+
+    /// The log of a partition that is new on this broker: as it is if there is one, else a new one in the directory with the
+    /// fewest logs.
     ///
     /// # Errors
     /// If the log on disk belongs to another topic id, or no directory is online.
@@ -192,8 +214,36 @@ impl LogDirs {
         topic_id: TopicId,
         config: Arc<LogConfig>,
     ) -> io::Result<Arc<Log>> {
+        self.log_for(id, topic_id, config, true)
+    }
+
+    /// The log of a partition that this broker had before: as [`Self::create_log`], but none is begun while a directory is
+    /// offline, for the log may be in there.
+    ///
+    /// # Errors
+    /// As [`Self::create_log`], and when the log is in no directory that is online.
+    pub fn find_or_create_log(
+        self: &Arc<Self>,
+        id: &TopicPartition,
+        topic_id: TopicId,
+        config: Arc<LogConfig>,
+    ) -> io::Result<Arc<Log>> {
+        self.log_for(id, topic_id, config, false)
+    }
+
+    fn log_for(
+        self: &Arc<Self>,
+        id: &TopicPartition,
+        topic_id: TopicId,
+        config: Arc<LogConfig>,
+        is_new: bool,
+    ) -> io::Result<Arc<Log>> {
         let _changing = self.changing.lock();
-        if let Some(log) = self.get(id) {
+        let existing = match self.get(id) {
+            None => self.open_absent(id)?,
+            log => log,
+        };
+        if let Some(log) = existing {
             if log.topic_id().is_zero() && !topic_id.is_zero() {
                 if log.has_lost_its_topic() {
                     return Err(io::Error::new(
@@ -220,6 +270,12 @@ impl LogDirs {
         if self.blocked.get().is_some_and(|blocked| blocked.contains(id)) {
             return Err(io::Error::other("the log directory that the log was being moved from is not here"));
         }
+        if !is_new && let Some(offline) = self.dirs.iter().find(|dir| !dir.health.is_online()) {
+            return Err(io::Error::other(format!(
+                "its log may be in {}, which is offline: none is begun elsewhere",
+                offline.path.display()
+            )));
+        }
         let dir = self.dir_for(id).ok_or_else(offline)?;
         if dir.remembers(id) {
             // Of a log that was deleted: after a kill its log start and recovery point would be taken for those of this one.
@@ -241,16 +297,21 @@ impl LogDirs {
     }
 
     fn adopt(self: &Arc<Self>, log: &Arc<Log>, dir: Arc<Directory>) {
+        let hosted = self.host(log, dir);
+        self.logs.write().insert(log.topic_partition().clone(), hosted);
+    }
+
+    fn host(self: &Arc<Self>, log: &Arc<Log>, dir: Arc<Directory>) -> Hosted {
         let host: Weak<dyn LogHost> = Arc::<Self>::downgrade(self);
         log.set_host(host);
         if let Some(journal) = dir.journal.get() {
             log.set_journal(journal);
         }
-        self.logs.write().insert(log.topic_partition().clone(), Hosted { log: Arc::clone(log), dir });
+        Hosted { log: Arc::clone(log), dir }
     }
 
     /// Deletes a partition: its directory is renamed at once and removed after `file.delete.delay.ms`.
-    pub fn delete_log(&self, id: &TopicPartition) -> io::Result<()> {
+    pub fn delete_log(self: &Arc<Self>, id: &TopicPartition) -> io::Result<()> {
         let Some((log, to)) = self.rename_away(id, "delete")? else { return Ok(()) };
         tracing::info!(partition = %id, dir = %to.display(), "log deleted");
         self.worker.remove_dir_later(to, log.config().file_delete_delay_ms);
@@ -258,20 +319,28 @@ impl LogDirs {
     }
 
     /// Takes a log that nobody knows out of service and keeps its files under another name.
-    pub fn move_aside(&self, id: &TopicPartition) -> io::Result<()> {
+    pub fn move_aside(self: &Arc<Self>, id: &TopicPartition) -> io::Result<()> {
         if let Some((_, to)) = self.rename_away(id, "stray")? {
             tracing::warn!(partition = %id, dir = %to.display(), "log moved aside");
         }
         Ok(())
     }
 
-    fn rename_away(&self, id: &TopicPartition, suffix: &str) -> io::Result<Option<(Arc<Log>, PathBuf)>> {
+    fn rename_away(self: &Arc<Self>, id: &TopicPartition, suffix: &str) -> io::Result<Option<(Arc<Log>, PathBuf)>> {
         let _changing = self.changing.lock();
         self.give_up(id);
+        // To be renamed like the others it has to be one of them.
+        self.open_absent(id)?;
         let Some(hosted) = self.logs.write().remove(id) else { return Ok(None) };
-        hosted.log.refuse_appends();
         self.forget_cleaning(id);
-        let to = hosted.dir.path.join(aside_name(id, suffix));
+        let to = self.set_aside(&hosted, suffix)?;
+        Ok(Some((hosted.log, to)))
+    }
+
+    /// Renames the directory of a log that is no longer served; where it is then.
+    fn set_aside(&self, hosted: &Hosted, suffix: &str) -> io::Result<PathBuf> {
+        hosted.log.refuse_appends();
+        let to = hosted.dir.path.join(aside_name(hosted.log.topic_partition(), suffix));
         hosted.log.home().guard(|| {
             if suffix == "stray" {
                 // It may be wanted after all: its own files have to have everything.
@@ -282,7 +351,7 @@ impl LogDirs {
             // Or the journal would bring it back.
             hosted.dir.journal.get().map_or(Ok(()), |journal| journal.reset(hosted.log.durable()))
         })?;
-        Ok(Some((hosted.log, to)))
+        Ok(to)
     }
 
     /// Writes all checkpoints of all directories. One that fails takes its directory offline; the others are written.
@@ -305,8 +374,9 @@ impl LogDirs {
     }
 
     fn logs_in(&self, dir: &Arc<Directory>) -> Vec<Arc<Log>> {
-        let logs = self.logs.read();
-        logs.values().filter(|hosted| Arc::ptr_eq(&hosted.dir, dir)).map(|hosted| Arc::clone(&hosted.log)).collect()
+        let (logs, twins) = (self.logs.read(), self.twins.lock());
+        let here = logs.values().chain(&*twins).filter(|hosted| Arc::ptr_eq(&hosted.dir, dir));
+        here.map(|hosted| Arc::clone(&hosted.log)).collect()
     }
 
     /// What is due from time to time: retention, rolling by time, expiry of producers. Called every few minutes; blocks.

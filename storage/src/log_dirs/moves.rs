@@ -359,7 +359,7 @@ impl Swaps {
             let entries = match disk.list(&to.path) {
                 Ok(entries) => entries,
                 Err(error) => {
-                    to.report(&error);
+                    to.health.fail(&to.path, &error);
                     continue;
                 }
             };
@@ -367,7 +367,8 @@ impl Swaps {
                 let Some((name, id)) = name_of(&entry.name, "-swap") else { continue };
                 let is_here = entries.iter().any(|other| other.is_dir && other.name == id.to_string());
                 if let Err(error) = swaps.settle_one(disk, dirs, (to, name, is_here), &id) {
-                    to.report(&error);
+                    // For want of descriptors as well: the log that is here may not be the one that counts.
+                    to.health.fail(&to.path, &error);
                 }
             }
         }

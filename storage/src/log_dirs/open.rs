@@ -6,17 +6,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ottla_protocol::{Offset, TopicId, TopicPartition};
+use ottla_protocol::{TopicId, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
 use super::cleaning::Cleaning;
-use super::directory::{Directory, Left};
+use super::directory::{Directory, KnownLog, Left};
 use super::moves::{Moves, Swaps};
 use super::reserve::Reserve;
 use super::worker::Worker;
 use super::{LogDirs, LogDirsOptions, OpenError, now};
+use crate::errors::is_shortage;
 use crate::journal::{Journal, recover, recover::Replayed};
-use crate::log::{Log, LogOptions};
+use crate::log::{Log, LogOptions, RecoveryReport};
 use crate::segment::OpenFiles;
 
 /// The metadata log has its own keeper.
@@ -65,6 +66,7 @@ pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, 
         moves: Moves::default(),
         blocked: std::sync::OnceLock::new(),
         cordoned: RwLock::default(),
+        twins: Mutex::default(),
         was_clean,
         previous_broker_epoch: epoch,
         options,
@@ -75,7 +77,8 @@ pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, 
     let mut futures = Vec::new();
     for (dir, left) in dirs.iter().filter(|(dir, _)| dir.health.is_online()) {
         if let Err(error) = open_dir(&log_dirs, dir, left, &swaps, &mut futures) {
-            dir.report(&error);
+            // For want of descriptors as well: nobody knows which logs are there.
+            dir.health.fail(&dir.path, &error);
         }
         log_dirs.cleaning.learn(left.cleaned.clone());
     }
@@ -138,6 +141,15 @@ struct Recovery {
 }
 
 impl Recovery {
+    fn add(&mut self, found: &Found) {
+        let Found { report, replayed } = found;
+        self.logs += 1;
+        self.bytes_checked += report.bytes_checked;
+        self.bytes_replayed += replayed.bytes;
+        self.bytes_cut += report.cut.as_ref().map_or(0, |cut| cut.bytes);
+        self.damaged += usize::from(report.lost_below.is_some());
+    }
+
     const fn is_empty(&self) -> bool {
         self.logs == 0
     }
@@ -195,65 +207,120 @@ fn open_log(
     id: &TopicPartition,
     recovery: &Mutex<Recovery>,
 ) {
-    let tail = journal.tails.get(id);
-    let at = |offsets: &crate::checkpoint::Offsets| offsets.get(id).copied().unwrap_or(Offset::ZERO);
-    let options = LogOptions {
-        config: Arc::clone(&log_dirs.options.default_config),
-        recovery_point: at(&left.recovery_points),
-        // A batch of the tail may begin before the log start.
-        log_start: tail.map_or(at(&left.log_starts), |tail| at(&left.log_starts).min(tail.start())),
-        high_watermark: at(&left.high_watermarks),
-        clean_shutdown: left.clean.is_some(),
-        tail_follows: tail.is_some(),
-        topic_id: tail.map_or(TopicId::ZERO, |tail| tail.topic_id),
-        disk: Arc::clone(&log_dirs.options.disk),
-        health: Arc::clone(&dir.health),
-        open_files: Arc::clone(&log_dirs.open_files),
-        ..LogOptions::new(id.clone(), now())
-    };
-    let high_watermark = options.high_watermark;
-    let opened = Log::open(dir.path.join(id.to_string()), options).and_then(|(log, mut report)| {
-        if journal.cut.contains(id) {
-            log.sync_data()?;
-        }
-        let replayed = match tail.filter(|tail| tail.topic_id == log.topic_id()) {
-            Some(tail) => journal.replay(&log, tail, now())?,
-            None => Replayed::default(),
-        };
-        log.durable().raise(replayed.end, log.durable().cuts());
-        if let Some((from, to)) = replayed.hole {
-            report.lost_below = Some(to);
-            tracing::error!(partition = %id, %from, %to, "records between these offsets are in neither the log nor the journal");
-        }
-        if tail.is_some() {
-            let log_start = at(&left.log_starts);
-            if log.settle_log_start(log_start)? {
-                report.lost_below = Some(log_start);
-            }
-            log.set_high_watermark(high_watermark.max(log.high_watermark()));
-        }
-        // Opened again when it is used: thousands of idle partitions hold no descriptor.
-        log.close_files();
-        let mut recovery = recovery.lock();
-        recovery.logs += 1;
-        recovery.bytes_checked += report.bytes_checked;
-        recovery.bytes_replayed += replayed.bytes;
-        recovery.bytes_cut += report.cut.as_ref().map_or(0, |cut| cut.bytes);
-        recovery.damaged += usize::from(report.lost_below.is_some());
-        Ok(log)
-    });
-    match opened {
-        Ok(log) => {
+    let mut opened = try_open(log_dirs, dir, (left, journal), id);
+    if let Err(error) = &opened
+        && is_shortage(error)
+    {
+        // What was kept back is for this.
+        dir.health.on_shortage(&dir.path, error);
+        log_dirs.open_files.relieve(error);
+        opened = try_open(log_dirs, dir, (left, journal), id);
+    }
+    let error = match opened {
+        Ok((log, found)) => {
+            recovery.lock().add(&found);
+            let log = Arc::new(log);
             if log_dirs.get(id).is_some() {
-                tracing::error!(partition = %id, dir = %dir.path.display(), "the partition is in two log directories, this one is left alone");
+                // Which of them counts the metadata knows.
+                let twin = log_dirs.host(&log, Arc::clone(dir));
+                log_dirs.twins.lock().push(twin);
                 return;
             }
-            log_dirs.adopt(&Arc::new(log), Arc::clone(dir));
+            log_dirs.adopt(&log, Arc::clone(dir));
+            return;
         }
-        Err(error) => {
-            tracing::error!(partition = %id, %error, "log could not be opened");
-            dir.report(&error);
+        Err(error) => error,
+    };
+    tracing::error!(partition = %id, %error, "log could not be opened");
+    if journal.tails.contains_key(id) || journal.cut.contains(id) {
+        // The journal goes on once the logs have all that it holds, and this one has not.
+        dir.health.fail(&dir.path, &error);
+        return;
+    }
+    dir.report(&error);
+    if is_shortage(&error) {
+        let absent = left.of(id);
+        dir.absent.lock().insert(id.clone(), absent);
+    }
+}
+
+/// What recovery did with one log.
+struct Found {
+    report: RecoveryReport,
+    replayed: Replayed,
+}
+
+fn try_open(
+    log_dirs: &Arc<LogDirs>,
+    dir: &Arc<Directory>,
+    (left, journal): (&Left, &recover::Left),
+    id: &TopicPartition,
+) -> io::Result<(Log, Found)> {
+    let tail = journal.tails.get(id);
+    let known = left.of(id);
+    let options = LogOptions {
+        // A batch of the tail may begin before the log start.
+        log_start: tail.map_or(known.log_start, |tail| known.log_start.min(tail.start())),
+        tail_follows: tail.is_some(),
+        topic_id: tail.map_or(TopicId::ZERO, |tail| tail.topic_id),
+        ..log_dirs.log_options(dir, id, &known)
+    };
+    let (log, mut report) = Log::open(dir.path.join(id.to_string()), options)?;
+    if journal.cut.contains(id) {
+        log.sync_data()?;
+    }
+    let replayed = match tail.filter(|tail| tail.topic_id == log.topic_id()) {
+        Some(tail) => journal.replay(&log, tail, now())?,
+        None => Replayed::default(),
+    };
+    log.durable().raise(replayed.end, log.durable().cuts());
+    if let Some((from, to)) = replayed.hole {
+        report.lost_below = Some(to);
+        tracing::error!(partition = %id, %from, %to, "records between these offsets are in neither the log nor the journal");
+    }
+    if tail.is_some() {
+        if log.settle_log_start(known.log_start)? {
+            report.lost_below = Some(known.log_start);
         }
+        log.set_high_watermark(known.high_watermark.max(log.high_watermark()));
+    }
+    // Opened again when it is used: thousands of idle partitions hold no descriptor.
+    log.close_files();
+    Ok((log, Found { report, replayed }))
+}
+
+impl LogDirs {
+    /// How a log that is in `dir` is opened.
+    fn log_options(&self, dir: &Directory, id: &TopicPartition, known: &KnownLog) -> LogOptions {
+        LogOptions {
+            config: Arc::clone(&self.options.default_config),
+            recovery_point: known.recovery_point,
+            log_start: known.log_start,
+            high_watermark: known.high_watermark,
+            clean_shutdown: known.clean,
+            disk: Arc::clone(&self.options.disk),
+            health: Arc::clone(&dir.health),
+            open_files: Arc::clone(&self.open_files),
+            ..LogOptions::new(id.clone(), now())
+        }
+    }
+
+    /// The directory that holds a log which could not be opened.
+    pub(super) fn holder_of_absent(&self, id: &TopicPartition) -> Option<Arc<Directory>> {
+        self.dirs.iter().find(|dir| dir.absent.lock().contains_key(id)).cloned()
+    }
+
+    /// Opens a log that could not be opened before, as it would have been then. Called with `changing` held.
+    pub(super) fn open_absent(self: &Arc<Self>, id: &TopicPartition) -> io::Result<Option<Arc<Log>>> {
+        let Some(dir) = self.holder_of_absent(id) else { return Ok(None) };
+        let Some(absent) = dir.absent.lock().get(id).copied() else { return Ok(None) };
+        dir.health.check()?;
+        let options = self.log_options(&dir, id, &absent);
+        let (log, _) = Log::open(dir.path.join(id.to_string()), options).inspect_err(|error| dir.report(error))?;
+        let log = Arc::new(log);
+        self.adopt(&log, Arc::clone(&dir));
+        dir.absent.lock().remove(id);
+        Ok(Some(log))
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::{Mutex, RwLock};
 
 use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::errors::{is_shortage, offline};
+use crate::errors::{is_descriptor_shortage, is_shortage, offline};
 use crate::log_dirs::Reserve;
 
 /// A log directory's state of health, shared by all logs in it. Once offline it stays so until a restart: after a failed
@@ -18,9 +18,19 @@ use crate::log_dirs::Reserve;
 #[derive(Debug, Default)]
 pub struct DirHealth {
     offline: AtomicBool,
+    on_failure: OnceLock<FailureListener>,
     /// The disk is full: producers are refused, what they are refused for goes on.
     full: AtomicBool,
     reserve: OnceLock<Arc<Reserve>>,
+}
+
+/// Is called once a log directory has failed.
+struct FailureListener(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for FailureListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FailureListener")
+    }
 }
 
 impl DirHealth {
@@ -74,7 +84,16 @@ impl DirHealth {
     pub(crate) fn fail(&self, dir: &Path, error: &io::Error) {
         if !self.offline.swap(true, Ordering::AcqRel) {
             tracing::error!(dir = %dir.display(), %error, "log directory goes offline: nothing is written there until a restart");
+            if let Some(FailureListener(listener)) = self.on_failure.get() {
+                listener();
+            }
         }
+    }
+
+    /// Who is told when the directory fails. It may be called under any lock of a log: it must not wait.
+    pub(crate) fn on_failure(&self, listener: Arc<dyn Fn() + Send + Sync>) {
+        // Set once, when the directories are taken into service.
+        let _ = self.on_failure.set(FailureListener(listener));
     }
 }
 
@@ -111,6 +130,15 @@ impl OpenFiles {
 }
 
 impl OpenFiles {
+    /// Closes what nobody uses at the moment if file descriptors are what is wanting.
+    pub(crate) fn relieve(&self, error: &io::Error) {
+        if is_descriptor_shortage(error) {
+            // The first call takes note of what is used, the second one closes it all the same.
+            self.close_idle();
+            self.close_idle();
+        }
+    }
+
     /// Closes what was not used since the last call: a partition that rests holds no descriptor.
     pub fn close_idle(&self) {
         let mut queue = self.queue.lock();
@@ -163,6 +191,13 @@ impl Home {
         self.disk.rename(&path, &to)?;
         *path = to.into();
         Ok(())
+    }
+
+    /// Gives free what can be given free when something could not be done for `error`: space that is kept back, file
+    /// descriptors that nobody uses at the moment.
+    pub fn relieve(&self, error: &io::Error) {
+        self.health.on_shortage(&self.path(), error);
+        self.open_files.relieve(error);
     }
 
     /// Carries out a change of the disk; a failure takes the directory offline, lack of space does not.

@@ -374,6 +374,11 @@ impl Fetcher {
                 tracing::warn!(partition = %partition.id(), source = self.source.0, %error, "asked for again");
                 self.delay(key);
             }
+            // A want of space or of file descriptors: the log goes on when that has passed.
+            FollowError::Storage(_) if partition.log().is_online() => {
+                tracing::warn!(partition = %partition.id(), source = self.source.0, %error, "tried again");
+                self.delay(key);
+            }
             FollowError::Storage(_) => {
                 tracing::error!(partition = %partition.id(), %error, "no longer fetched");
                 self.followed.remove(&key);
