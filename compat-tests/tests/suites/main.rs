@@ -8,9 +8,10 @@
 mod prepare;
 mod verdicts;
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ottla_compat_tests::broker::{self, Broker, Target, targets};
 use ottla_compat_tests::ottla;
@@ -115,7 +116,11 @@ fn segmentio() {
     judge(&Suite {
         name: "segmentio/kafka-go",
         needs: &[Need::Go],
-        overrides: &["num.partitions=1"],
+        overrides: &[
+            "num.partitions=1",
+            "advertised.listeners=PLAINTEXT://localhost:{port}",
+            "group.min.session.timeout.ms=6000",
+        ],
         run: |run| {
             let folder = prepare::go_suite(&prepare::SEGMENTIO, &[("9092", run.broker.port().to_string())]).unwrap();
             let mut command = Command::new(folder.join("suite.test"));
@@ -187,6 +192,11 @@ fn sarama() {
             let mut proxy = Command::new(prepare::toxiproxy().unwrap());
             proxy.args(["-host", "127.0.0.1", "-port", &proxy_port.to_string()]);
             let _proxy = Daemon::spawn(&mut proxy, &folder.join("toxiproxy.log")).unwrap();
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while TcpStream::connect(("127.0.0.1", proxy_port)).is_err() {
+                assert!(Instant::now() < deadline, "toxiproxy does not listen");
+                std::thread::sleep(Duration::from_millis(20));
+            }
             let mut command = Command::new(folder.join("suite.test"));
             command.current_dir(folder.join("source")).arg("-test.v").arg("-test.timeout=1700s");
             // Those of the files functional_*_test.go: the unit tests beside them ask no broker.
