@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ottla_compat_tests::{cache, process};
 
-const BUILD_LIMIT: Duration = Duration::from_secs(900);
+const BUILD_LIMIT: Duration = Duration::from_secs(1800);
 const KAFKA_PYTHON: &str = "kafka-python==3.0.12";
 /// What its tests are run with.
 const PYTEST: &[&str] = &[
