@@ -83,7 +83,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             })
         };
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("log" | "checkpoint") => dump_log(path, &bytes()?, options, out)?,
+            Some("log" | "checkpoint") => dump_log(path, bytes, options, out)?,
             Some("index") => dump_index(path, &bytes()?, &checks, &mut findings, out)?,
             Some("timeindex") => dump_time_index(path, &bytes()?, &checks, &mut findings, out)?,
             Some("txnindex") => dump_transactions(&bytes()?, out)?,
@@ -122,11 +122,17 @@ struct Gaps {
     pairs: BTreeMap<i64, i64>,
 }
 
-fn dump_log(path: &Path, bytes: &[u8], options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
+fn dump_log(
+    path: &Path,
+    read: impl FnOnce() -> Result<Vec<u8>, Failure>,
+    options: &Options,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let has_contents = CONTENTS.iter().any(|name| options.has(name));
     let printing =
         Printing { decoder: Decoder::of(options)?, has_contents, is_bare: options.has("skip-record-metadata") };
     print_head(path, out)?;
+    let bytes = read()?;
     let limit = options.number::<usize>("max-bytes");
     let bytes = &bytes[..limit.unwrap_or(bytes.len()).min(bytes.len())];
     let mut position = 0;
