@@ -103,7 +103,11 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
 pub fn base_offset(path: &Path) -> Result<i64, Failure> {
     let stem = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().split('.').next();
     let stem = stem.unwrap_or_default();
-    stem.parse().map_err(|_| Failure::failed(format!("For input string: \"{stem}\"")))
+    stem.parse().map_err(|_| {
+        Failure::failed(format!(
+            "Exception in thread \"main\" java.lang.NumberFormatException: For input string: \"{stem}\""
+        ))
+    })
 }
 
 /// How records are printed.

@@ -164,7 +164,7 @@ pub fn rdkafka(port: u16) -> Result<PathBuf, String> {
 /// Its test binaries: compiled once, and again as far as the port is in them.
 pub fn rdkafka_tests(place: &Path) -> Result<Vec<PathBuf>, String> {
     let mut build = cargo();
-    build.args(["test", "--no-run", "--quiet", "--test", "*", "--message-format=json", "--features", "zstd"]);
+    build.args(["test", "--no-run", "--quiet", "--test", "*", "--message-format=json"]);
     build.arg("--target-dir").arg(place.join("target")).current_dir(place.join("source"));
     let output = process::run(&mut build, b"", BUILD_LIMIT);
     let messages = output.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
