@@ -157,7 +157,10 @@ pub fn rdkafka(port: u16) -> Result<PathBuf, String> {
     let source = place.join("source");
     fs::remove_dir_all(&source).ok();
     must(Command::new("cp").arg("-r").arg(place.join("original")).arg(&source))?;
-    change(&source.join("tests"), ".rs", &[("9092", port.to_string())])?;
+    // Some name no port, which is the usual one.
+    let unnamed = "\"bootstrap.servers\", \"localhost\"";
+    let named = unnamed.replace("localhost", &format!("localhost:{port}"));
+    change(&source.join("tests"), ".rs", &[("9092", port.to_string()), (unnamed, named)])?;
     Ok(place)
 }
 
