@@ -28,4 +28,8 @@ directory=$profile
 [ "$profile" = dev ] && directory=debug
 mkdir -p "$(dirname "$output")"
 cp "${CARGO_TARGET_DIR:-target}/$target/$directory/ottla" "$output"
+# Not every linker heeds the profile's `strip`: the names of functions are a sixth of the file.
+strip=strip
+[ "$(uname -m)" != "$machine" ] && strip=$machine-linux-gnu-strip
+[ "$profile" != dist ] || "$strip" "$output"
 ls -l "$output"

@@ -23,6 +23,9 @@ const BOOTSTRAP: &str = "controller.quorum.bootstrap.servers";
 const PORT: u16 = 9092;
 const PORTS_TRIED: u16 = 100;
 
+/// In the first data folder: the address that a node found for itself when it joined. The others know it by this one.
+const FOUND_FILE: &str = "join.properties";
+
 const PAUSE: Duration = Duration::from_millis(250);
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// A node that is asked to join is started by somebody who watches: who cannot be reached for this long is told of.
@@ -44,6 +47,12 @@ pub async fn complete(mut given: Given, join: Option<&str>) -> Result<Given, Con
     if let Some(id) = of_data.get(NODE_ID).filter(|_| asks_for_id) {
         given.values.insert(NODE_ID.to_owned(), id.clone());
     }
+    if given.presumed.contains(LISTENERS)
+        && let Some(listeners) = found_before(&given)?
+    {
+        given.values.insert(LISTENERS.to_owned(), listeners);
+        given.presumed.remove(LISTENERS);
+    }
     let Some(address) = join else { return Ok(given) };
     let cluster = find(address).await?;
     let own_cluster = of_data.get("cluster.id").or(given.cluster_id.as_ref());
@@ -61,7 +70,8 @@ pub async fn complete(mut given: Given, join: Option<&str>) -> Result<Given, Con
     }
     if given.presumed.contains(LISTENERS) {
         let listeners = listeners_towards(address).await?;
-        given.values.extend(listeners);
+        keep_found(&given, &listeners)?;
+        given.values.insert(LISTENERS.to_owned(), listeners);
     }
     let controllers: Vec<String> = cluster.controllers.iter().map(show).collect();
     given.values.insert(BOOTSTRAP.to_owned(), controllers.join(","));
@@ -82,17 +92,42 @@ pub async fn complete(mut given: Given, join: Option<&str>) -> Result<Given, Con
 
 /// What the first of the data folders says of its node.
 fn meta_properties(given: &Given) -> Result<BTreeMap<String, String>, ConfigError> {
-    let dirs = given.values.get("log.dirs").or(given.values.get("log.dir")).map(String::as_str).unwrap_or_default();
-    let dirs = dirs.split(',').map(str::trim).filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    for dir in dirs {
-        let file = dir.join("meta.properties");
-        match std::fs::read_to_string(&file) {
-            Ok(text) => return Ok(read_properties(&text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(ConfigError(format!("{}: {error}", Path::display(&file)))),
+    for dir in log_dirs(given) {
+        if let Some(properties) = read_file(&dir.join("meta.properties"))? {
+            return Ok(properties);
         }
     }
     Ok(BTreeMap::new())
+}
+
+fn log_dirs(given: &Given) -> Vec<PathBuf> {
+    let dirs = given.values.get("log.dirs").or(given.values.get("log.dir")).map(String::as_str).unwrap_or_default();
+    dirs.split(',').map(str::trim).filter(|dir| !dir.is_empty()).map(PathBuf::from).collect()
+}
+
+/// `None` where there is no such file.
+fn read_file(file: &Path) -> Result<Option<BTreeMap<String, String>>, ConfigError> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Some(read_properties(&text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ConfigError(format!("{}: {error}", file.display()))),
+    }
+}
+
+/// The listeners of the start at which this node joined, if it found them itself.
+fn found_before(given: &Given) -> Result<Option<String>, ConfigError> {
+    let Some(dir) = log_dirs(given).into_iter().next() else { return Ok(None) };
+    Ok(read_file(&dir.join(FOUND_FILE))?.and_then(|mut found| found.remove(LISTENERS)))
+}
+
+fn keep_found(given: &Given, listeners: &str) -> Result<(), ConfigError> {
+    let Some(dir) = log_dirs(given).into_iter().next() else { return Ok(()) };
+    let file = dir.join(FOUND_FILE);
+    let text = format!(
+        "# Found when this node joined its cluster; any configuration of listeners is heeded instead.\n{LISTENERS}={listeners}\n"
+    );
+    let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&file, text));
+    written.map_err(|error| ConfigError(format!("{}: {error}", file.display())))
 }
 
 fn read_properties(text: &str) -> BTreeMap<String, String> {
@@ -207,7 +242,7 @@ async fn assign_node_id(cluster: &Cluster) -> Result<i32, ConfigError> {
 
 /// Where a node listens that was told nothing: on this machine, at the first free port, if that is where the other node
 /// is; else at the address by which it reaches the other node, as that is how the others reach it.
-async fn listeners_towards(address: &str) -> Result<Vec<(String, String)>, ConfigError> {
+async fn listeners_towards(address: &str) -> Result<String, ConfigError> {
     let fail = |error: std::io::Error| ConfigError(format!("--join {address}: {error}"));
     let other = endpoint(address)?;
     let socket = tokio::net::TcpStream::connect((&*other.host, other.port)).await.map_err(fail)?;
@@ -216,7 +251,7 @@ async fn listeners_towards(address: &str) -> Result<Vec<(String, String)>, Confi
     for port in PORT..PORT + PORTS_TRIED {
         if is_free(&host, port).await {
             let host = if host.contains(':') { format!("[{host}]") } else { host };
-            return Ok(vec![(LISTENERS.to_owned(), format!("PLAINTEXT://{host}:{port}"))]);
+            return Ok(format!("PLAINTEXT://{host}:{port}"));
         }
     }
     Err(ConfigError(format!("no free port from {PORT} on: name one with --override listeners=PLAINTEXT://{host}:PORT")))
@@ -251,6 +286,23 @@ mod tests {
         asked.presumed.clear();
         assert_eq!(complete(asked, None).await.unwrap().values[NODE_ID], "1", "what was asked for is checked later");
         assert_eq!(read_properties("cluster.id=abc\\=\\=")["cluster.id"], "abc==");
+    }
+
+    #[tokio::test]
+    async fn a_node_keeps_the_address_that_it_found_when_it_joined() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let presuming = || {
+            let mut given = given(&data, &[(LISTENERS, "PLAINTEXT://localhost:9092")]);
+            given.presumed.insert(LISTENERS.to_owned());
+            given
+        };
+        assert_eq!(complete(presuming(), None).await.unwrap().values[LISTENERS], "PLAINTEXT://localhost:9092");
+        keep_found(&presuming(), "PLAINTEXT://localhost:9093").unwrap();
+        assert_eq!(complete(presuming(), None).await.unwrap().values[LISTENERS], "PLAINTEXT://localhost:9093");
+        let mut asked = presuming();
+        asked.presumed.clear();
+        assert_eq!(complete(asked, None).await.unwrap().values[LISTENERS], "PLAINTEXT://localhost:9092");
     }
 
     #[tokio::test]

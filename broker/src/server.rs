@@ -18,7 +18,7 @@ use crate::config::{Effective, ListenerSettings, Settings};
 use crate::coordinators::{Coordinators, Needs};
 use crate::declared_topics;
 use crate::fatal::Fatal;
-use crate::network::{self, Admission, BoundListener, Door, Memory, dialled, reachable};
+use crate::network::{self, Admission, BoundListener, Complaints, Door, Memory, dialled, reachable};
 use crate::node::{self, Ground, Node};
 use crate::quotas::Quotas;
 use crate::telemetry::Loggers;
@@ -198,6 +198,7 @@ struct Doors {
     memory: Memory,
     config: Effective,
     quotas: Quotas,
+    complaints: Complaints,
     admission: Admission,
     /// Those of the container that this runs in, if it does.
     gateways: Arc<[IpAddr]>,
@@ -213,6 +214,7 @@ impl Doors {
             config: config.clone(),
             admission: Admission::new(config.clone(), quotas.clone()),
             quotas: quotas.clone(),
+            complaints: Complaints::default(),
             gateways: if settings.in_container { dialled::gateways().into() } else { Arc::default() },
             ids: Arc::new(AtomicU64::new(1)),
             shutdown: CancellationToken::new(),
@@ -235,6 +237,7 @@ impl Doors {
                 memory: if is_controller { Memory::of(&self.config.settings) } else { self.memory.clone() },
                 config: self.config.clone(),
                 quotas: self.quotas.clone(),
+                complaints: self.complaints.clone(),
                 shutdown: self.shutdown.clone(),
             };
             bound.open(&door, &self.admission, &self.ids, &self.tasks);

@@ -50,7 +50,7 @@ pub struct Broker {
 
 impl Broker {
     /// Starts a broker with the configuration both targets share plus `overrides` (`key=value`; `{dir}` in a value is the
-    /// instance's folder).
+    /// instance's folder, `{port}` its port, `{controller}` that of its controller).
     pub fn start(target: Target, overrides: &[&str]) -> Result<Broker, String> {
         Broker::start_on(None, target, overrides)
     }
@@ -188,7 +188,10 @@ fn configuration(port: u16, controller_port: u16, data: &Path, overrides: &[&str
     );
     let dir = data.parent().unwrap_or(data).display().to_string();
     for line in overrides {
-        text.push_str(&line.replace("{dir}", &dir));
+        let ports = [("{port}", port), ("{controller}", controller_port)];
+        let line =
+            ports.iter().fold(line.replace("{dir}", &dir), |line, (name, port)| line.replace(name, &port.to_string()));
+        text.push_str(&line);
         text.push('\n');
     }
     text

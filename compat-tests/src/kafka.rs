@@ -52,8 +52,17 @@ pub fn java(heap: &str) -> Result<Command, String> {
 
 /// The jars of the release.
 pub fn libs() -> Result<PathBuf, String> {
-    let pom = cache::package().join("pom.xml");
-    cache::once("kafka-libs", &cache::stamp_of(std::slice::from_ref(&pom)), |place| {
+    fetched("kafka-libs", "pom.xml")
+}
+
+/// The jars of its tests, and what these need.
+pub fn test_libs() -> Result<PathBuf, String> {
+    fetched("kafka-test-libs", "clients/compaction/pom.xml")
+}
+
+fn fetched(name: &str, pom: &str) -> Result<PathBuf, String> {
+    let pom = cache::package().join(pom);
+    cache::once(name, &cache::stamp_of(std::slice::from_ref(&pom)), |place| {
         let mut command = Command::new("mvn");
         command.args(["-q", "-B", "-f"]).arg(&pom).arg(format!("-Dlibs={}", place.display())).arg("package");
         let output = process::run(&mut command, b"", Duration::from_secs(900));

@@ -24,7 +24,6 @@ const MAINS: &[(&str, &str)] = &[
     ("kafka-groups", "org.apache.kafka.tools.GroupsCommand"),
     ("kafka-leader-election", "org.apache.kafka.tools.LeaderElectionCommand"),
     ("kafka-log-dirs", "org.apache.kafka.tools.LogDirsCommand"),
-    ("kafka-log-compaction-tester", "org.apache.kafka.tools.LogCompactionTester"),
     ("kafka-metadata-quorum", "org.apache.kafka.tools.MetadataQuorumCommand"),
     ("kafka-producer-perf-test", "org.apache.kafka.tools.ProducerPerformance"),
     ("kafka-reassign-partitions", "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"),

@@ -164,6 +164,42 @@ fn three_terminals_make_a_cluster() {
     });
 }
 
+/// The lines of the README: a node that found its port itself when it joined comes back to it without a word, while the first
+/// one has the port that it would presume.
+#[test]
+fn later_starts_need_no_argument() {
+    let parent = tempfile::Builder::new().prefix("join").tempdir_in(cache::dir("run")).unwrap();
+    let mut first = Node::new(parent.path(), "first");
+    first.start(&[]);
+    first.wait();
+    let mut second = Node::new(parent.path(), "second");
+    let bare = |node: &mut Node, arguments: &[&str]| {
+        let mut command = Command::new(ottla::binary().unwrap());
+        command.arg("start").args(arguments).current_dir(&node.folder);
+        node.daemon = Some(Daemon::spawn(&mut command, &node.folder.join("log")).unwrap());
+        node.starts += 1;
+    };
+    let told = |node: &Node| -> Vec<String> {
+        let log = node.log();
+        let addresses = log.split("bootstrap.servers=").skip(1).filter_map(|rest| rest.split(',').next());
+        addresses.map(str::to_owned).collect()
+    };
+    // As the first terminal would: somebody else has the port that is presumed where nothing is known.
+    let _presumed = std::net::TcpListener::bind(("127.0.0.1", 9092));
+    bare(&mut second, &["--join", &first.address()]);
+    second.wait();
+    second.kill();
+    bare(&mut second, &[]);
+    second.wait();
+    let addresses = told(&second);
+    assert_eq!(addresses.len(), 2, "{}", second.log());
+    assert_eq!(addresses[0], addresses[1], "{}", second.log());
+    eventually("two brokers", || {
+        let brokers = own(&first.address(), "kafka-broker-api-versions", &[]).stdout;
+        brokers.contains("(id: 1 ") && brokers.contains("(id: 2 ")
+    });
+}
+
 #[test]
 fn a_fourth_node_reads_along_and_a_stranger_is_refused() {
     let parent = tempfile::Builder::new().prefix("join").tempdir_in(cache::dir("run")).unwrap();

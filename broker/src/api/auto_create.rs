@@ -12,6 +12,7 @@ use super::{House, RequestContext};
 use crate::config::Settings;
 use crate::coordinators::{Coordinators, Kind};
 use crate::publisher::Publisher;
+use crate::telemetry::Repeats;
 
 /// How long a client that only asked for metadata is made to wait.
 const TIMEOUT_MS: i32 = 30_000;
@@ -23,6 +24,8 @@ pub struct AutoCreate {
     publisher: Publisher,
     coordinators: Coordinators,
     settings: Arc<Settings>,
+    /// Lines about topics that could not be created: clients ask for them again and again.
+    repeats: Repeats,
 }
 
 impl AutoCreate {
@@ -32,6 +35,7 @@ impl AutoCreate {
             publisher: house.publisher.clone(),
             coordinators: house.coordinators.clone(),
             settings: Arc::clone(&house.settings),
+            repeats: Repeats::default(),
         }
     }
 
@@ -46,7 +50,7 @@ impl AutoCreate {
             names.iter().partition(|name| Kind::of_topic(name).is_some());
         for kind in of_coordinators.into_iter().filter_map(|name| Kind::of_topic(name)) {
             if let Err(error) = self.coordinators.ensure_topic(kind).await {
-                tracing::warn!(?kind, ?error, "the topic of a coordinator could not be created");
+                self.complain(|| tracing::warn!(?kind, ?error, "the topic of a coordinator could not be created"));
             }
         }
         let as_configured = |name: &Arc<str>| {
@@ -69,14 +73,19 @@ impl AutoCreate {
                     // 36: another request was faster, which is as good.
                     if topic.error_code != ottla_protocol::ErrorCode::TopicAlreadyExists as i16 {
                         let reason = topic.error_message.as_deref().unwrap_or_default();
-                        tracing::warn!(topic = topic.name.as_str(), code = topic.error_code, reason, "not created");
+                        let (topic, code) = (topic.name.as_str(), topic.error_code);
+                        self.complain(|| tracing::warn!(topic, code, reason, "not created"));
                     }
                 }
                 if let Err(error) = self.publisher.wait_applied(committed.offset).await {
                     tracing::debug!(?error, "topics were created while the broker goes down");
                 }
             }
-            Err(error) => tracing::warn!(?error, "topics could not be created"),
+            Err(error) => self.complain(|| tracing::warn!(?error, "topics could not be created")),
         }
+    }
+
+    fn complain(&self, line: impl FnOnce()) {
+        self.repeats.say(line, |left_out| tracing::warn!(left_out, "topics were not created within a second, too"));
     }
 }

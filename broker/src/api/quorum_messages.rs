@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::wire::text;
 use super::{ApiSpec, ConnectionId, Reply, RequestContext};
+use crate::telemetry::Repeats;
 
 /// Handler of the messages that other nodes of the cluster send.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct QuorumMessages {
     contacts: Arc<Mutex<HashMap<ConnectionId, BrokerId>>>,
     /// What was refused last, so that it is said once.
     refused: Arc<Mutex<String>>,
+    /// Who was not let in at all, which a node that is set up wrong asks for again and again.
+    strangers: Repeats,
     /// Taken on any listener.
     anywhere: bool,
 }
@@ -31,7 +34,15 @@ impl QuorumMessages {
 
     /// `anywhere`: this controller has no listener of its own for them.
     pub fn new(controller: Controller, cluster_id: Arc<str>, node_id: BrokerId, anywhere: bool) -> Self {
-        Self { controller, cluster_id, node_id, contacts: Arc::default(), refused: Arc::default(), anywhere }
+        Self {
+            controller,
+            cluster_id,
+            node_id,
+            contacts: Arc::default(),
+            refused: Arc::default(),
+            strangers: Repeats::default(),
+            anywhere,
+        }
     }
 
     pub fn handle(&self, cx: &RequestContext, request: QuorumMessageRequest) -> Reply {
@@ -85,7 +96,10 @@ impl QuorumMessages {
     /// Who must not be let in is told why, and what to change.
     fn check(&self, cx: &RequestContext, request: &QuorumMessageRequest) -> Result<(), (ErrorCode, String)> {
         let refused = |code, message: String| {
-            tracing::warn!(peer = %cx.peer, ?message, "a message to the quorum is refused");
+            let line = || tracing::warn!(peer = %cx.peer, ?message, "a message to the quorum is refused");
+            self.strangers.say(line, |left_out| {
+                tracing::warn!(left_out, "messages to the quorum were refused within a second, too");
+            });
             Err((code, message))
         };
         let (from, to, here) = (request.from_id.0, request.to_id.0, self.node_id);

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::complaints::{Complaint, Complaints};
 use super::inbox::{Frame, Inbox, Refused};
 use super::limits::{ELEMENT_BYTES, ELEMENTS_ON_TRUST, FAREWELL_MAX, HALF_CLOSED_MAX, PRODUCES_IN_FLIGHT_MAX};
 use super::memory::Memory;
@@ -38,12 +39,13 @@ pub struct Door {
     pub memory: Memory,
     pub config: Effective,
     pub quotas: Quotas,
+    pub complaints: Complaints,
     pub shutdown: CancellationToken,
 }
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub enum End {
     #[error("closed by the client")]
     ByClient,
     #[error("idle for too long")]
@@ -124,16 +126,19 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             self.door.service.peer_closed(self.id);
         }
         let (id, peer, listener) = (self.id.0, self.peer, &*self.door.listener.name);
-        // Whatever came from the client is written with its control characters escaped.
-        match end {
-            End::ByClient | End::Shutdown | End::ByAnswer => debug!(id, %peer, listener, reason = %end, "disconnected"),
-            End::Io(error) => debug!(id, %peer, listener, %error, "disconnected"),
-            End::Idle | End::SlowSender | End::Unread => info!(id, %peer, listener, reason = %end, "disconnected"),
-            End::Refused(_) | End::Undecodable(_) => {
-                let reason = end.to_string();
+        let Some(kind) = Complaint::of(&end) else {
+            debug!(id, %peer, listener, reason = %end, "disconnected");
+            return;
+        };
+        self.door.complaints.say(kind, || {
+            // Whatever came from the client is written with its control characters escaped.
+            let reason = end.to_string();
+            if kind.is_warning() {
                 warn!(id, %peer, listener, client_id = ?self.client_id, ?reason, "disconnected");
+            } else {
+                info!(id, %peer, listener, client_id = ?self.client_id, ?reason, "disconnected");
             }
-        }
+        });
     }
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
@@ -414,6 +419,7 @@ mod tests {
             memory,
             quotas: Quotas::new(&settings, metadata.clone()),
             config: Effective::new(settings, metadata),
+            complaints: Complaints::default(),
             shutdown: CancellationToken::new(),
         };
         let (here, there) = tokio::io::duplex(1 << 16);

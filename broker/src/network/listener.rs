@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::admission::{Admission, Denied};
+use super::complaints::Complaint;
 use super::connection::{Connection, Door};
 use super::dialled::as_seen_by;
 use super::limits::{BACKLOG, LINGERING_MAX};
@@ -111,7 +112,9 @@ async fn accept(socket: TcpListener, door: Door, admission: Admission, ids: Arc<
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors or a client that is gone already: neither is worth a busy loop.
-                warn!(listener = &*door.listener.name, %error, "a connection could not be accepted");
+                door.complaints.say(Complaint::NotAccepted, || {
+                    warn!(listener = &*door.listener.name, %error, "a connection could not be accepted");
+                });
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }

@@ -9,6 +9,7 @@
 //! produce requests are started while earlier ones wait for their replicas.
 
 mod admission;
+mod complaints;
 mod connection;
 pub mod dialled;
 mod inbox;
@@ -21,6 +22,7 @@ pub mod reachable;
 mod records;
 
 pub use admission::Admission;
+pub use complaints::Complaints;
 pub use connection::{Connection, Door};
 pub use listener::{BoundListener, bind};
 pub use memory::{Memory, RequestMemory};

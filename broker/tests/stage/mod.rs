@@ -12,7 +12,7 @@ use ottla::api::{ApiSpec, ApiTable, BoxFuture, ListenerInfo, Reply, RequestBody,
 use ottla::config::sources::Given;
 use ottla::config::{Effective, Settings};
 use ottla::metadata_cache::MetadataCache;
-use ottla::network::{Admission, Door, Memory, bind};
+use ottla::network::{Admission, Complaints, Door, Memory, bind};
 use ottla::quotas::Quotas;
 use ottla_metadata::MetadataImage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -119,6 +119,7 @@ impl Stage {
             memory: Memory::new(64 << 20),
             config: config.clone(),
             quotas: quotas.clone(),
+            complaints: Complaints::default(),
             shutdown: shutdown.clone(),
         };
         bound.open(&door, &Admission::new(config, quotas), &Arc::new(AtomicU64::new(1)), &tasks);

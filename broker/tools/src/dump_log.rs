@@ -1,5 +1,11 @@
 //! kafka-dump-log: what is in the files of a partition: batches and records, indexes, aborted transactions.
 
+mod decoders;
+mod remote;
+mod schema;
+mod value;
+
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,6 +17,7 @@ use ottla_protocol::record_batch::{BatchView, TimestampType, batches};
 use super::dump_index::{Checks, Findings, dump_index, dump_snapshot, dump_time_index, dump_transactions};
 use super::options::{Kind, Options, Spec, flag, value};
 use super::{Failure, Tool};
+use decoders::{Decoder, quorum_record};
 
 pub const TOOL: Tool = Tool {
     name: "dump-log",
@@ -21,38 +28,44 @@ pub const TOOL: Tool = Tool {
 };
 
 const SPECS: &[Spec] = &[
-    flag(&["cluster-metadata-decoder"], "Not built into this tool."),
+    flag(&["cluster-metadata-decoder"], "Read the records as those of the metadata log."),
     flag(&["deep-iteration"], "Print the records of each batch; --print-data-log does, too."),
     value(&["files"], Kind::Text, "file1, file2, ...", "REQUIRED: The files to dump, separated by commas."),
     flag(&["help"], "Print usage information."),
     flag(&["index-sanity-check"], "Only check that a broker would not rebuild the index when it starts."),
-    value(&["key-decoder-class"], Kind::OptionalText, "", "Only text is known here."),
+    value(
+        &["key-decoder-class"],
+        Kind::OptionalText,
+        "",
+        "How keys are read: org.apache.kafka.tools.api.StringDecoder (the default), IntegerDecoder, LongDecoder.",
+    ),
     value(&["max-bytes"], Kind::Int, "size", "Read no more bytes of each .log file than these."),
     value(&["max-message-size"], Kind::Int, "size", "The largest batch that an index may point to. (default: 5242880)"),
-    flag(&["offsets-decoder"], "Not built into this tool."),
+    flag(&["offsets-decoder"], "Read the records as those of __consumer_offsets."),
     flag(&["print-data-log"], "Print the contents of the records."),
-    flag(&["remote-log-metadata-decoder"], "Not built into this tool."),
-    flag(&["share-group-state-decoder"], "Not built into this tool."),
+    flag(&["remote-log-metadata-decoder"], "Read the records as those of __remote_log_metadata."),
+    flag(&["share-group-state-decoder"], "Read the records as those of __share_group_state."),
     flag(&["skip-record-metadata"], "With --print-data-log: only the contents."),
-    flag(&["transaction-log-decoder"], "Not built into this tool."),
-    value(&["value-decoder-class"], Kind::OptionalText, "", "Only text is known here."),
+    flag(&["transaction-log-decoder"], "Read the records as those of __transaction_state."),
+    value(&["value-decoder-class"], Kind::OptionalText, "", "How values are read, likewise."),
     flag(&["verify-index-only"], "Hold indexes against their log without printing them."),
     flag(&["version"], "Display the version."),
 ];
 
-const ABSENT: [&str; 5] = [
-    "cluster-metadata-decoder",
+/// Each of these has the contents printed.
+const CONTENTS: [&str; 8] = [
+    "print-data-log",
     "offsets-decoder",
+    "transaction-log-decoder",
+    "cluster-metadata-decoder",
     "remote-log-metadata-decoder",
     "share-group-state-decoder",
-    "transaction-log-decoder",
+    "value-decoder-class",
+    "key-decoder-class",
 ];
 
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let files = options.required("files")?;
-    if let Some(absent) = ABSENT.iter().find(|name| options.has(name)) {
-        return Err(Failure::failed(format!("--{absent} is not built into this tool")));
-    }
     let checks = Checks {
         is_sanity_only: options.has("index-sanity-check"),
         is_verify_only: options.has("verify-index-only"),
@@ -70,7 +83,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             })
         };
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("log") => dump_log(path, &bytes()?, options, out)?,
+            Some("log" | "checkpoint") => dump_log(path, bytes, options, out)?,
             Some("index") => dump_index(path, &bytes()?, &checks, &mut findings, out)?,
             Some("timeindex") => dump_time_index(path, &bytes()?, &checks, &mut findings, out)?,
             Some("txnindex") => dump_transactions(&bytes()?, out)?,
@@ -90,22 +103,49 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
 pub fn base_offset(path: &Path) -> Result<i64, Failure> {
     let stem = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().split('.').next();
     let stem = stem.unwrap_or_default();
-    stem.parse().map_err(|_| Failure::failed(format!("For input string: \"{stem}\"")))
+    stem.parse().map_err(|_| {
+        Failure::failed(format!(
+            "Exception in thread \"main\" java.lang.NumberFormatException: For input string: \"{stem}\""
+        ))
+    })
 }
 
-fn dump_log(path: &Path, bytes: &[u8], options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
-    writeln!(out, "Log starting offset: {}", base_offset(path)?)?;
+/// How records are printed.
+struct Printing {
+    decoder: Decoder,
+    has_contents: bool,
+    /// The contents alone, without offsets and sizes.
+    is_bare: bool,
+}
+
+/// Offsets that are not the next ones.
+#[derive(Default)]
+struct Gaps {
+    last_offset: Option<i64>,
+    /// What came before each, and what came.
+    pairs: BTreeMap<i64, i64>,
+}
+
+fn dump_log(
+    path: &Path,
+    read: impl FnOnce() -> Result<Vec<u8>, Failure>,
+    options: &Options,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let has_contents = CONTENTS.iter().any(|name| options.has(name));
+    let printing =
+        Printing { decoder: Decoder::of(options)?, has_contents, is_bare: options.has("skip-record-metadata") };
+    print_head(path, out)?;
+    let bytes = read()?;
     let limit = options.number::<usize>("max-bytes");
     let bytes = &bytes[..limit.unwrap_or(bytes.len()).min(bytes.len())];
-    let has_contents = options.has("print-data-log");
     let mut position = 0;
-    let mut next_offset = 0;
-    let mut gaps = Vec::new();
+    let mut gaps = Gaps::default();
     for batch in batches(bytes) {
         let Ok(batch) = batch else { break };
         print_batch(&batch, position, out)?;
         if has_contents || options.has("deep-iteration") {
-            print_records(&batch, options, &mut next_offset, &mut gaps, out)?;
+            print_records(&batch, &printing, &mut gaps, out)?;
         }
         position += batch.size();
     }
@@ -113,13 +153,30 @@ fn dump_log(path: &Path, bytes: &[u8], options: &Options, out: &mut dyn Write) -
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         writeln!(out, "Found {} invalid bytes at the end of {name}", bytes.len() - position)?;
     }
-    if !gaps.is_empty() {
+    if !gaps.pairs.is_empty() {
         out.flush()?;
-        eprintln!("Non-consecutive offsets in {}", path.display());
-        for (from, to) in gaps {
+        eprintln!("Non-consecutive offsets in {}", std::path::absolute(path).unwrap_or_default().display());
+        for (from, to) in gaps.pairs {
             eprintln!("  {from} is followed by {to}");
         }
     }
+    Ok(())
+}
+
+/// Where the file begins, or up to where a snapshot of the metadata log goes.
+fn print_head(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let Some(stem) = name.strip_suffix(".checkpoint") else {
+        writeln!(out, "Log starting offset: {}", base_offset(path)?)?;
+        return Ok(());
+    };
+    if stem == "bootstrap" {
+        writeln!(out, "KRaft bootstrap snapshot")?;
+        return Ok(());
+    }
+    let parts = stem.split_once('-').and_then(|(offset, epoch)| Some((offset.parse().ok()?, epoch.parse().ok()?)));
+    let (offset, epoch): (i64, i32) = parts.ok_or_else(|| Failure::failed("No value present"))?;
+    writeln!(out, "Snapshot end offset: {offset}, epoch: {epoch}")?;
     Ok(())
 }
 
@@ -169,25 +226,23 @@ const fn timestamp_name(kind: TimestampType) -> &'static str {
 
 fn print_records(
     batch: &BatchView<'_>,
-    options: &Options,
-    next_offset: &mut i64,
-    gaps: &mut Vec<(i64, i64)>,
+    printing: &Printing,
+    gaps: &mut Gaps,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let unreadable = |error: &dyn std::fmt::Display| Failure::failed(format!("A batch cannot be read: {error}"));
     let header = *batch.header();
     let kind = header.attributes.timestamp_type();
-    let is_bare = options.has("skip-record-metadata");
     let mut records = batch.records().map_err(|error| unreadable(&error))?;
     while let Some(record) = records.next_record().map_err(|error| unreadable(&error))? {
         let offset = header.base_offset.0 + i64::from(record.offset_delta);
         // Kafka's tool expects the first record of every file at 0, and so says this of all segments but the first.
-        if *next_offset != offset {
-            gaps.push((*next_offset - 1, offset));
+        let previous = gaps.last_offset.unwrap_or(-1);
+        if previous + 1 != offset {
+            gaps.pairs.insert(previous, offset);
         }
-        *next_offset = offset + 1;
-        let mut prefix = "| ";
-        if !is_bare {
+        gaps.last_offset = Some(offset);
+        if !printing.is_bare {
             let timestamp = match kind {
                 TimestampType::CreateTime => header.base_timestamp.0 + record.timestamp_delta,
                 TimestampType::LogAppendTime => header.max_timestamp.0,
@@ -207,19 +262,19 @@ fn print_records(
                 size(record.value),
                 keys.join(",")
             )?;
-            prefix = " ";
-        }
-        if header.attributes.is_control() {
-            if !is_bare {
+            if header.attributes.is_control() {
                 print_control(record.key.unwrap_or_default(), record.value.unwrap_or_default(), out)?;
             }
-        } else if options.has("print-data-log") {
-            if let Some(key) = record.key {
-                write!(out, "{prefix}key: {}", String::from_utf8_lossy(key))?;
+        }
+        if printing.has_contents && !header.attributes.is_control() {
+            let decoded = printing.decoder.decode(offset, record.key, record.value)?;
+            let mut prefix = if printing.is_bare { "| " } else { " " };
+            if let Some(key) = decoded.key {
+                write!(out, "{prefix}key: {key}")?;
                 prefix = " ";
             }
-            if let Some(value) = record.value {
-                write!(out, "{prefix}payload: {}", String::from_utf8_lossy(value))?;
+            if let Some(payload) = decoded.payload {
+                write!(out, "{prefix}payload: {payload}")?;
             }
         }
         writeln!(out)?;
@@ -228,17 +283,27 @@ fn print_records(
 }
 
 fn print_control(key: &[u8], value: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
-    match ControlRecord::parse(key, value) {
+    let quorum = |title: &str, name: &str, value: &[u8]| -> Result<String, Failure> {
+        let json = quorum_record(name, value).ok_or_else(|| Failure::failed(format!("{name} cannot be read")))?;
+        Ok(format!(" {title} {json}"))
+    };
+    let text = match ControlRecord::parse(key, value) {
         Ok(ControlRecord::Abort { coordinator_epoch }) => {
-            write!(out, " endTxnMarker: ABORT coordinatorEpoch: {coordinator_epoch}")?;
+            format!(" endTxnMarker: ABORT coordinatorEpoch: {coordinator_epoch}")
         }
         Ok(ControlRecord::Commit { coordinator_epoch }) => {
-            write!(out, " endTxnMarker: COMMIT coordinatorEpoch: {coordinator_epoch}")?;
+            format!(" endTxnMarker: COMMIT coordinatorEpoch: {coordinator_epoch}")
         }
-        _ => {
+        Ok(ControlRecord::LeaderChange(value)) => quorum("LeaderChange:", "LeaderChangeMessage", &value)?,
+        Ok(ControlRecord::SnapshotHeader(value)) => quorum("SnapshotHeader", "SnapshotHeaderRecord", &value)?,
+        Ok(ControlRecord::SnapshotFooter(value)) => quorum("SnapshotFooter", "SnapshotFooterRecord", &value)?,
+        Ok(ControlRecord::KraftVersion(value)) => quorum("KRaftVersion", "KRaftVersionRecord", &value)?,
+        Ok(ControlRecord::KraftVoters(value)) => quorum("KRaftVoters", "VotersRecord", &value)?,
+        Ok(ControlRecord::Unknown { .. }) | Err(_) => {
             let kind = key.get(2..4).map_or(-1, |bytes| i16::from_be_bytes([bytes[0], bytes[1]]));
-            write!(out, " controlType: UNKNOWN({kind})")?;
+            format!(" controlType: UNKNOWN({kind})")
         }
-    }
+    };
+    write!(out, "{text}")?;
     Ok(())
 }
