@@ -232,7 +232,7 @@ async fn no_batch_but_the_first_is_cut_off() {
         request.topics[0].partitions[1].partition_max_bytes = partition;
         let response: FetchResponse = broker.call(12, request).await;
         let partitions = &response.responses[0].partitions;
-        assert_eq!(values(&partitions[0]), [big.clone()]);
+        assert_eq!(values(&partitions[0]), [big.as_str()]);
         let second = partitions[1].records.as_ref().unwrap().len();
         assert_eq!(second, 0, "answer of {answer}, partition of {partition}");
     }
@@ -241,7 +241,7 @@ async fn no_batch_but_the_first_is_cut_off() {
     open.max_bytes = 8_000;
     open.session_epoch = 0;
     let opened: FetchResponse = broker.call(12, open).await;
-    assert_eq!(values(&opened.responses[0].partitions[0]), [big.clone()]);
+    assert_eq!(values(&opened.responses[0].partitions[0]), [big.as_str()]);
     for (epoch, partition) in [(1, 0), (2, 1), (3, 0)] {
         let mut next = fetch("t", &[]);
         next.max_bytes = 8_000;
