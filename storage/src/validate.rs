@@ -350,6 +350,14 @@ mod tests {
         );
     }
 
+    #[test]
+    fn of_many_batches_only_the_first_is_looked_into() {
+        let mut broken = one_record(b"v").to_vec();
+        *broken.last_mut().unwrap() ^= 1;
+        let error = check(&[&one_record(b"v")[..], &broken].concat().into(), &LogConfig::default()).unwrap_err();
+        assert_eq!(error.to_string(), "Compressed outer record has more than one batch");
+    }
+
     /// As Sarama sent compressed batches for years: each record the first.
     #[test]
     fn records_that_are_numbered_alike_are_numbered_anew() {
