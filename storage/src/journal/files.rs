@@ -42,13 +42,15 @@ pub struct Files {
     position: u64,
     full: Vec<JournalFile>,
     free: Vec<JournalFile>,
-    /// What an earlier process left.
+    /// What an earlier process left, the file with the oldest frame that counts first.
     left: Vec<PathBuf>,
     left_oldest: u64,
     next_slot: u64,
     size_min: u64,
     /// Whether somebody makes the next one.
     is_making: bool,
+    /// Not used any more, and still there.
+    doomed: Vec<PathBuf>,
 }
 
 /// A file that is to be made.
@@ -104,6 +106,7 @@ impl Files {
             next_slot,
             size_min,
             is_making: false,
+            doomed: Vec::new(),
         }
     }
 
@@ -214,10 +217,12 @@ impl Files {
     pub fn release(&mut self, obsolete: &Obsolete) -> io::Result<()> {
         self.free.extend(self.full.extract_if(.., |file| file.first < obsolete.before));
         if obsolete.left {
+            // One after the other, the oldest first: whatever moment the power goes, what is left is the end of what was
+            // written, and says how its logs were cut. The begin without the end would bring back what was cut off.
             for path in self.left.drain(..) {
                 remove_if_present(&*self.disk, &path)?;
+                self.disk.sync_dir(&self.dir)?;
             }
-            self.disk.sync_dir(&self.dir)?;
         }
         // Small files were for the beginning; the largest one is taken next.
         self.free.sort_by_key(|file| file.size);
@@ -225,15 +230,27 @@ impl Files {
         while let Some(smallest) = self.free.first()
             && (self.free.len() > FREE_MAX || smallest.size < largest)
         {
-            remove_if_present(&*self.disk, &self.free.remove(0).path)?;
+            self.doomed.push(self.free.remove(0).path);
         }
         Ok(())
+    }
+
+    /// Files that may go once a frame is on the disk that is written from now on: it says that none of theirs counts. A power
+    /// cut before could leave some of them, and their frames would count without those of the others.
+    pub fn take_doomed(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.doomed)
+    }
+
+    /// Those of [`Files::take_doomed`], where no frame came to the disk.
+    pub fn doom(&mut self, paths: Vec<PathBuf>) {
+        self.doomed.extend(paths);
     }
 
     /// Removes all of them.
     pub fn remove_all(&mut self) -> io::Result<()> {
         let files = self.full.drain(..).chain(self.free.drain(..)).chain(self.active.take());
-        let paths: Vec<PathBuf> = self.left.drain(..).chain(files.map(|file| file.path)).collect();
+        let files = files.map(|file| file.path).chain(self.doomed.drain(..));
+        let paths: Vec<PathBuf> = self.left.drain(..).chain(files).collect();
         for path in &paths {
             remove_if_present(&*self.disk, path)?;
         }

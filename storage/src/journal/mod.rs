@@ -30,7 +30,7 @@ use ottla_protocol::Offset;
 use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
-use crate::disk::{Disk, FileSystem};
+use crate::disk::{Disk, FileSystem, remove_if_present};
 use crate::durable::Durable;
 use crate::errors::{is_descriptor_shortage, is_shortage};
 use crate::log::Log;
@@ -95,6 +95,7 @@ pub type Logs = Box<dyn Fn() -> Vec<Arc<Log>> + Send + Sync>;
 /// The journal of one log directory.
 pub struct Journal {
     dir: PathBuf,
+    disk: Arc<dyn Disk>,
     health: Arc<DirHealth>,
     file_system: Option<Arc<dyn FileSystem>>,
     options: JournalOptions,
@@ -134,6 +135,7 @@ impl Journal {
         let run = left.run.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
         Ok(Arc::new(Self {
             dir: dir.to_path_buf(),
+            disk: Arc::clone(disk),
             health,
             file_system: disk.file_system(dir)?,
             options,
@@ -276,9 +278,23 @@ impl Journal {
 
     /// Writes and syncs a round. False: there is no file to write to.
     fn write(&self, writer: &mut Writer, items: &[Item], groups: &[Group]) -> io::Result<bool> {
+        writer.round = writer.next;
+        let doomed = self.files.lock().take_doomed();
+        let written = self.write_items(writer, items, groups);
+        if matches!(written, Ok(true)) && writer.next > writer.round {
+            for path in &doomed {
+                // It takes space and nothing else; the next start finds it.
+                let _ = remove_if_present(&*self.disk, path);
+            }
+        } else {
+            self.files.lock().doom(doomed);
+        }
+        written
+    }
+
+    fn write_items(&self, writer: &mut Writer, items: &[Item], groups: &[Group]) -> io::Result<bool> {
         let direct: HashMap<*const Durable, bool> =
             groups.iter().map(|group| (Arc::as_ptr(&group.log), group.direct)).collect();
-        writer.round = writer.next;
         for item in items {
             let (log, kind) = match item {
                 Item::Append { log, before, after, bytes, .. } => {

@@ -104,6 +104,12 @@ impl Left {
             }
         }
         tails.retain(|_, tail| !tail.appends.is_empty());
+        // In the order in which they may go: files without a frame that counts, then the oldest frames first.
+        let oldest_in = |file: usize| found.frames.iter().find(|read| read.file == file).map(|read| read.header.number);
+        let mut ordered: Vec<(Option<u64>, PathBuf)> =
+            paths.into_iter().enumerate().map(|(file, path)| (oldest_in(file), path)).collect();
+        ordered.sort();
+        let paths = ordered.into_iter().map(|(_, path)| path).collect();
         Ok(Self {
             paths,
             run: found.run,
