@@ -376,8 +376,16 @@ impl Log {
     }
 
     pub(super) fn rename_deleted(&self, segments: &[Arc<Segment>]) -> io::Result<()> {
+        // The records first, and for good: a segment that comes back after a crash without its index of aborted transactions
+        // would give them to readers of committed records.
         for segment in segments {
-            segment.rename_suffix(".deleted")?;
+            segment.log_file().rename_suffix(".deleted")?;
+        }
+        if segments.iter().any(|segment| !segment.txn_index.is_empty()) {
+            self.home().disk.sync_dir(&self.home().path())?;
+        }
+        for file in segments.iter().flat_map(|segment| segment.files()).filter(|file| !file.is_log()) {
+            file.rename_suffix(".deleted")?;
         }
         self.names_changed.store(true, Ordering::Release);
         Ok(())

@@ -311,6 +311,11 @@ impl LazyFile {
         *self.handle.lock() = None;
     }
 
+    /// Whether it has the records.
+    pub fn is_log(&self) -> bool {
+        self.kind == FileKind::Log
+    }
+
     /// Gives the file another suffix; a missing file has nothing to rename.
     pub fn rename_suffix(&self, suffix: &'static str) -> io::Result<()> {
         let from = self.path();

@@ -366,7 +366,7 @@ impl Segment {
         [&self.log, self.offset_index.file(), self.time_index.file(), self.txn_index.file()]
     }
 
-    /// Renames all files, the `.log` last where `log_last` says so.
+    /// Renames all files, the `.log` last.
     pub fn rename_suffix(&self, suffix: &'static str) -> io::Result<()> {
         for file in self.files().into_iter().rev() {
             file.rename_suffix(suffix)?;
