@@ -362,7 +362,8 @@ impl Log {
         // go first: whatever a crash leaves of them continues into the log.
         drop(writer);
         self.home().guard(|| {
-            self.unlink(doomed.to_vec())?;
+            self.rename_deleted(doomed)?;
+            self.unlink_renamed(doomed.to_vec())?;
             self.remove_snapshots(newest, |offset| offset < start)
         })?;
         tracing::info!(partition = %self.id, segments = doomed.len(), reason = ?reasons[0], log_start = %self.log_start(), "old segments deleted");
@@ -371,7 +372,11 @@ impl Log {
 
     /// Renames the files of segments that nobody can find any more; they are unlinked once their readers are done.
     pub(super) fn unlink(&self, segments: Vec<Arc<Segment>>) -> io::Result<()> {
-        self.rename_deleted(&segments)?;
+        // The `.log` last: a start that finds another in its place goes on from there.
+        for segment in &segments {
+            segment.rename_suffix(".deleted")?;
+        }
+        self.names_changed.store(true, Ordering::Release);
         self.unlink_renamed(segments)
     }
 
