@@ -47,7 +47,7 @@ pub struct LogConfig {
     pub min_cleanable_dirty_ratio: f64,
     pub min_compaction_lag_ms: i64,
     pub min_insync_replicas: i32,
-    /// Takes the space of a whole segment when it is begun.
+    /// Takes the space of a whole segment when the first record is written to it.
     pub preallocate: bool,
     /// -1: unlimited.
     pub retention_bytes: i64,

@@ -48,11 +48,14 @@ pub fn finish_interrupted(home: &Arc<Home>) -> io::Result<()> {
     }
     for (base, len) in logs.into_iter().filter(|(base, _)| is_complete(*base)) {
         let next = end_of(home, base, len)?;
+        // Step 3 takes the .log of a segment last: without it what has the segment's name has come with step 4.
+        let is_old = entries.iter().any(|entry| entry.name == FileKind::Log.name(base));
         for entry in &entries {
             if let Some((old, kind)) = FileKind::parse(&entry.name)
                 && kind != FileKind::Snapshot
                 && old >= base
                 && old < next.0
+                && (old != base || is_old)
             {
                 remove_if_present(&*home.disk, &home.file(&entry.name))?;
             }

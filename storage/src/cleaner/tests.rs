@@ -294,6 +294,24 @@ fn nothing_at_or_above_the_last_stable_offset_is_cleaned() {
     assert!(offsets.contains(&(dirty.end.0 - 1)));
 }
 
+/// The `.log` gets its name last: by then the index of aborted transactions has its own.
+#[test]
+fn a_swap_that_ends_before_the_log_has_its_name_keeps_the_index_of_aborted_transactions() {
+    let disk = FaultyDisk::default();
+    let (log, _) = Log::open("/data/t-0".into(), options(&disk)).unwrap();
+    fill(&log, &mut StdRng::seed_from_u64(5), &mut HashMap::new(), 60, 1_000);
+    log.flush().unwrap();
+    let end = log.offsets().log_end;
+    let before = log.aborted_transactions(Offset(0), end).unwrap();
+    let disk = disk.after_kill();
+    let file = |suffix: &str| std::path::PathBuf::from(format!("/data/t-0/{:020}.log{suffix}", 0));
+    disk.rename(&file(""), &file(".swap")).unwrap();
+    let at = LogOptions { recovery_point: end, high_watermark: end, ..options(&disk) };
+    let (log, _) = Log::open("/data/t-0".into(), at).unwrap();
+    assert!(log.segments()[0].base == Offset(0) && !log.segments()[0].txn_index.is_empty());
+    assert_eq!(log.aborted_transactions(Offset(0), end).unwrap(), before);
+}
+
 #[test]
 fn a_swap_that_is_interrupted_anywhere_leaves_one_of_both() {
     let fill = |disk: &FaultyDisk| {
