@@ -290,8 +290,8 @@ const MUTATIONS: &[Mutation] = &[
         "retention renames under the lock of appends",
         "scale",
         "log/flush.rs",
-        "drop(writer);\n        self.home().guard(|| {\n            self.unlink",
-        "self.home().guard(|| {\n            self.unlink",
+        "drop(writer);\n        self.home().guard(|| {\n            self.rename_deleted",
+        "self.home().guard(|| {\n            self.rename_deleted",
     ),
 ];
 
