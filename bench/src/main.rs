@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use ottla_compat_tests::broker::{Broker, Target};
-use ottla_compat_tests::{process, tool};
+use ottla_compat_tests::{kafka, process, tool};
 
 use measure::{Cpu, Sample};
 
@@ -67,6 +67,8 @@ struct Arguments {
 
 fn main() -> Result<(), String> {
     let arguments = Arguments::parse();
+    kafka::run_as_shipped();
+    measure::touch_memory();
     if let Some(partitions) = arguments.scale {
         return scale::run(arguments.rounds, partitions, &arguments.targets);
     }
@@ -113,7 +115,7 @@ fn measure_once(target: Target, arguments: &Arguments) -> Result<Sample, String>
         let topic = format!("load-{size}");
         let records = arguments.megabytes * 1_000_000 / size;
         // The JVM broker compiles its hot loops first; both get the same warm-up.
-        produce(&broker, &format!("warm-{size}"), records / 5, size)?;
+        produce(&broker, &format!("warm-{size}"), records, size)?;
         let cpu = Cpu::of(&broker);
         let output = produce(&broker, &topic, records, size)?;
         let gigabytes = (records * size) as f64 / 1e9;

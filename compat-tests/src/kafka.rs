@@ -3,9 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::{cache, process};
+
+static AS_SHIPPED: AtomicBool = AtomicBool::new(false);
+
+/// From now on brokers run as Kafka's `kafka-server-start.sh` runs them, and tools with the JVM's own choices: what is
+/// measured is measured with the compiler and the collector that users have. What started before stays as it is.
+pub fn run_as_shipped() {
+    AS_SHIPPED.store(true, Ordering::Relaxed);
+}
 
 /// The class path of Kafka's jars and of our own small Java programs.
 pub fn class_path() -> Result<String, String> {
@@ -36,15 +45,34 @@ pub fn format_as(properties: &Path, release: Option<&str>) -> Result<(), String>
 
 /// The command that runs the broker and controller.
 pub fn server(properties: &Path, dir: &Path) -> Result<Command, String> {
-    let mut command = java("640m")?;
+    let mut command = if AS_SHIPPED.load(Ordering::Relaxed) { java("1g")? } else { java("640m")? };
+    if AS_SHIPPED.load(Ordering::Relaxed) {
+        command.args(SHIPPED_SERVER);
+    }
     command.arg("kafka.Kafka").arg(properties).current_dir(dir);
     Ok(command)
 }
 
-/// A JVM that starts quickly and leaves the cores to the tests: short-lived, small heap, first-tier compiler only.
+/// What `kafka-run-class.sh` adds, besides the heap.
+const SHIPPED_SERVER: [&str; 8] = [
+    "-Xms1g",
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+    "-XX:MaxInlineLevel=15",
+    "-Djava.awt.headless=true",
+];
+
+/// A JVM that starts quickly and leaves the cores to the tests: short-lived, small heap, first-tier compiler only (unless
+/// `run_as_shipped`).
 pub fn java(heap: &str) -> Result<Command, String> {
     let mut command = Command::new("java");
-    command.args([&format!("-Xmx{heap}"), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
+    command.args([&format!("-Xmx{heap}"), "-Xshare:auto"]);
+    if !AS_SHIPPED.load(Ordering::Relaxed) {
+        command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    }
     command.arg(format!("-Dlog4j2.configurationFile={}", cache::package().join("clients/java/log4j2.xml").display()));
     command.args(["-cp", &class_path()?]);
     Ok(command)
