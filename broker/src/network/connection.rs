@@ -95,12 +95,13 @@ impl<S: AsyncRead + Outlet> Connection<S> {
         // Negative: never.
         let idle_max = u64::try_from(idle_ms).map_or(Duration::from_secs(365 * 86_400), Duration::from_millis);
         let pipeline = Pipeline::new(door.memory.unread.clone());
+        let inbox = Inbox::new(frame_bytes_max, door.memory.clone());
         Self {
             socket,
             id,
             peer,
             door,
-            inbox: Inbox::new(frame_bytes_max),
+            inbox,
             pipeline,
             next: None,
             client_id: "".into(),
@@ -160,7 +161,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             tokio::select! {
                 biased;
                 () = self.pipeline.front(), if !self.pipeline.is_empty() => {}
-                read = self.inbox.read(&mut self.socket, &self.door.memory.frames), if may_read => {
+                read = self.inbox.read(&mut self.socket), if may_read => {
                     if read? == 0 {
                         if self.is_peer {
                             return Err(End::ByClient);

@@ -6,8 +6,10 @@ use bytes::{Bytes, BytesMut};
 use ottla_protocol::frame::{self, FRAME_BYTES_MIN, Prefix};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::limits::{FRAME_BYTES_ON_TRUST, FRAME_RATE_MIN, FRAME_RECEIVE_MAX, INBOX_BYTES};
-use super::memory::{RequestMemory, Reserved};
+use super::limits::{
+    FRAME_BYTES_ON_TRUST, FRAME_RATE_MIN, FRAME_RECEIVE_MAX, INBOX_BYTES, SHORT_FRAMES_MAX, WIDE_INBOX_BYTES,
+};
+use super::memory::{Memory, Reserved};
 
 /// A whole request frame, without its length prefix.
 #[derive(Debug)]
@@ -44,8 +46,15 @@ pub enum Refused {
 pub struct Inbox {
     /// Bytes as they came; begins with a length prefix.
     buffer: BytesMut,
-    /// A frame longer than the buffer, with its length.
+    /// A frame longer than the buffer, with its length, or one that memory is waited for.
     long: Option<LongFrame>,
+    /// The buffer is a wide one.
+    wide: Option<Reserved>,
+    /// Frames that did not need a wide buffer, in a row.
+    short_frames: u32,
+    /// With its prefix; the next is probably about as long.
+    last_long_frame: usize,
+    memory: Memory,
     /// `socket.request.max.bytes`
     frame_bytes_max: usize,
 }
@@ -56,9 +65,28 @@ struct LongFrame {
     reserved: Option<Reserved>,
 }
 
+impl LongFrame {
+    fn is_whole(&self) -> bool {
+        self.bytes.len() == self.length
+    }
+
+    /// Memory for it has to be set aside before it is handled.
+    fn is_unpaid(&self) -> bool {
+        self.length > FRAME_BYTES_ON_TRUST && self.reserved.is_none()
+    }
+}
+
 impl Inbox {
-    pub fn new(frame_bytes_max: usize) -> Self {
-        Self { buffer: BytesMut::new(), long: None, frame_bytes_max }
+    pub fn new(frame_bytes_max: usize, memory: Memory) -> Self {
+        Self {
+            buffer: BytesMut::new(),
+            long: None,
+            wide: None,
+            short_frames: 0,
+            last_long_frame: 0,
+            memory,
+            frame_bytes_max,
+        }
     }
 
     /// The next whole frame, if all of it is here. `is_served` judges the API key before a long frame is collected.
@@ -66,10 +94,18 @@ impl Inbox {
     /// # Errors
     /// When what came in is no frame that will be read.
     pub fn next_frame(&mut self, is_served: impl Fn(i16) -> bool) -> Result<Option<Frame>, Refused> {
-        if let Some(long) = &self.long {
-            if long.bytes.len() < long.length {
+        if let Some(long) = &mut self.long {
+            if !long.is_whole() {
                 return Ok(None);
             }
+            if long.is_unpaid() {
+                long.reserved = self.memory.frames.try_reserve(long.length);
+            }
+            if long.is_unpaid() {
+                return Ok(None);
+            }
+            let length = long.length;
+            self.note_long_frame(4 + length);
             return Ok(self.long.take().map(|long| Frame { bytes: long.bytes.freeze(), reserved: long.reserved }));
         }
         let Some(prefix) = self.buffer.first_chunk::<4>() else { return Ok(None) };
@@ -90,10 +126,20 @@ impl Inbox {
         if self.buffer.len() >= 4 + length {
             let mut bytes = self.buffer.split_to(4 + length);
             let _ = bytes.split_to(4);
-            return Ok(Some(Frame { bytes: bytes.freeze(), reserved: None }));
+            if 4 + length <= INBOX_BYTES {
+                self.note_short_frame();
+            } else {
+                self.note_long_frame(4 + length);
+            }
+            let long = LongFrame { bytes, length, reserved: None };
+            if !long.is_unpaid() {
+                return Ok(Some(Frame { bytes: long.bytes.freeze(), reserved: None }));
+            }
+            self.long = Some(long);
+            return self.next_frame(is_served);
         }
-        if 4 + length > INBOX_BYTES && self.buffer.len() > 6 {
-            let mut bytes = BytesMut::with_capacity(length.min(FRAME_BYTES_ON_TRUST));
+        if 4 + length > self.width() && self.buffer.len() > 6 {
+            let mut bytes = BytesMut::with_capacity(length.min(FRAME_BYTES_ON_TRUST.max(self.buffer.len())));
             bytes.extend_from_slice(&self.buffer[4..]);
             self.buffer = BytesMut::new();
             self.long = Some(LongFrame { bytes, length, reserved: None });
@@ -101,24 +147,60 @@ impl Inbox {
         Ok(None)
     }
 
-    /// Reads once. Nothing is lost when the future is dropped. Returns 0 at the end of the stream.
+    /// Bytes that the read buffer takes.
+    const fn width(&self) -> usize {
+        if self.wide.is_some() { WIDE_INBOX_BYTES } else { INBOX_BYTES }
+    }
+
+    /// The client sends frames of `bytes`: they shall come in with one system call each, and stay where they came in.
+    fn note_long_frame(&mut self, bytes: usize) {
+        self.short_frames = 0;
+        if bytes <= WIDE_INBOX_BYTES {
+            self.last_long_frame = bytes;
+            if self.wide.is_none() {
+                self.wide = self.memory.inboxes.try_reserve(WIDE_INBOX_BYTES);
+            }
+        }
+    }
+
+    /// After many short frames the wide buffer is for others.
+    fn note_short_frame(&mut self) {
+        self.short_frames = self.short_frames.saturating_add(1);
+        if self.short_frames > SHORT_FRAMES_MAX && self.wide.is_some() && self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+            self.last_long_frame = 0;
+            self.wide = None;
+        }
+    }
+
+    /// Bytes from the head of the buffer on that the next read should have room for.
+    fn wanted(&self) -> usize {
+        let frame = match self.buffer.first_chunk::<4>() {
+            Some(prefix) => 4_usize.saturating_add(u32::from_be_bytes(*prefix) as usize),
+            None => self.last_long_frame,
+        };
+        frame.min(self.width()).max(self.buffer.len() + INBOX_BYTES / 4)
+    }
+
+    /// Reads once, or waits for memory for a frame that is whole. Nothing is lost when the future is dropped. Returns 0 at the
+    /// end of the stream.
     ///
     /// # Errors
     /// Those of the socket.
-    pub async fn read<S: AsyncRead + Unpin>(
-        &mut self,
-        socket: &mut S,
-        memory: &RequestMemory,
-    ) -> std::io::Result<usize> {
+    pub async fn read<S: AsyncRead + Unpin>(&mut self, socket: &mut S) -> std::io::Result<usize> {
+        let (width, wanted) = (self.width(), self.wanted());
         let Some(long) = &mut self.long else {
-            if self.buffer.capacity() - self.buffer.len() < INBOX_BYTES / 4 {
-                self.buffer.reserve(INBOX_BYTES);
+            if self.buffer.capacity() < wanted {
+                self.buffer.reserve(wanted.max(width) - self.buffer.len());
             }
             return socket.read_buf(&mut self.buffer).await;
         };
-        if long.bytes.len() == long.bytes.capacity() {
+        if long.is_whole() || long.bytes.len() == long.bytes.capacity() {
             if long.reserved.is_none() {
-                long.reserved = memory.reserve(long.length).await;
+                long.reserved = self.memory.frames.reserve(long.length).await;
+            }
+            if long.is_whole() {
+                return Ok(long.length);
             }
             let mut whole = BytesMut::with_capacity(long.length);
             whole.extend_from_slice(&long.bytes);
@@ -129,9 +211,12 @@ impl Inbox {
         (&mut *socket).take(room).read_buf(&mut long.bytes).await
     }
 
-    /// True while there is room to read ahead of a request that is being handled.
+    /// True while there is room to read ahead of a request that is being handled, or memory to wait for.
     pub fn has_room(&self) -> bool {
-        self.long.as_ref().map_or(self.buffer.len() < INBOX_BYTES, |long| long.bytes.len() < long.length)
+        match &self.long {
+            Some(long) => !long.is_whole() || long.is_unpaid(),
+            None => self.buffer.len() < self.width(),
+        }
     }
 
     /// True when nothing came in that was not handed out.
@@ -160,13 +245,12 @@ mod tests {
     }
 
     async fn feed(inbox: &mut Inbox, bytes: &[u8]) -> Result<Vec<Frame>, Refused> {
-        let memory = RequestMemory::new(1 << 20);
         let (mut socket, mut frames) = (bytes, Vec::new());
         loop {
             while let Some(frame) = inbox.next_frame(|_| true)? {
                 frames.push(frame);
             }
-            if inbox.read(&mut socket, &memory).await.unwrap() == 0 {
+            if inbox.read(&mut socket).await.unwrap() == 0 {
                 return Ok(frames);
             }
         }
@@ -174,7 +258,7 @@ mod tests {
 
     #[tokio::test]
     async fn frames_of_all_lengths_come_whole() {
-        let mut inbox = Inbox::new(1 << 20);
+        let mut inbox = Inbox::new(1 << 20, Memory::new(1 << 20));
         let lengths = [8, 100, INBOX_BYTES - 4, INBOX_BYTES, 70_000, 300_000, 9];
         let bytes: Vec<u8> = lengths.iter().flat_map(|length| frame(0, *length)).collect();
         let frames = feed(&mut inbox, &bytes).await.unwrap();
@@ -186,13 +270,61 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_request_is_refused_from_its_first_bytes() {
-        let refusal = |bytes: Vec<u8>| async move { feed(&mut Inbox::new(100_000), &bytes).await.unwrap_err() };
+        let refusal = |bytes: Vec<u8>| async move {
+            feed(&mut Inbox::new(100_000, Memory::new(1 << 20)), &bytes).await.unwrap_err()
+        };
         assert!(matches!(refusal(b"GET / HTTP/1.1\r\n".to_vec()).await, Refused::NotKafka(_)));
         assert!(matches!(refusal(vec![0x16, 3, 1, 2, 0, 1]).await, Refused::NotKafka(_)));
         assert!(matches!(refusal(vec![0, 0, 0, 3]).await, Refused::TooShort(3)));
         assert!(matches!(refusal(100_001_u32.to_be_bytes().to_vec()).await, Refused::TooLarge { .. }));
-        let mut inbox = Inbox::new(100_000);
+        let mut inbox = Inbox::new(100_000, Memory::new(1 << 20));
         inbox.buffer.extend_from_slice(&frame(77, 8));
         assert_eq!(inbox.next_frame(|key| key != 77).unwrap_err(), Refused::NotServed(77));
+    }
+
+    #[tokio::test]
+    async fn a_client_of_long_frames_is_read_with_few_calls_and_pays_for_its_buffer() {
+        let memory = Memory::new(1 << 20);
+        let free = memory.inboxes.free_bytes();
+        let mut inbox = Inbox::new(1 << 20, memory.clone());
+        let bytes: Vec<u8> = (0..40).flat_map(|_| frame(0, 66_000)).collect();
+        let (mut socket, mut reads, mut frames) = (bytes.as_slice(), 0, 0);
+        while inbox.read(&mut socket).await.unwrap() > 0 {
+            reads += 1;
+            while let Some(frame) = inbox.next_frame(|_| true).unwrap() {
+                assert!(frame.reserved.is_some() && frame.bytes.len() == 66_000);
+                frames += 1;
+            }
+        }
+        assert_eq!(frames, 40);
+        assert!(reads < 40, "{reads} reads");
+        assert_eq!(memory.inboxes.free_bytes(), free - WIDE_INBOX_BYTES);
+
+        let short: Vec<u8> = (0..=SHORT_FRAMES_MAX).flat_map(|_| frame(0, 100)).collect();
+        assert_eq!(feed(&mut inbox, &short).await.unwrap().len(), SHORT_FRAMES_MAX as usize + 1);
+        assert_eq!(memory.inboxes.free_bytes(), free, "others may have it");
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_is_whole_waits_for_memory() {
+        let memory = Memory::new(100_000);
+        let mut inbox = Inbox::new(1 << 20, memory.clone());
+        let bytes: Vec<u8> = (0..2).flat_map(|_| frame(0, 70_000)).collect();
+        let mut socket = bytes.as_slice();
+        let first = loop {
+            assert!(inbox.read(&mut socket).await.unwrap() > 0);
+            if let Some(frame) = inbox.next_frame(|_| true).unwrap() {
+                break frame;
+            }
+        };
+        while !socket.is_empty() {
+            assert!(inbox.read(&mut socket).await.unwrap() > 0);
+            assert!(inbox.next_frame(|_| true).unwrap().is_none(), "memory is with the first");
+        }
+        assert!(inbox.has_room(), "there is memory to wait for");
+        assert!(tokio::time::timeout(Duration::from_millis(5), inbox.read(&mut socket)).await.is_err());
+        drop(first);
+        assert!(inbox.read(&mut socket).await.unwrap() > 0);
+        assert_eq!(inbox.next_frame(|_| true).unwrap().unwrap().bytes.len(), 70_000);
     }
 }

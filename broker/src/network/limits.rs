@@ -30,8 +30,19 @@ pub const FAREWELL_MAX: Duration = Duration::from_millis(100);
 /// Bytes of a connection's standing read buffer; a longer frame gets a buffer of its own.
 pub const INBOX_BYTES: usize = 16 * 1024;
 
-/// Bytes of a long frame that must have come in before memory for all of it is set aside.
+/// Bytes of a long frame that must have come in before memory for all of it is set aside; a frame that is shorter is handled
+/// without asking for memory.
 pub const FRAME_BYTES_ON_TRUST: usize = 64 * 1024;
+
+/// The read buffer of a connection whose frames are longer than `INBOX_BYTES` and fit in here: what the client has sent comes in
+/// with one system call. Two requests of a producer that fills batches of 16 KiB for four partitions.
+pub const WIDE_INBOX_BYTES: usize = 144 * 1024;
+
+/// So much memory is given out for wide read buffers; who comes later reads in steps.
+pub const WIDE_INBOXES_BYTES: usize = 64 * 1024 * 1024;
+
+/// After so many short frames in a row a connection gives its wide buffer back.
+pub const SHORT_FRAMES_MAX: u32 = 64;
 
 /// Memory for long requests in all connections together, unless `queued.max.request.bytes` says otherwise.
 pub const REQUEST_MEMORY_BYTES: usize = 512 * 1024 * 1024;

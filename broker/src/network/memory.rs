@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::limits::{REQUEST_MEMORY_BYTES, UNREAD_ANSWERS_BYTES};
+use super::limits::{REQUEST_MEMORY_BYTES, UNREAD_ANSWERS_BYTES, WIDE_INBOXES_BYTES};
 use crate::config::Settings;
 
 /// Bytes per unit of the semaphore, so that any budget fits into its count.
@@ -16,6 +16,8 @@ const UNIT_BYTES: usize = 1024;
 pub struct Memory {
     /// Frames of long requests, until they are done.
     pub frames: RequestMemory,
+    /// Read buffers of connections that send long requests.
+    pub inboxes: RequestMemory,
     /// What long requests are decoded into, until they were handled.
     pub elements: RequestMemory,
     /// Answers that their clients do not take.
@@ -28,6 +30,7 @@ impl Memory {
         match settings.usize("queued.max.request.bytes") {
             0 => Self {
                 frames: RequestMemory::new(REQUEST_MEMORY_BYTES.max(settings.usize("socket.request.max.bytes"))),
+                inboxes: RequestMemory::new(WIDE_INBOXES_BYTES),
                 elements: RequestMemory::new(REQUEST_MEMORY_BYTES),
                 unread: RequestMemory::new(UNREAD_ANSWERS_BYTES),
             },
@@ -38,6 +41,7 @@ impl Memory {
     pub fn new(bytes: usize) -> Self {
         Self {
             frames: RequestMemory::new(bytes),
+            inboxes: RequestMemory::new(WIDE_INBOXES_BYTES.min(bytes)),
             elements: RequestMemory::new(bytes),
             unread: RequestMemory::new(bytes),
         }
@@ -65,7 +69,7 @@ impl RequestMemory {
         Arc::clone(&self.units).acquire_many_owned(self.units_for(bytes)).await.ok()
     }
 
-    /// Sets `bytes` aside if they are free right now.
+    /// Sets `bytes` aside if they are free right now, and nobody waits.
     pub fn try_reserve(&self, bytes: usize) -> Option<Reserved> {
         Arc::clone(&self.units).try_acquire_many_owned(self.units_for(bytes)).ok()
     }
