@@ -5,8 +5,10 @@
 //! power cuts, `OTTLA_JEPSEN_SET` for a broker setting more,
 //! `OTTLA_JEPSEN_PROCESSES=2,2,8` for other numbers of clients (Java, franz-go, librdkafka). `OTTLA_JEPSEN_BOOTSTRAP` names a cluster
 //! that somebody else runs; then `OTTLA_JEPSEN_NEMESIS` is a command that strikes it, called again and again. With `OTTLA_JEPSEN_EXPECT=anomalies`
-//! the run has to find some: that is how broken builds show that the checker can fail.
+//! the run has to find some: that is how broken builds show that the checker can fail (see `broken`).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod broken;
 
 use std::process::Command;
 use std::time::Duration;
