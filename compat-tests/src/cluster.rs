@@ -1,4 +1,4 @@
-//! A cluster of several `ottla` processes on loopback: each node with chosen roles, its own data and log, to be killed,
+//! A cluster of several `ottla` processes, on loopback or in a network of its own: each node with chosen roles, its own data and log, to be killed,
 //! frozen and restarted one by one.
 //!
 //! ```no_run
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::broker::{free_port, tail};
+use crate::network::Network;
 use crate::process::{self, Daemon, Output};
 use crate::{cache, kafka, ottla};
 
@@ -55,6 +56,8 @@ impl Roles {
 pub struct Node {
     pub id: i32,
     pub roles: Roles,
+    /// Where it listens.
+    pub host: String,
     /// Of the client listener; 0 without one.
     pub port: u16,
     /// Of the controller listener; 0 without one.
@@ -69,6 +72,8 @@ pub struct Node {
 pub struct Cluster {
     dir: TempDir,
     nodes: BTreeMap<i32, Node>,
+    /// Nodes have their ids as places in it.
+    network: Option<Network>,
 }
 
 impl Cluster {
@@ -95,14 +100,32 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// As `combined`, each node in a network namespace of its own.
+    pub fn networked(count: u8, overrides: &[&str]) -> Result<Self, String> {
+        let nodes: Vec<(i32, Roles)> = (1..=count).map(|id| (i32::from(id), Roles::Both)).collect();
+        let network = Some(Network::new(count)?);
+        let quorum = |cluster: &Self| format!("controller.quorum.voters={}", cluster.voters());
+        let mut cluster = Self::prepare_with(&nodes, overrides, network, quorum)?;
+        for (id, _) in nodes {
+            cluster.spawn(id)?;
+        }
+        cluster.wait_until_ready()?;
+        Ok(cluster)
+    }
+
+    /// What its nodes are joined by.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("a networked cluster")
+    }
+
     /// Writes every node's configuration and starts none.
     pub fn prepare(nodes: &[(i32, Roles)], overrides: &[&str]) -> Result<Self, String> {
-        Self::prepare_with(nodes, overrides, |cluster| format!("controller.quorum.voters={}", cluster.voters()))
+        Self::prepare_with(nodes, overrides, None, |cluster| format!("controller.quorum.voters={}", cluster.voters()))
     }
 
     /// As `prepare`, with voters that change while the cluster runs: nobody is named but the controller `first`.
     pub fn prepare_dynamic(nodes: &[(i32, Roles)], first: i32, overrides: &[&str]) -> Result<Self, String> {
-        Self::prepare_with(nodes, overrides, |cluster| {
+        Self::prepare_with(nodes, overrides, None, |cluster| {
             let port = cluster.node(first).controller_port;
             format!("controller.quorum.bootstrap.servers=127.0.0.1:{port}")
         })
@@ -111,17 +134,20 @@ impl Cluster {
     fn prepare_with(
         nodes: &[(i32, Roles)],
         overrides: &[&str],
+        network: Option<Network>,
         quorum: impl Fn(&Self) -> String,
     ) -> Result<Self, String> {
         let dir =
             tempfile::Builder::new().prefix("cluster").tempdir_in(cache::dir("run")).map_err(|e| e.to_string())?;
-        let mut cluster = Self { dir, nodes: BTreeMap::new() };
+        let mut cluster = Self { dir, nodes: BTreeMap::new(), network };
         for (id, roles) in nodes {
             let dir = cluster.dir.path().join(format!("node-{id}"));
             fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
             let port = if roles.serves_clients() { free_port() } else { 0 };
             let controller_port = if roles.votes() { free_port() } else { 0 };
-            let node = Node { id: *id, roles: *roles, port, controller_port, dir, daemon: None, starts: 0 };
+            let place = |network: &Network| network.address(u8::try_from(*id).expect("a place in the network"));
+            let host = cluster.network.as_ref().map_or_else(|| "127.0.0.1".to_owned(), place);
+            let node = Node { id: *id, roles: *roles, host, port, controller_port, dir, daemon: None, starts: 0 };
             cluster.nodes.insert(*id, node);
         }
         let quorum = quorum(&cluster);
@@ -135,19 +161,19 @@ impl Cluster {
     /// `controller.quorum.voters`
     pub fn voters(&self) -> String {
         let voters = self.nodes.values().filter(|node| node.roles.votes());
-        voters.map(|node| format!("{}@127.0.0.1:{}", node.id, node.controller_port)).collect::<Vec<_>>().join(",")
+        voters.map(|node| format!("{}@{}:{}", node.id, node.host, node.controller_port)).collect::<Vec<_>>().join(",")
     }
 
     /// `bootstrap.servers`: every client listener.
     pub fn bootstrap(&self) -> String {
         let brokers = self.nodes.values().filter(|node| node.roles.serves_clients());
-        brokers.map(|node| format!("127.0.0.1:{}", node.port)).collect::<Vec<_>>().join(",")
+        brokers.map(|node| format!("{}:{}", node.host, node.port)).collect::<Vec<_>>().join(",")
     }
 
     /// Every controller listener.
     pub fn bootstrap_controllers(&self) -> String {
         let voters = self.nodes.values().filter(|node| node.roles.votes());
-        voters.map(|node| format!("127.0.0.1:{}", node.controller_port)).collect::<Vec<_>>().join(",")
+        voters.map(|node| format!("{}:{}", node.host, node.controller_port)).collect::<Vec<_>>().join(",")
     }
 
     pub fn node(&self, id: i32) -> &Node {
@@ -198,6 +224,9 @@ impl Cluster {
         let node = self.nodes.get_mut(&id).ok_or("no such node")?;
         let mut command = ottla::server(&node.properties())?;
         command.env("CLUSTER_ID", cluster_id);
+        if let Some(network) = &self.network {
+            command = network.command_at(u8::try_from(id).expect("a place in the network"), &command);
+        }
         let daemon = Daemon::spawn(&mut command, &node.log_path()).map_err(|e| e.to_string())?;
         node.daemon = Some(daemon);
         node.starts += 1;
@@ -340,10 +369,10 @@ impl Node {
 fn configuration(node: &Node, quorum: &str, overrides: &[&str]) -> String {
     let mut listeners = Vec::new();
     if node.roles.serves_clients() {
-        listeners.push(format!("PLAINTEXT://127.0.0.1:{}", node.port));
+        listeners.push(format!("PLAINTEXT://{}:{}", node.host, node.port));
     }
     if node.roles.votes() {
-        listeners.push(format!("CONTROLLER://127.0.0.1:{}", node.controller_port));
+        listeners.push(format!("CONTROLLER://{}:{}", node.host, node.controller_port));
     }
     let mut text = format!(
         "process.roles={}\n\

@@ -8,7 +8,8 @@
 //! Environment: `OTTLA_COMPAT_TARGETS=apache|ottla|apache,ottla` restricts the targets; `OTTLA_BINARY` names
 //! the binary to test instead of the one that is built here.
 //!
-//! Invariant: everything fetched, built or written lies below `target/`; servers listen on loopback, on free ports.
+//! Invariant: everything fetched, built or written lies below `target/`; servers listen on loopback, on free ports, or in a
+//! network of their own ([`network`]).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test harness fails by panicking")]
 
@@ -22,6 +23,7 @@ pub mod jepsen;
 pub mod jvm;
 pub mod kafka;
 pub mod kill_load;
+pub mod network;
 pub mod normalize;
 pub mod ottla;
 pub mod postgres;

@@ -103,6 +103,6 @@ impl Drop for PowerDisk {
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = process::run(command, b"", Duration::from_secs(60));
+    let output = process::run(command, b"", Duration::from_secs(300));
     if output.code == 0 { Ok(()) } else { Err(format!("{command:?}: {output}")) }
 }

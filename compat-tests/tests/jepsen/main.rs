@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod broken;
+mod cluster;
 
 use std::process::Command;
 use std::time::Duration;
@@ -39,8 +40,6 @@ fn no_anomaly_whatever_happens_to_the_node() {
         assert!(!toolchain::is_ci(), "skipped under CI: {reason}");
         return;
     }
-    let variable = |name: &str| std::env::var(name).ok();
-    let number = |name: &str| variable(name).and_then(|text| text.parse().ok());
     let seed = number("OTTLA_SEED").unwrap_or_else(rand::random);
     println!("OTTLA_SEED={seed}");
     let plan = Plan {
@@ -102,6 +101,14 @@ fn no_anomaly_whatever_happens_to_the_node() {
     if variable("OTTLA_JEPSEN_BOOTSTRAP").is_none() {
         results::record("Jepsen", STORY, target, Outcome::Passed);
     }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn number(name: &str) -> Option<u64> {
+    variable(name).and_then(|text| text.parse().ok())
 }
 
 /// Processes of each library. librdkafka, in the older protocol, waits most of the time: many of it are still slower than few of
