@@ -177,7 +177,7 @@ impl Node {
         log_dir_moves.resume();
         // A half-applied image would serve some partitions under old roles.
         tasks.push(fatal.watch("changes of the metadata are no longer applied", published));
-        tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions).start());
+        tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions, &[GROUP_TOPIC, TRANSACTION_TOPIC]).start());
         let mut broker_epoch = -1;
         let mut registered = None;
         if settings.is_broker() {

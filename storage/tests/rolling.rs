@@ -72,3 +72,20 @@ fn max_compaction_lag_closes_segments_of_compacted_topics() {
         assert_eq!(busy.segment_count(), segments, "written to, compacted: {compact}");
     }
 }
+
+/// Who reads the whole log, as coordinators do when they load, reads about what is alive in it, however much was written.
+#[test]
+fn a_log_that_outgrows_what_is_alive_in_it_is_closed_to_be_compacted() {
+    let log = log(LogConfig { compact: true, delete: false, ..LogConfig::default() });
+    let enough = 20 * u64::try_from(of(NOW).len()).unwrap();
+    let mut closed = 0;
+    for time in 0..200 {
+        append(&log, NOW + time, NOW + time);
+        closed += u32::from(log.roll_if_outgrown(enough, Timestamp(NOW + time)).unwrap());
+        if time == 18 {
+            assert_eq!(closed, 0, "too little to be worth it");
+        }
+    }
+    // 20 batches; then twice 20, twice 60: the rest is not yet twice 180.
+    assert_eq!((closed, log.segment_count()), (3, 4));
+}

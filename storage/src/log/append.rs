@@ -294,6 +294,27 @@ impl Log {
         self.home().guard(|| self.roll(&mut writer, self.log_end(), now))?;
         Ok(true)
     }
+
+    /// Closes the active segment when it has `bytes` and twice as many as all segments before it, so that it can be compacted:
+    /// a log that is read as a whole stays about as long as what is alive in it. True when it did.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn roll_if_outgrown(&self, bytes: u64, now: Timestamp) -> io::Result<bool> {
+        let is_outgrown = || {
+            let active = self.active().size();
+            active >= bytes.max(self.size().saturating_sub(active).saturating_mul(2))
+        };
+        if !is_outgrown() {
+            return Ok(false);
+        }
+        let mut writer = self.writer.lock();
+        if !is_outgrown() || self.check_writable(&writer).is_err() {
+            return Ok(false);
+        }
+        self.home().guard(|| self.roll(&mut writer, self.log_end(), now))?;
+        Ok(true)
+    }
 }
 
 struct Incoming {
