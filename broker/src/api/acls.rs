@@ -12,6 +12,8 @@ use ottla_protocol::{ErrorCode, StrBytes};
 use super::{ApiSpec, House, Reply, RequestContext};
 
 const DISABLED: i16 = ErrorCode::SecurityDisabled as i16;
+/// Kafka's sentences; who asks gets another one than who changes something.
+const NO_AUTHORIZER_TO_ASK: StrBytes = StrBytes::from_static_str("No Authorizer is configured on the broker");
 const NO_AUTHORIZER: StrBytes = StrBytes::from_static_str("No Authorizer is configured.");
 
 /// Handler of DescribeAcls, CreateAcls, DeleteAcls.
@@ -25,7 +27,8 @@ impl Acls {
     }
 
     pub async fn describe_acls(&self, cx: &RequestContext, _request: DescribeAclsRequest) -> Reply {
-        cx.reply(&DescribeAclsResponse::default().with_error_code(DISABLED).with_error_message(Some(NO_AUTHORIZER)))
+        let refused = DescribeAclsResponse::default().with_error_code(DISABLED);
+        cx.reply(&refused.with_error_message(Some(NO_AUTHORIZER_TO_ASK)))
     }
 
     pub async fn create_acls(&self, cx: &RequestContext, request: CreateAclsRequest) -> Reply {

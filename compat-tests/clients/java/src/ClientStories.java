@@ -25,10 +25,18 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclBindingFilter;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.InvalidProducerEpochException;
 import org.apache.kafka.common.errors.ProducerFencedException;
 import org.apache.kafka.common.header.internals.RecordHeader;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
@@ -247,6 +255,11 @@ public final class ClientStories {
             System.out.println("nodes " + admin.describeCluster().nodes().get().size() + " controller " + admin.describeCluster().controller().get().id());
             System.out.println("log dirs " + admin.describeLogDirs(List.of(1)).allDescriptions().get().get(1).size());
             System.out.println("features " + admin.describeFeatures().featureMetadata().get().finalizedFeatures().get("metadata.version"));
+            AclBinding acl = new AclBinding(new ResourcePattern(ResourceType.TOPIC, topic, PatternType.LITERAL),
+                new AccessControlEntry("User:somebody", "*", AclOperation.READ, AclPermissionType.ALLOW));
+            attempt("describe acls", () -> admin.describeAcls(AclBindingFilter.ANY).values().get());
+            attempt("create acls", () -> admin.createAcls(List.of(acl)).all().get());
+            attempt("delete acls", () -> admin.deleteAcls(List.of(acl.toFilter())).all().get());
             admin.deleteTopics(List.of(topic)).all().get();
             attempt("describe the deleted", () -> admin.describeTopics(List.of(topic)).allTopicNames().get());
         }
