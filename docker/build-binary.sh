@@ -22,7 +22,10 @@ fi
 if command -v rustup >/dev/null && [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
     rustup target add "$target"
 fi
-export "CARGO_TARGET_${variable}_RUSTFLAGS=-C target-feature=+crt-static -C relocation-model=static"
+# On amd64 Rust links with LLD, which folds functions of the same code into one.
+folding=
+[ "$arch $(uname -m)" != "amd64 x86_64" ] || folding=" -C link-arg=-Wl,--icf=all"
+export "CARGO_TARGET_${variable}_RUSTFLAGS=-C target-feature=+crt-static -C relocation-model=static$folding"
 cargo build --locked --profile "$profile" --package ottla --target "$target"
 directory=$profile
 [ "$profile" = dev ] && directory=debug
