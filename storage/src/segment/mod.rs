@@ -125,10 +125,9 @@ impl Segment {
     pub fn write(&self, parts: &[&[u8]]) -> io::Result<()> {
         let size = self.size();
         let file = self.log.created()?;
-        file.write_at(parts, size).inspect_err(|_| {
-            // What was written of it must not be taken for a batch later. If this fails too, recovery cuts it.
-            let _ = file.set_len(size);
-        })
+        // What was written of it must not be taken for a batch later: this segment may be a closed one when it is read again,
+        // and those are believed. If it stays, its error, which is none of space, takes the directory offline: recovery cuts it.
+        file.write_at(parts, size).map_err(|error| file.set_len(size).err().unwrap_or(error))
     }
 
     /// Makes written bytes visible to readers.
