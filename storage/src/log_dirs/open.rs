@@ -188,14 +188,16 @@ fn open_logs(
     let next = AtomicUsize::new(0);
     let recovery = Mutex::new(Recovery::default());
     let threads = log_dirs.options.recovery_threads.clamp(1, found.len().max(1));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(id) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    open_log(log_dirs, dir, (left, journal), id, &recovery);
-                }
-            });
+    let work = || {
+        while let Some(id) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
+            open_log(log_dirs, dir, (left, journal), id, &recovery);
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
     });
     Ok(recovery.into_inner())
 }
