@@ -176,7 +176,8 @@ fn open_logs(
             && *id.topic != *METADATA_TOPIC
             && !swaps.blocked.contains(&(dir.id, id.clone()))
         {
-            found.push(id);
+            // The checkpoints' partitions share the names of their topics.
+            found.push(left.recovery_points.get_key_value(&id).map_or(id, |(known, _)| known.clone()));
         }
     }
     for (id, tail) in &journal.tails {
