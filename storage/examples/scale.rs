@@ -1,6 +1,7 @@
 //! What size costs: look-ups in a log of many segments, many idle partitions, retention of thousands of segments.
 //!
-//! `cargo run --release -p ottla-storage --example scale -- partitions 100000`, `-- segments 10000`, `-- retention 10000`
+//! `cargo run --release -p ottla-storage --example scale -- partitions 100000`, `-- segments 10000`, `-- retention 10000`;
+//! `-- fill 10000 FOLDER` and `-- reopen 10000 FOLDER` are the two halves of the first.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a measurement: it ends where it cannot go on")]
 
 use std::path::Path;
@@ -23,8 +24,10 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let many = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(10_000);
     let place = arguments.get(2).map_or(".", String::as_str);
-    if arguments.first().is_some_and(|what| what == "reopen") {
-        return reopen(Path::new(place), many);
+    match arguments.first().map(String::as_str) {
+        Some("fill") => return fill(Path::new(place), many),
+        Some("reopen") => return reopen(Path::new(place), many),
+        _ => {}
     }
     let folder = tempfile::tempdir_in(place).unwrap();
     match arguments.first().map(String::as_str) {
@@ -41,6 +44,14 @@ fn timed(offset: i64) -> bytes::Bytes {
     builder.build()
 }
 
+/// Time that this process has had a processor for: the clock counts what others do as well.
+fn processor() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    // User and system, in hundredths of a second.
+    Duration::from_millis(fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * 10)
+}
+
 /// Bytes of memory, and open descriptors, of this process.
 fn own() -> (u64, usize) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -55,6 +66,16 @@ fn open(folder: &Path) -> Arc<LogDirs> {
 }
 
 fn partitions(folder: &Path, many: i64) {
+    fill(folder, many);
+    // Another process, so that what this one has in its heap does not count.
+    let again = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["reopen", &many.to_string()])
+        .arg(folder)
+        .status();
+    assert!(again.is_ok_and(|status| status.success()));
+}
+
+fn fill(folder: &Path, many: i64) {
     let config = Arc::new(LogConfig::default());
     let dirs = open(folder);
     let begun = Instant::now();
@@ -66,14 +87,7 @@ fn partitions(folder: &Path, many: i64) {
     println!("{many} partitions created, one record each, in {:?}", begun.elapsed());
     let begun = Instant::now();
     dirs.shutdown(1);
-    println!("stopped cleanly in {:?}", begun.elapsed());
-    drop(dirs);
-    // Another process, so that what this one has in its heap does not count.
-    let again = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["reopen", &many.to_string()])
-        .arg(folder)
-        .status();
-    assert!(again.is_ok_and(|status| status.success()));
+    println!("stopped cleanly in {:?}; {:?} of processor so far", begun.elapsed(), processor());
 }
 
 fn reopen(folder: &Path, many: i64) {
@@ -84,7 +98,8 @@ fn reopen(folder: &Path, many: i64) {
     let after = own();
     assert_eq!(dirs.logs().len() as i64, many);
     println!(
-        "opened in {took:?}: {} bytes of memory and {} descriptors for {many} partitions ({} bytes each)",
+        "opened in {took:?} ({:?} of processor): {} bytes of memory and {} descriptors for {many} partitions ({} bytes each)",
+        processor(),
         after.0.saturating_sub(before.0),
         after.1.saturating_sub(before.1),
         after.0.saturating_sub(before.0) / u64::try_from(many).unwrap().max(1)

@@ -28,6 +28,8 @@ impl LeaderEpochs {
         for entry in entries {
             epochs.assign(entry.epoch, entry.start);
         }
+        // Most logs have one or two, and stay as they are.
+        epochs.entries.shrink_to_fit();
         epochs
     }
 

@@ -6,28 +6,36 @@ mod common;
 use std::io;
 
 use common::{append, contents, dir, expected, options};
-use ottla_protocol::{ErrorCode, Offset};
+use ottla_protocol::record_batch::batches;
+use ottla_protocol::{ErrorCode, Offset, Timestamp};
 use ottla_storage::disk::faulty::{FaultyDisk, Operation};
 use ottla_storage::{AppendError, Log, LogOptions};
 
 #[test]
 fn a_failed_sync_takes_the_log_offline_for_good() {
-    let disk = FaultyDisk::default();
-    let (log, _) = Log::open(dir(), options(&disk)).unwrap();
-    append(&log, 3).unwrap();
-    let mut once = true;
-    disk.set_fault(move |operation, _| {
-        let fails = operation == Operation::SyncData && std::mem::replace(&mut once, false);
-        fails.then(|| io::Error::from_raw_os_error(5))
-    });
-    assert!(log.flush().is_err());
-    // The second sync would succeed: it says nothing about the pages that the first one lost.
-    assert!(log.flush().is_err());
-    assert_eq!(log.offsets().recovery_point, Offset(0));
-    let refused = append(&log, 1).unwrap_err();
-    assert!(matches!(refused, AppendError::Offline));
-    assert_eq!(refused.error_code(), ErrorCode::KafkaStorageError);
-    assert!(!log.is_online());
+    // Whichever of them it is: that of the records, of an index, of the epochs, of a directory.
+    for failing in 0.. {
+        let disk = FaultyDisk::default();
+        let (log, _) = Log::open(dir(), options(&disk)).unwrap();
+        append(&log, 3).unwrap();
+        let mut syncs = 0;
+        disk.set_fault(move |operation, _| {
+            let is_sync = matches!(operation, Operation::SyncData | Operation::SyncDir);
+            syncs += i32::from(is_sync);
+            (is_sync && syncs == failing + 1).then(|| io::Error::from_raw_os_error(5))
+        });
+        if log.flush().is_ok() {
+            assert!(failing > 4, "there are as many");
+            break;
+        }
+        // The second sync would succeed: it says nothing about the pages that the first one lost.
+        assert!(log.flush().is_err(), "sync {failing}");
+        assert_eq!(log.offsets().recovery_point, Offset(0));
+        let refused = append(&log, 1).unwrap_err();
+        assert!(matches!(refused, AppendError::Offline), "sync {failing}");
+        assert_eq!(refused.error_code(), ErrorCode::KafkaStorageError);
+        assert!(!log.is_online());
+    }
 }
 
 #[test]
@@ -58,4 +66,42 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
     drop(log);
     let (log, report) = Log::open(dir(), LogOptions { ..options(&disk) }).unwrap();
     assert_eq!((report.cut, log.offsets().log_end), (None, Offset(5)));
+}
+
+/// The part of it that the disk had room for lies behind the last record of a segment that is closed then.
+#[test]
+fn half_of_a_refused_batch_is_never_given_to_readers() {
+    let disk = FaultyDisk::default();
+    let (log, _) = Log::open(dir(), options(&disk)).unwrap();
+    append(&log, 3).unwrap();
+    disk.set_capacity(disk.used() + 50);
+    assert!(matches!(append(&log, 9).unwrap_err(), AppendError::DiskFull));
+    disk.set_capacity(u64::MAX);
+    log.roll_if_old(Timestamp(i64::MAX)).unwrap();
+    append(&log, 2).unwrap();
+    assert_eq!(log.segment_count(), 2);
+    log.close().unwrap();
+    for clean_shutdown in [true, false] {
+        let at = LogOptions { clean_shutdown, recovery_point: Offset(5), ..options(&disk.after_kill()) };
+        let (log, _) = Log::open(dir(), at).unwrap();
+        assert_eq!(contents(&log, Offset(0)), expected(5));
+        for from in [0, 3] {
+            let bytes = log.read(Offset(from), 1 << 20, Offset(5), true).unwrap().records[0].read_all().unwrap();
+            assert!(batches(&bytes).all(|batch| batch.is_ok()), "from {from}: a consumer could not go on");
+        }
+    }
+}
+
+#[test]
+fn half_of_a_refused_batch_that_cannot_be_cut_off_takes_the_log_offline() {
+    let disk = FaultyDisk::default();
+    let (log, _) = Log::open(dir(), options(&disk)).unwrap();
+    append(&log, 3).unwrap();
+    disk.set_capacity(disk.used() + 50);
+    disk.set_fault(|operation, _| (operation == Operation::SetLen).then(|| io::Error::from_raw_os_error(5)));
+    assert!(append(&log, 9).is_err());
+    assert!(!log.is_online());
+    let (log, report) = Log::open(dir(), options(&disk.after_kill())).unwrap();
+    assert_eq!((report.cut.map(|cut| cut.bytes), log.offsets().log_end), (Some(50), Offset(3)));
+    assert_eq!(contents(&log, Offset(0)), expected(3));
 }

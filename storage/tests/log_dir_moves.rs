@@ -318,6 +318,43 @@ fn a_log_moves_while_threads_append_and_read() {
     assert_eq!(contents(&log, Offset(0)), expected(appended));
 }
 
+/// The copy has the log's name already, the log has it still. Whichever directory is away later on, nobody gets the older.
+#[test]
+fn a_move_that_is_killed_between_its_two_names_leaves_one_log() {
+    let mut had_both = 0;
+    for step in 0.. {
+        let disk = disk();
+        let dirs = open(&disk);
+        let log = dirs.create_log(&id(), topic(), Arc::new(config())).unwrap();
+        for _ in 0..5 {
+            append(&log, 4).unwrap();
+        }
+        dirs.commit();
+        dirs.start_move(&id(), other_dir(&log)).unwrap();
+        disk.stop_after(step);
+        let moved = finish(&dirs).is_ok();
+        let disk = disk.after_kill();
+        let has = |dir: &str| names(&disk, Path::new(dir)).contains(&"t-0".to_owned());
+        had_both += u32::from(DIRS.into_iter().all(has));
+        let dirs = open(&disk);
+        let log = dirs.get(&id()).unwrap();
+        assert_eq!(contents(&log, Offset(0)), expected(20), "step {step}");
+        append(&log, 2).unwrap();
+        dirs.commit();
+        for there in [&DIRS[..1], &DIRS[1..], &DIRS] {
+            let dirs = open_only(&disk.after_kill(), there);
+            match dirs.get(&id()) {
+                Some(log) => assert_eq!(contents(&log, Offset(0)), expected(22), "step {step}, {there:?}"),
+                None => assert_eq!(there.len(), 1, "step {step}"),
+            }
+        }
+        if moved {
+            break;
+        }
+    }
+    assert!(had_both > 0);
+}
+
 /// What is promised of the log.
 #[derive(Debug, Clone, Copy, Default)]
 struct Promise {

@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::{append, config, contents, errors_of, expected};
-use ottla_protocol::{BrokerId, Offset, Timestamp, TopicId, TopicPartition};
+use bytes::Bytes;
+use common::{append, batch, config, contents, context, errors_of, expected};
+use ottla_protocol::record_batch::BatchBuilder;
+use ottla_protocol::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 use ottla_storage::disk::faulty::FaultyDisk;
 use ottla_storage::{Durability, JournalOptions, Log, LogConfig, LogDirs, LogDirsOptions};
 use rand::rngs::StdRng;
@@ -235,4 +237,179 @@ fn with_flush_messages_an_append_waits_for_the_disk() {
     assert_eq!(log.durable_end(), Offset(10));
     let cut = open(&disk.after_power_cut(|_| 0));
     assert_eq!(cut.get(&id(0)).unwrap().offsets().log_end, Offset(10));
+}
+
+fn create(dirs: &Arc<LogDirs>, durability: Durability) -> Arc<Log> {
+    dirs.create_log(&id(0), topic(1), Arc::new(LogConfig { durability, ..config() })).unwrap()
+}
+
+/// Records as a leader of `epoch` has them.
+fn fetched(first: i64, count: i64, epoch: i32) -> Bytes {
+    let mut builder = BatchBuilder::new().base_offset(Offset(first)).leader_epoch(LeaderEpoch(epoch));
+    for number in first..first + count {
+        let value = if epoch == 0 { format!("value {number}") } else { format!("epoch {epoch} {number}") };
+        builder.push(Timestamp(1_000), None, Some(value.as_bytes()), &[]);
+    }
+    builder.build()
+}
+
+/// It was flushed where it lies: no journal brings back its directory, nor whose it is.
+#[test]
+fn a_new_log_that_was_flushed_is_there_and_knows_its_topic() {
+    for is_noted in [false, true] {
+        let disk = disk();
+        let dirs = open(&disk);
+        let log = create(&dirs, Durability::Replicated);
+        append(&log, 5).unwrap();
+        log.flush().unwrap();
+        assert_eq!(log.durable_end(), Offset(5));
+        if is_noted {
+            dirs.checkpoint_all().unwrap();
+        }
+        // Refused where the records are known to be a topic's, and not of which.
+        let log = create(&open(&disk.after_power_cut(|_| 0)), Durability::Replicated);
+        assert_eq!(contents(&log, Offset(0)), expected(5), "noted: {is_noted}");
+    }
+}
+
+/// They lie in the page cache only, and no journal has them.
+#[test]
+fn records_that_a_killed_process_left_are_durable_with_what_follows_them() {
+    let disk = disk();
+    append(&create(&open(&disk), Durability::Replicated), 5).unwrap();
+    let disk = disk.after_kill();
+    let dirs = open(&disk);
+    let log = dirs.get(&id(0)).unwrap();
+    assert_eq!((log.offsets().log_end, log.durable_end()), (Offset(5), Offset(0)));
+    append(&log, 1).unwrap();
+    dirs.commit();
+    assert_eq!(log.durable_end(), Offset(6));
+    let log = create(&open(&disk.after_power_cut(|_| 0)), Durability::Strict);
+    assert_eq!(contents(&log, Offset(0)), expected(6));
+}
+
+/// A follower gets several batches at once, and its new leader has only the first of them.
+#[test]
+fn records_that_were_cut_off_do_not_take_the_place_of_what_follows() {
+    let disk = disk();
+    let dirs = open(&disk);
+    let log = create(&dirs, Durability::Strict);
+    let two = [fetched(0, 3, 0), fetched(3, 3, 0)].concat();
+    log.append_as_follower(two.into(), Timestamp(10_000)).unwrap();
+    dirs.commit();
+    log.truncate_to(Offset(3)).unwrap();
+    log.append_as_follower(fetched(3, 2, 1), Timestamp(10_000)).unwrap();
+    dirs.commit();
+    assert_eq!(log.durable_end(), Offset(5));
+    let log = create(&open(&disk.after_power_cut(|_| 0)), Durability::Strict);
+    let found = contents(&log, Offset(0));
+    assert_eq!(found[..3], expected(3));
+    assert_eq!(found[3..], [(3, "epoch 1 3".to_owned()), (4, "epoch 1 4".to_owned())]);
+}
+
+/// The process was killed while it cut the file: the next one sees it cut, or not, and the disk may know better.
+#[test]
+fn what_follows_a_cut_that_was_interrupted_is_there_after_a_power_cut() {
+    for (step, is_synced) in (0..40).flat_map(|step| [(step, true), (step, false)]) {
+        let disk = disk();
+        let dirs = open(&disk);
+        let log = create(&dirs, Durability::Strict);
+        for _ in 0..5 {
+            append(&log, 2).unwrap();
+        }
+        dirs.commit();
+        if is_synced {
+            dirs.trim();
+        }
+        disk.stop_after(step);
+        let is_done = log.truncate_to(Offset(4)).is_ok();
+        assert!(is_done || step < 39, "it is longer than it was");
+        let disk = disk.after_kill();
+        let dirs = open(&disk);
+        let log = dirs.get(&id(0)).unwrap();
+        let end = log.offsets().log_end.0;
+        assert!(end == 4 || (end == 10 && !is_done), "step {step}: {end}");
+        log.append_as_leader(batch(100, 2), &context()).unwrap();
+        dirs.commit();
+        assert_eq!(log.durable_end(), Offset(end + 2));
+        let mut rng = StdRng::seed_from_u64(step);
+        for cut in 0..8 {
+            let crashed = disk.after_power_cut(|below| if cut == 0 { 0 } else { rng.random_range(0..below) });
+            let found = contents(&create(&open(&crashed), Durability::Strict), Offset(0));
+            let mut wanted = expected(end);
+            wanted.extend([(end, "value 100".to_owned()), (end + 1, "value 101".to_owned())]);
+            assert_eq!(found, wanted, "step {step} cut {cut} synced {is_synced}");
+        }
+    }
+}
+
+#[test]
+fn deleted_records_stay_deleted() {
+    let disk = disk();
+    let dirs = open(&disk);
+    let log = create(&dirs, Durability::Strict);
+    for _ in 0..5 {
+        append(&log, 2).unwrap();
+    }
+    dirs.commit();
+    log.set_high_watermark(log.durable_end());
+    log.increment_log_start_offset(Offset(6)).unwrap();
+    let log = create(&open(&disk.after_power_cut(|_| 0)), Durability::Strict);
+    assert_eq!((log.offsets().log_start, log.offsets().log_end), (Offset(6), Offset(10)));
+}
+
+/// The log's file has lost what had been synced to it; the journal has only what came later.
+#[test]
+fn records_behind_a_hole_are_told_as_lost_and_not_taken_for_the_log() {
+    let disk = disk();
+    let dirs = open(&disk);
+    let log = create(&dirs, Durability::Strict);
+    // More than one file of the journal, of which the first is given free.
+    for _ in 0..4 {
+        append(&log, 2).unwrap();
+        dirs.commit();
+    }
+    dirs.trim();
+    append(&log, 2).unwrap();
+    dirs.commit();
+    let disk = disk.after_power_cut(|_| 0);
+    disk.damage("/a/t-0/00000000000000000000.log".as_ref(), Vec::clear).unwrap();
+    let mut opened = None;
+    let errors = errors_of(|| opened = Some(open(&disk)));
+    let log = opened.unwrap().get(&id(0)).unwrap();
+    assert_eq!((log.offsets().log_end, log.durable_end()), (Offset(0), Offset(0)));
+    let [error] = &errors[..] else { panic!("{errors:?}") };
+    assert!(error.contains("t-0") && error.contains("from=0"), "{error}");
+}
+
+/// The end of what was said of it is written over first.
+#[test]
+fn a_deleted_log_stays_deleted_when_files_of_the_journal_are_used_again() {
+    let disk = disk();
+    // So that the journal's files do not grow.
+    disk.set_capacity(64 * (16 << 10));
+    let dirs = open(&disk);
+    append(&create(&dirs, Durability::Strict), 5).unwrap();
+    dirs.commit();
+    let other = dirs.create_log(&id(1), topic(2), Arc::new(config())).unwrap();
+    let write = |frames: i32| {
+        for _ in 0..frames {
+            append(&other, 1).unwrap();
+            dirs.commit();
+        }
+    };
+    // Three frames to a file: the first one has the records, the third one that they are gone.
+    write(6);
+    dirs.delete_log(&id(0)).unwrap();
+    write(4);
+    dirs.trim();
+    write(4);
+    let end = other.durable_end();
+    assert_eq!(end, Offset(14));
+    let mut opened = None;
+    let errors = errors_of(|| opened = Some(open(&disk.after_power_cut(|_| 0))));
+    let dirs = opened.unwrap();
+    assert!(dirs.get(&id(0)).is_none(), "it is back");
+    assert_eq!(contents(&dirs.get(&id(1)).unwrap(), Offset(0)), expected(14));
+    assert!(errors.is_empty(), "{errors:?}");
 }

@@ -30,7 +30,7 @@ use offset_map::OffsetMap;
 use transactions::Transactions;
 
 use crate::log::Log;
-use crate::segment::{AbortedEntry, Segment};
+use crate::segment::{AbortedEntry, Segment, Suffix};
 
 /// Bytes read at once.
 const CHUNK: usize = 512 * 1024;
@@ -102,7 +102,7 @@ pub fn clean(
             delete_retention_ms: config.delete_retention_ms,
             now,
         };
-        let target = Segment::create(&log.home(), group[0].base, ".cleaned", group[group.len() - 1].modified);
+        let target = Segment::create(&log.home(), group[0].base, Suffix::Cleaned, group[group.len() - 1].modified);
         let before = clean_group(log, &group, (&target, group_end), &mut filter, throttle).inspect_err(|_| {
             // What was written for nothing takes space that may be what was missing.
             for file in target.files() {

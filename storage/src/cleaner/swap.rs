@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use ottla_protocol::Offset;
 
-use crate::disk::remove_if_present;
+use crate::disk::{DirEntry, remove_if_present};
 use crate::segment::{FileKind, Headers, Home};
 
-/// Finishes what was interrupted behind step 2, and drops what was interrupted before.
-pub fn finish_interrupted(home: &Arc<Home>) -> io::Result<()> {
-    let entries = home.disk.list(&home.path())?;
+/// Finishes what was interrupted behind step 2, and drops what was interrupted before. True if there was anything; `entries`
+/// are those of the log's directory.
+pub fn finish_interrupted(home: &Arc<Home>, entries: &[DirEntry]) -> io::Result<bool> {
     let swaps: Vec<(i64, FileKind, u64)> = entries
         .iter()
         .filter_map(|entry| {
@@ -50,7 +50,7 @@ pub fn finish_interrupted(home: &Arc<Home>) -> io::Result<()> {
         let next = end_of(home, base, len)?;
         // Step 3 takes the .log of a segment last: without it what has the segment's name has come with step 4.
         let is_old = entries.iter().any(|entry| entry.name == FileKind::Log.name(base));
-        for entry in &entries {
+        for entry in entries {
             if let Some((old, kind)) = FileKind::parse(&entry.name)
                 && kind != FileKind::Snapshot
                 && old >= base
@@ -68,7 +68,7 @@ pub fn finish_interrupted(home: &Arc<Home>) -> io::Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(!swaps.is_empty())
 }
 
 /// The offset behind the last batch of a swapped-in log.

@@ -276,6 +276,38 @@ fn a_marker_outlives_its_records_by_the_horizon() {
     assert_eq!(markers(&log), [3]);
 }
 
+/// A follower has nothing but the batches: of a producer whose records are all outdated one without records stays.
+#[test]
+fn a_follower_of_a_cleaned_log_knows_a_retry() {
+    let disk = FaultyDisk::default();
+    let (log, _) = Log::open("/data/t-0".into(), options(&disk)).unwrap();
+    let produced = |sequence| {
+        let mut batch = BatchBuilder::new().producer(ProducerId(7), ProducerEpoch(0), sequence);
+        batch.push(Timestamp(5), Some(b"same"), Some(b"1"), &[]);
+        batch.build()
+    };
+    for sequence in 0..3 {
+        log.append_as_leader(produced(sequence), &cx(AppendOrigin::Client, 5)).unwrap();
+    }
+    for _ in 0..40 {
+        let mut batch = BatchBuilder::new();
+        batch.push(Timestamp(5), Some(b"same"), Some(&[0; 100]), &[]);
+        log.append_as_leader(batch.build(), &cx(AppendOrigin::Client, 5)).unwrap();
+    }
+    log.set_high_watermark(log.offsets().log_end);
+    clean_now(&log, None, 1_000, 1 << 20);
+    assert!(seen(&log, Offset(0), true)[0].0 > 2, "its records are gone");
+
+    let (follower, _) = Log::open("/data/follower-0".into(), options(&disk)).unwrap();
+    while follower.offsets().log_end < log.offsets().log_end {
+        let read = log.read(follower.offsets().log_end, 1, Offset(i64::MAX), true).unwrap();
+        follower.append_as_follower(read.records[0].read_all().unwrap().into(), Timestamp(6)).unwrap();
+    }
+    let again = follower.append_as_leader(produced(2), &cx(AppendOrigin::Client, 7)).unwrap();
+    assert!(again.duplicate && again.first_offset == Offset(2), "{again:?}");
+    assert!(!follower.append_as_leader(produced(3), &cx(AppendOrigin::Client, 7)).unwrap().duplicate);
+}
+
 #[test]
 fn nothing_at_or_above_the_last_stable_offset_is_cleaned() {
     let disk = FaultyDisk::default();

@@ -13,7 +13,7 @@ use super::{AppendContext, AppendInfo, AppendOrigin, Log, Writer};
 use crate::config::{Durability, LogConfig};
 use crate::errors::{AppendError, is_shortage};
 use crate::producer_state::{BatchMetadata, Marker};
-use crate::segment::{IndexEntry, OffsetEntry, Segment, TimeEntry};
+use crate::segment::{IndexEntry, OffsetEntry, Segment, Suffix, TimeEntry};
 use crate::validate::{self, CheckedBatch};
 
 /// Base offset, length and leader epoch: what is stamped on a batch lies within.
@@ -257,7 +257,7 @@ impl Log {
         if active.is_empty() && active.base == base {
             return Ok(());
         }
-        let next = Arc::new(Segment::create(&self.home(), base, "", now));
+        let next = Arc::new(Segment::create(&self.home(), base, Suffix::None, now));
         // The files exist from now on, so that a directory always shows where its log ends.
         next.create_files()?;
         let config = self.config.load();

@@ -14,7 +14,7 @@ use crate::errors::{is_descriptor_shortage, is_shortage};
 use crate::partition_metadata;
 use crate::producer_snapshot;
 use crate::retention::{self, SegmentAge};
-use crate::segment::{FileKind, Segment};
+use crate::segment::{FileKind, Segment, Suffix};
 
 /// Bytes of a `strict` log that recovery may have to check.
 const UNFLUSHED_MAX: u64 = 32 << 20;
@@ -374,7 +374,7 @@ impl Log {
     pub(super) fn unlink(&self, segments: Vec<Arc<Segment>>) -> io::Result<()> {
         // The `.log` last: a start that finds another in its place goes on from there.
         for segment in &segments {
-            segment.rename_suffix(".deleted")?;
+            segment.rename_suffix(Suffix::Deleted)?;
         }
         self.names_changed.store(true, Ordering::Release);
         self.unlink_renamed(segments)
@@ -384,13 +384,13 @@ impl Log {
         // The records first, and for good: a segment that comes back after a crash without its index of aborted transactions
         // would give them to readers of committed records.
         for segment in segments {
-            segment.log_file().rename_suffix(".deleted")?;
+            segment.log_file().rename_suffix(Suffix::Deleted)?;
         }
         if segments.iter().any(|segment| !segment.txn_index.is_empty()) {
             self.home().disk.sync_dir(&self.home().path())?;
         }
         for file in segments.iter().flat_map(|segment| segment.files()).filter(|file| !file.is_log()) {
-            file.rename_suffix(".deleted")?;
+            file.rename_suffix(Suffix::Deleted)?;
         }
         self.names_changed.store(true, Ordering::Release);
         Ok(())

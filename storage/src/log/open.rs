@@ -19,7 +19,7 @@ use crate::durable::Durable;
 use crate::leader_epoch::LeaderEpochs;
 use crate::partition_metadata;
 use crate::producer_state::ProducerState;
-use crate::segment::{DirHealth, FileKind, Home, OpenFiles, Segment};
+use crate::segment::{DirHealth, FileKind, Home, OpenFiles, Segment, Suffix};
 
 /// What opening a log needs to know besides its files.
 #[derive(Debug, Clone)]
@@ -109,7 +109,7 @@ impl Log {
                     remove_if_present(&*home.disk, &file.path())?;
                 }
             }
-            segments.push(Arc::new(Segment::create(&home, log_start, "", now)));
+            segments.push(Arc::new(Segment::create(&home, log_start, Suffix::None, now)));
             log_end = log_start;
             state = (LeaderEpochs::default(), ProducerState::default(), None);
         }
@@ -191,8 +191,10 @@ fn settle_topic_id(home: &Home, given: TopicId) -> io::Result<(TopicId, bool)> {
 
 /// The segments in order; one at `start` if there are none. Files of interrupted changes are cleared away.
 fn find_segments(home: &Arc<Home>, start: Offset, now: Timestamp) -> io::Result<(Vec<Arc<Segment>>, bool)> {
-    crate::cleaner::swap::finish_interrupted(home)?;
-    let entries = home.disk.list(&home.path())?;
+    let mut entries = home.disk.list(&home.path())?;
+    if crate::cleaner::swap::finish_interrupted(home, &entries)? {
+        entries = home.disk.list(&home.path())?;
+    }
     let mut logs = BTreeMap::new();
     let mut txn_indexes = BTreeMap::new();
     let mut others: Vec<(i64, String)> = Vec::new();
@@ -228,9 +230,11 @@ fn find_segments(home: &Arc<Home>, start: Offset, now: Timestamp) -> io::Result<
             Arc::new(Segment::found(home, Offset(base), len, txn_len, modified))
         })
         .collect();
+    // Most logs have one, and stay as they are.
+    segments.shrink_to_fit();
     let found_none = segments.is_empty();
     if found_none {
-        segments.push(Arc::new(Segment::create(home, start, "", now)));
+        segments.push(Arc::new(Segment::create(home, start, Suffix::None, now)));
     }
     Ok((segments, found_none))
 }

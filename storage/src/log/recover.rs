@@ -81,7 +81,8 @@ pub(super) fn recover(
         false => segments.len() - 1,
     };
     let Start { position: from, end: begin, next } = starting_point(&segments[first], trusted_to)?;
-    let (mut producers, mut snapshot) = load_producers(home, segments, log_start, begin, now, config)?;
+    let kept = snapshots(home)?;
+    let (mut producers, mut snapshot) = load_producers(home, &kept, segments, log_start, begin, now, config)?;
     let rebuild_epochs = epochs.is_none() && segments.iter().any(|segment| !segment.is_empty());
     let mut epochs = epochs.unwrap_or_default();
     if rebuild_epochs {
@@ -143,7 +144,7 @@ pub(super) fn recover(
         home.disk.sync_dir(&home.path())?;
     }
     epochs.truncate_from_end(log_end.max(log_start));
-    for stray in snapshots(home)?.into_iter().filter(|offset| *offset > log_end) {
+    for stray in kept.into_iter().filter(|offset| *offset > log_end) {
         remove_if_present(&*home.disk, &home.file(&FileKind::Snapshot.name(stray.0)))?;
     }
     if snapshot.is_some_and(|snapshot| snapshot > log_end) {
@@ -333,9 +334,10 @@ fn apply(segment: &Segment, batch: &Located, producers: &mut ProducerState, inde
     Ok(())
 }
 
-/// The producers' state at `end`: from the newest sound snapshot that is not behind it and the batches since.
+/// The producers' state at `end`: from the newest sound one of the snapshots that is not behind it and the batches since.
 pub(super) fn load_producers(
     home: &Home,
+    kept: &[Offset],
     segments: &[Arc<Segment>],
     log_start: Offset,
     end: Offset,
@@ -345,7 +347,7 @@ pub(super) fn load_producers(
     let mut state = ProducerState::default();
     let mut from = log_start;
     let mut newest = None;
-    for offset in snapshots(home)?.into_iter().filter(|offset| *offset <= end) {
+    for offset in kept.iter().copied().filter(|offset| *offset <= end) {
         let path = home.file(&FileKind::Snapshot.name(offset.0));
         match read_file(&*home.disk, &path)?.as_deref().and_then(producer_snapshot::decode) {
             Some(snapshot) => {

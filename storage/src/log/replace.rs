@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use ottla_protocol::{Offset, ProducerEpoch, ProducerId};
 
 use super::Log;
-use crate::segment::Segment;
+use crate::segment::{Segment, Suffix};
 
 impl Log {
     /// By producer: its epoch and the last offset of its last batch.
@@ -40,11 +40,11 @@ impl Log {
         }
         self.home().guard(|| {
             let dir = self.home().path();
-            new.rename_suffix(".swap")?;
+            new.rename_suffix(Suffix::Swap)?;
             self.home().disk.sync_dir(&dir)?;
             self.unlink(old.to_vec())?;
             self.home().disk.sync_dir(&dir)?;
-            new.rename_suffix("")?;
+            new.rename_suffix(Suffix::None)?;
             self.home().disk.sync_dir(&dir)?;
             let mut segments = Vec::clone(&current);
             segments.splice(first..first + old.len(), [Arc::clone(&new)]);

@@ -11,7 +11,7 @@ use crate::config::Durability;
 use crate::errors::{is_descriptor_shortage, is_shortage};
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::ProducerState;
-use crate::segment::{FileKind, Segment};
+use crate::segment::{FileKind, Segment, Suffix};
 
 impl Log {
     /// Drops all records at and behind `offset`.
@@ -127,7 +127,7 @@ impl Log {
                 journal.reset(&self.durable)?;
             }
             let old = self.segments.load_full();
-            let segment = Segment::create(&self.home(), offset, "", Timestamp(0));
+            let segment = Segment::create(&self.home(), offset, Suffix::None, Timestamp(0));
             // Renamed first: one of them may have the name of the new segment.
             self.insist(|| self.rename_deleted(&old))?;
             // Before there is a log again that they could be believed for.
@@ -210,7 +210,9 @@ impl Log {
     /// The producers' state at `end`: the newest snapshot before it, and what was appended since.
     pub(super) fn load_producers(&self, end: Offset, now: Timestamp) -> io::Result<(ProducerState, Option<Offset>)> {
         let segments = self.segments.load_full();
-        super::recover::load_producers(&self.home(), &segments, self.log_start(), end, now, &self.config.load())
+        let home = self.home();
+        let kept = snapshots(&home)?;
+        super::recover::load_producers(&home, &kept, &segments, self.log_start(), end, now, &self.config.load())
     }
 }
 

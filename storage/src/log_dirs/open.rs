@@ -176,7 +176,8 @@ fn open_logs(
             && *id.topic != *METADATA_TOPIC
             && !swaps.blocked.contains(&(dir.id, id.clone()))
         {
-            found.push(id);
+            // The checkpoints' partitions share the names of their topics.
+            found.push(left.recovery_points.get_key_value(&id).map_or(id, |(known, _)| known.clone()));
         }
     }
     for (id, tail) in &journal.tails {
@@ -188,14 +189,16 @@ fn open_logs(
     let next = AtomicUsize::new(0);
     let recovery = Mutex::new(Recovery::default());
     let threads = log_dirs.options.recovery_threads.clamp(1, found.len().max(1));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(id) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    open_log(log_dirs, dir, (left, journal), id, &recovery);
-                }
-            });
+    let work = || {
+        while let Some(id) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
+            open_log(log_dirs, dir, (left, journal), id, &recovery);
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
     });
     Ok(recovery.into_inner())
 }

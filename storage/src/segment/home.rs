@@ -250,20 +250,39 @@ impl FileKind {
     }
 }
 
-/// A file that is opened when it is first needed.
+/// What follows a segment file's name while it is on its way into the log, or out of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suffix {
+    None,
+    Cleaned,
+    Swap,
+    Deleted,
+}
+
+impl Suffix {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Cleaned => ".cleaned",
+            Self::Swap => ".swap",
+            Self::Deleted => ".deleted",
+        }
+    }
+}
+
+/// A file that is opened when it is first needed. Every segment has four: they are small.
 #[derive(Debug)]
 pub struct LazyFile {
     home: Arc<Home>,
     base: i64,
     kind: FileKind,
-    /// `.cleaned` while compaction writes it.
-    suffix: Mutex<&'static str>,
+    suffix: Mutex<Suffix>,
     handle: Mutex<Option<Arc<dyn DiskFile>>>,
     used: AtomicBool,
 }
 
 impl LazyFile {
-    pub fn new(home: Arc<Home>, base: i64, kind: FileKind, suffix: &'static str) -> Arc<Self> {
+    pub fn new(home: Arc<Home>, base: i64, kind: FileKind, suffix: Suffix) -> Arc<Self> {
         Arc::new(Self {
             home,
             base,
@@ -276,7 +295,7 @@ impl LazyFile {
 
     pub fn path(&self) -> PathBuf {
         let mut name = self.kind.name(self.base);
-        name.push_str(*self.suffix.lock());
+        name.push_str(self.suffix.lock().as_str());
         self.home.file(&name)
     }
 
@@ -317,10 +336,10 @@ impl LazyFile {
     }
 
     /// Gives the file another suffix; a missing file has nothing to rename.
-    pub fn rename_suffix(&self, suffix: &'static str) -> io::Result<()> {
+    pub fn rename_suffix(&self, suffix: Suffix) -> io::Result<()> {
         let from = self.path();
         let mut name = self.kind.name(self.base);
-        name.push_str(suffix);
+        name.push_str(suffix.as_str());
         match self.home.disk.rename(&from, &self.home.file(&name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.kind != FileKind::Log => {}
             done => done?,

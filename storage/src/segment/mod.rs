@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use crate::errors::is_shortage;
 
 pub use file_records::FileRecords;
-pub use home::{DirHealth, FileKind, Home, LazyFile, OpenFiles};
+pub use home::{DirHealth, FileKind, Home, LazyFile, OpenFiles, Suffix};
 pub use scan::{Headers, Located};
 pub use sparse_index::{IndexEntry, OffsetEntry, SparseIndex, TimeEntry};
 pub use txn_index::{AbortedEntry, TxnIndex};
@@ -59,7 +59,7 @@ pub struct Segment {
 
 impl Segment {
     /// A segment that is new on disk; its files appear with the first append.
-    pub fn create(home: &Arc<Home>, base: Offset, suffix: &'static str, now: Timestamp) -> Self {
+    pub fn create(home: &Arc<Home>, base: Offset, suffix: Suffix, now: Timestamp) -> Self {
         let segment = Self::new(home, base, suffix, 0, 0, true, now);
         *segment.max_timestamp.lock() = Some(None);
         segment
@@ -67,13 +67,13 @@ impl Segment {
 
     /// A segment found on disk.
     pub fn found(home: &Arc<Home>, base: Offset, size: u64, txn_index_size: u64, modified: Timestamp) -> Self {
-        Self::new(home, base, "", size, txn_index_size, false, modified)
+        Self::new(home, base, Suffix::None, size, txn_index_size, false, modified)
     }
 
     fn new(
         home: &Arc<Home>,
         base: Offset,
-        suffix: &'static str,
+        suffix: Suffix,
         size: u64,
         txn_len: u64,
         fresh: bool,
@@ -125,10 +125,9 @@ impl Segment {
     pub fn write(&self, parts: &[&[u8]]) -> io::Result<()> {
         let size = self.size();
         let file = self.log.created()?;
-        file.write_at(parts, size).inspect_err(|_| {
-            // What was written of it must not be taken for a batch later. If this fails too, recovery cuts it.
-            let _ = file.set_len(size);
-        })
+        // What was written of it must not be taken for a batch later: this segment may be a closed one when it is read again,
+        // and those are believed. If it stays, its error, which is none of space, takes the directory offline: recovery cuts it.
+        file.write_at(parts, size).map_err(|error| file.set_len(size).err().unwrap_or(error))
     }
 
     /// Makes written bytes visible to readers.
@@ -367,7 +366,7 @@ impl Segment {
     }
 
     /// Renames all files, the `.log` last.
-    pub fn rename_suffix(&self, suffix: &'static str) -> io::Result<()> {
+    pub fn rename_suffix(&self, suffix: Suffix) -> io::Result<()> {
         for file in self.files().into_iter().rev() {
             file.rename_suffix(suffix)?;
         }
