@@ -18,16 +18,31 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Sets a quota for an entity of (type, name) pairs; an empty name is everybody's default.
 async fn set(broker: &Broker, entity: &[(&'static str, &'static str)], key: &'static str, value: f64) {
+    let (code, message) = alter(broker, entity, key, Some(value)).await;
+    assert_eq!(code, 0, "{message}");
+}
+
+/// Sets a quota, or takes it away; how that went.
+async fn alter(
+    broker: &Broker,
+    entity: &[(&'static str, &'static str)],
+    key: &'static str,
+    value: Option<f64>,
+) -> (i16, String) {
     let entity = entity.iter().map(|(kind, name)| {
         EntityData::default()
             .with_entity_type(StrBytes::from_static_str(kind))
             .with_entity_name(Some(StrBytes::from_static_str(name)).filter(|name| !name.is_empty()))
     });
-    let op = OpData::default().with_key(StrBytes::from_static_str(key)).with_value(value);
+    let op = OpData::default()
+        .with_key(StrBytes::from_static_str(key))
+        .with_value(value.unwrap_or_default())
+        .with_remove(value.is_none());
     let entry = EntryData::default().with_entity(entity.collect()).with_ops(vec![op]);
     let response: AlterClientQuotasResponse =
         broker.call(1, AlterClientQuotasRequest::default().with_entries(vec![entry])).await;
-    assert_eq!(response.entries[0].error_code, 0, "{:?}", response.entries[0].error_message);
+    let entry = &response.entries[0];
+    (entry.error_code, entry.error_message.as_deref().unwrap_or_default().to_owned())
 }
 
 async fn produce_as(broker: &Broker, client: &str, values: &[&str]) -> ProduceResponse {
@@ -147,4 +162,21 @@ async fn an_address_makes_only_so_many_connections() {
     let served = burst(&broker, [127, 0, 0, 4]).await;
     assert!((10..50).contains(&served), "the default is for all others: {served}");
     assert_eq!(burst(&broker, [127, 0, 0, 1]).await, 50, "but for those who have their own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_for_a_host_holds_for_its_addresses_and_one_without_any_is_refused() {
+    const KEY: &str = "connection_creation_rate";
+    let broker = Broker::start().await;
+    let host = [("ip", "no-such-host.invalid")];
+    let (code, message) = alter(&broker, &host, KEY, Some(1.0)).await;
+    assert_eq!(code, ErrorCode::InvalidRequest as i16);
+    assert_eq!(message, "no-such-host.invalid is not a valid IP or resolvable host.");
+    assert_eq!(alter(&broker, &host, KEY, None).await.0, 0, "what is gone can be taken away");
+    set(&broker, &[("ip", "localhost")], KEY, 1.0).await;
+    // Nobody is held back while it is looked up, which the first connection begins.
+    assert!(is_served(&broker, [127, 0, 0, 1]).await);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let served = burst(&broker, [127, 0, 0, 1]).await;
+    assert!((5..50).contains(&served), "{served}");
 }

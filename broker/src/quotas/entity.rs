@@ -42,11 +42,3 @@ pub fn find(quotas: &ClientQuotasImage, key: &str, user: &Arc<str>, client: &Arc
     }
     None
 }
-
-/// Looks for `connection_creation_rate` of an address.
-pub fn find_address(quotas: &ClientQuotasImage, key: &str, address: &str) -> Option<f64> {
-    [Some(address), None].into_iter().find_map(|name| {
-        let entity = QuotaEntity::new(vec![("ip".into(), name.map(Arc::from))]);
-        quotas.get(&entity).and_then(|values| values.get(key)).copied()
-    })
-}

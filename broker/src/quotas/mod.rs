@@ -3,6 +3,7 @@
 //! A client over its quota is answered with the time it should wait, and its connection is muted for as long (KIP-219).
 //! Nothing is looked up while no quota is set.
 
+mod addresses;
 mod entity;
 mod rate;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use ottla_metadata::MetadataImage;
 use parking_lot::Mutex;
 
+use self::addresses::Addresses;
 use self::rate::TokenBucket;
 pub use self::rate::{Rate, Windows};
 use crate::clock;
@@ -64,6 +66,7 @@ struct Shared {
     controller_windows: Windows,
     rates: Mutex<HashMap<(Kind, Sharers), Rate>>,
     mutations: Mutex<HashMap<Sharers, TokenBucket>>,
+    addresses: Addresses,
     /// By address.
     connections: Mutex<HashMap<IpAddr, Rate>>,
 }
@@ -76,7 +79,15 @@ impl Quotas {
             settings.i64("controller.quota.window.size.seconds"),
         );
         let (rates, mutations, connections) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let shared = Shared { metadata, windows, controller_windows, rates, mutations, connections };
+        let shared = Shared {
+            metadata,
+            windows,
+            controller_windows,
+            rates,
+            mutations,
+            addresses: Addresses::default(),
+            connections,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -136,7 +147,8 @@ impl Quotas {
         if image.client_quotas.is_empty() {
             return None;
         }
-        let bound = entity::find_address(&image.client_quotas, "connection_creation_rate", &address.to_string())?;
+        let address = address.to_canonical();
+        let bound = shared.addresses.limit(&image.client_quotas, address)?;
         let now = clock::steady().0;
         let mut rates = shared.connections.lock();
         if rates.len() >= ACCOUNTS_MAX {

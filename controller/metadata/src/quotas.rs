@@ -49,6 +49,11 @@ impl ClientQuotasImage {
         self.entities.iter()
     }
 
+    /// True for a copy of the other that was not changed since; false for any other, even an equal one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.entities.ptr_eq(&other.entities)
+    }
+
     /// True when no quota is set at all.
     pub fn is_empty(&self) -> bool {
         self.entities.is_empty()
