@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use ottla_coordinator::pattern::{self, PatternError};
 use ottla_coordinator::transaction::{
     Transaction, TransactionFilter, TransactionRequest, TransactionResponse, TransactionState,
 };
@@ -18,10 +19,6 @@ use super::wire::once;
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::coordinators::Coordinators;
 use crate::replica::{Epochs, Partitions};
-
-/// The longest pattern that is compiled, and the memory that it may take.
-const PATTERN_BYTES_MAX: usize = 4096;
-const PATTERN_MEMORY_BYTES_MAX: usize = 1 << 20;
 
 /// Handler of DescribeProducers, DescribeTransactions, ListTransactions.
 #[derive(Clone)]
@@ -118,7 +115,7 @@ async fn list(
         }
     }
     if let Some(pattern) = request.transactional_id_pattern.filter(|pattern| !pattern.is_empty()) {
-        filter.pattern = Some(compile(&pattern)?);
+        filter.pattern = Some(pattern::whole(&pattern).map_err(|_| PatternError::CODE)?);
     }
     let host = coordinators.transactions();
     for (partition, _) in host.partitions() {
@@ -139,17 +136,6 @@ async fn list(
         }
     }
     Ok(response)
-}
-
-/// The whole id must match.
-fn compile(pattern: &str) -> Result<regex::Regex, ErrorCode> {
-    if pattern.len() > PATTERN_BYTES_MAX {
-        return Err(ErrorCode::InvalidRegularExpression);
-    }
-    regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(PATTERN_MEMORY_BYTES_MAX)
-        .build()
-        .map_err(|_| ErrorCode::InvalidRegularExpression)
 }
 
 fn refused(id: TransactionalId, error: ErrorCode) -> DescribedTransaction {
