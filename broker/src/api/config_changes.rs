@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashSet;
 
-use ottla_metadata::config_def::{self, UpdateMode, ValueType, split_list};
+use ottla_metadata::config_def::{self, UpdateMode, ValueType, append_to_list, split_list, subtract_from_list};
 use ottla_metadata::{ConfigResource, MetadataImage};
 use ottla_protocol::messages::{
     AlterConfigsRequest, IncrementalAlterConfigsRequest, incremental_alter_configs_request,
@@ -155,25 +155,20 @@ impl Changes<'_> {
                 SET => drop(values.insert(name.to_owned(), value.to_owned())),
                 DELETE => drop(values.remove(name)),
                 APPEND | SUBTRACT => {
-                    let verb = if config.config_operation == APPEND { "append" } else { "subtract" };
-                    if !config_def::broker(name).is_some_and(|definition| definition.value_type == ValueType::List) {
-                        return Err((
-                            ErrorCode::InvalidConfig,
-                            format!("Config value {verb} is not allowed for config key: {name}"),
-                        ));
+                    let is_append = config.config_operation == APPEND;
+                    let refuse = |message: String| Err((ErrorCode::InvalidConfig, message));
+                    match config_def::broker(name) {
+                        None => return refuse(format!("Unknown config name: {name}")),
+                        Some(definition) if definition.value_type != ValueType::List => {
+                            let verb = if is_append { "append" } else { "subtract" };
+                            return refuse(format!("Config value {verb} is not allowed for config key: {name}"));
+                        }
+                        Some(_) => {}
                     }
-                    let before =
-                        values.get(name).cloned().or_else(|| config_def::broker_default(name).map(str::to_owned));
-                    let mut list = split_list(&before.unwrap_or_default());
-                    let members = split_list(value);
-                    if config.config_operation == APPEND {
-                        let known: HashSet<String> = list.iter().cloned().collect();
-                        list.extend(members.into_iter().filter(|member| !known.contains(member)));
-                    } else {
-                        let gone: HashSet<String> = members.into_iter().collect();
-                        list.retain(|member| !gone.contains(member));
-                    }
-                    values.insert(name.to_owned(), list.join(","));
+                    let before = values.get(name).map(String::as_str).or_else(|| config_def::broker_default(name));
+                    let change = if is_append { append_to_list } else { subtract_from_list };
+                    let after = change(before.unwrap_or_default(), value);
+                    values.insert(name.to_owned(), after);
                 }
                 other => return Err(invalid(format!("Unknown operations type {other}"))),
             }
@@ -485,6 +480,22 @@ mod tests {
         );
         assert_eq!(decided(false, &set_on("1", "cordoned.log.dirs", "*")), None);
         assert_eq!(decided(false, &set_on("1", "num.io.threads", "16")), None);
+    }
+
+    #[test]
+    fn a_broker_judges_the_list_that_will_be_stored() {
+        let subtract = |key, value| {
+            let mut request = set_on("1", key, value);
+            request.resources[0].configs[0].config_operation = SUBTRACT;
+            decided(false, &request)
+        };
+        let refused = |message: &str| Some(Err((ErrorCode::InvalidConfig, message.to_owned())));
+        assert_eq!(subtract("log.cleanup.policy", "compact,"), None);
+        assert_eq!(subtract("nope", "a"), refused("Unknown config name: nope"));
+        assert_eq!(
+            subtract("log.retention.ms", "1"),
+            refused("Config value subtract is not allowed for config key: log.retention.ms")
+        );
     }
 
     #[test]
