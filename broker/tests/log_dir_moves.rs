@@ -113,7 +113,8 @@ async fn a_directory_that_is_emptied_takes_no_replica_in() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = (folder.path().join("a"), folder.path().join("b"));
     let dirs = format!("{},{}", a.display(), b.display());
-    let broker = Broker::start_with(&[("log.dirs", dirs.as_str()), ("cordoned.log.dirs", &b.display().to_string())]).await;
+    let broker =
+        Broker::start_with(&[("log.dirs", dirs.as_str()), ("cordoned.log.dirs", &b.display().to_string())]).await;
     broker.create_topic("t", 1).await;
     assert_eq!(places(&broker, "t", 0).await, [(a.clone(), false)]);
     let cordoned = ErrorCode::InvalidReplicaAssignment as i16;

@@ -39,6 +39,7 @@ pub fn whole(pattern: &str) -> Result<Regex, PatternError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -104,7 +104,9 @@ fn look_up(host: &str) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use ottla_metadata::{MetadataImage, MetadataRecord, QuotaEntity};
+    use ottla_state_machine::StateMachine;
 
     use super::*;
 
@@ -124,8 +126,12 @@ mod tests {
     #[test]
     fn an_address_is_limited_in_whatever_spelling_it_was_given() {
         let known = Addresses::default();
-        let quotas =
-            quotas(&[(Some("::ffff:10.0.0.1"), 1.0), (Some("2001:DB8:0::1"), 2.0), (Some("10.0.0.2"), 3.0), (None, 4.0)]);
+        let quotas = quotas(&[
+            (Some("::ffff:10.0.0.1"), 1.0),
+            (Some("2001:DB8:0::1"), 2.0),
+            (Some("10.0.0.2"), 3.0),
+            (None, 4.0),
+        ]);
         assert_eq!(known.limit(&quotas, address("10.0.0.1")), Some(1.0));
         assert_eq!(known.limit(&quotas, address("2001:db8::1")), Some(2.0));
         assert_eq!(known.limit(&quotas, address("10.0.0.2")), Some(3.0));
