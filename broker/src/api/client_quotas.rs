@@ -71,10 +71,7 @@ impl ClientQuotas {
         }
         let asked = passed_on.entries.clone();
         let mut response = match self.controller.alter_client_quotas(origin(cx), passed_on).await {
-            Ok(committed) => {
-                let _ = self.publisher.wait_applied(committed.offset).await;
-                committed.response
-            }
+            Ok(committed) => self.publisher.in_force(committed).await,
             Err(code) => {
                 let entries = asked.into_iter().map(|entry| failed(entry, code, code.message().to_owned()));
                 AlterClientQuotasResponse::default().with_entries(entries.collect())
