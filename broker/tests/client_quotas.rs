@@ -9,6 +9,7 @@ use common::{Broker, batch, produce_request, topic};
 use ottla_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use ottla_protocol::messages::create_topics_request::CreatableTopic;
 use ottla_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
 use ottla_protocol::messages::{
     AlterClientQuotasRequest, AlterClientQuotasResponse, CreateTopicsRequest, CreateTopicsResponse, FetchRequest,
     FetchResponse, MetadataRequest, MetadataResponse, ProduceResponse,
@@ -113,6 +114,34 @@ async fn changes_over_the_rate_are_refused_where_clients_understand_that() {
     // A topic that is there already costs nothing.
     assert_eq!(create(7, "a").await, (ErrorCode::TopicAlreadyExists as i16, false));
     assert_eq!(broker.create_topic("c", 3).await.topics[0].error_code, 0, "another client has no quota");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_changes_that_could_be_made_are_counted() {
+    let broker = Broker::start_with(&[("controller.quota.window.num", "2")]).await;
+    set(&broker, &[("client-id", "builder")], "controller_mutation_rate", 1.0).await;
+    let create = async |name: &str, replication_factor: i16, validate_only: bool| {
+        let new = CreatableTopic::default()
+            .with_name(topic(name))
+            .with_num_partitions(1000)
+            .with_replication_factor(replication_factor);
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![new])
+            .with_timeout_ms(5000)
+            .with_validate_only(validate_only);
+        let response: CreateTopicsResponse = broker.ask_as("builder", 7, request).await.value().await;
+        (response.topics[0].error_code, response.throttle_time_ms > 0)
+    };
+    assert_eq!(create("a", 5, false).await, (ErrorCode::InvalidReplicationFactor as i16, false));
+    assert_eq!(create("a", 1, true).await, (0, false), "the refused one has cost nothing, and a dry run costs");
+    assert_eq!(create("b", 1, true).await, (ErrorCode::ThrottlingQuotaExceeded as i16, true));
+    // A topic that is asked for and not there is created in the client's name.
+    let wanted = MetadataRequestTopic::default().with_name(Some(topic("wanted")));
+    let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(true);
+    let of_builder: MetadataResponse = broker.ask_as("builder", 12, request.clone()).await.value().await;
+    assert_ne!(of_builder.topics[0].error_code, 0);
+    let of_another: MetadataResponse = broker.ask_as("another", 12, request).await.value().await;
+    assert_eq!(of_another.topics[0].error_code, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

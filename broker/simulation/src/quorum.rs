@@ -85,6 +85,7 @@ impl Quorum {
             delete_topic_enable: true,
             broker_session_timeout_ms: SESSION_TIMEOUT_MS,
             cluster_session_timeout_ms: None,
+            mutation_burst_seconds: 11.0,
             internal_topics: Default::default(),
             static_configs: Arc::new(
                 [("min.insync.replicas".to_owned(), cx.plan.min_insync_replicas.to_string())].into(),
