@@ -254,7 +254,7 @@ impl ControllerState {
             )),
             ConfigKind::Broker if !resource.name.is_empty() => {
                 let id = resource.name.parse().map(ottla_protocol::BrokerId);
-                if id.is_ok_and(|id| self.image.brokers.contains_key(&id)) {
+                if id.is_ok_and(|id| self.image.brokers.contains_key(&id) || self.controllers.contains(&id)) {
                     return Ok(());
                 }
                 let message = format!("No node with id {} found.", resource.name);

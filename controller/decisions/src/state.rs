@@ -1,7 +1,7 @@
 //! The machine itself: the image that requests decide on, the facts of configuration, and what is known of brokers'
 //! heartbeats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ottla_metadata::{FeatureRange, MetadataImage, MetadataRecord};
@@ -75,6 +75,8 @@ pub struct Context<'a> {
 pub struct ControllerState {
     pub image: MetadataImage,
     pub defaults: Arc<ControllerDefaults>,
+    /// The controllers of the quorum: they need not be brokers.
+    pub controllers: BTreeSet<BrokerId>,
 }
 
 impl ControllerState {

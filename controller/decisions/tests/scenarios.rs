@@ -107,7 +107,11 @@ impl World {
             supported_features: features.iter().map(range).collect(),
             bootstrap_features: features.iter().map(|(name, _, max)| ((*name).into(), *max)).collect(),
         };
-        let state = ControllerState { image: MetadataImage::default(), defaults: Arc::new(defaults) };
+        let state = ControllerState {
+            image: MetadataImage::default(),
+            defaults: Arc::new(defaults),
+            controllers: [ottla_protocol::BrokerId(100)].into(),
+        };
         let mut world = Self {
             state,
             soft: SoftState::default(),
