@@ -30,7 +30,7 @@ const BROKER_LOGGER: i8 = 8;
 const NOT_WHILE_RUNNING: &[&str] = &["listeners", "listener.security.protocol.map"];
 
 /// `Some`: decided here; `None`: for the controller to decide.
-type Decided = Option<Result<(), Refusal>>;
+pub(super) type Decided = Option<Result<(), Refusal>>;
 
 /// What the checks look at.
 pub struct Changes<'a> {
@@ -213,7 +213,9 @@ impl Changes<'_> {
             )?;
         }
         // How many threads another broker has, and which directories, is not known here.
-        if !self.at_controller {
+        if self.at_controller {
+            check_uncordons(name, &values, image)?;
+        } else {
             self.check_threads(name, &values, image)?;
             self.check_cordons(&values)?;
         }
@@ -387,6 +389,20 @@ fn appears_twice() -> Refusal {
     invalid("Each resource must appear at most once.")
 }
 
+/// Which directories a broker has is not known at a controller: there they can only be taken from the list.
+fn check_uncordons(name: &str, values: &BTreeMap<String, String>, image: &MetadataImage) -> Result<(), Refusal> {
+    const KEY: &str = "cordoned.log.dirs";
+    let before = split_list(image.configs.value(&target(name), KEY).map_or("", |value| &**value));
+    let after = split_list(values.get(KEY).map_or("", String::as_str));
+    if after.iter().all(|dir| before.contains(dir)) {
+        return Ok(());
+    }
+    let message = format!(
+        "When updating {KEY} via controllers,  the new value must be a subset of the current configuration value."
+    );
+    Err((ErrorCode::InvalidConfig, message))
+}
+
 /// For each resource whether it is named more than once.
 fn repeated<'a>(resources: impl Iterator<Item = (i8, &'a StrBytes)> + Clone) -> Vec<bool> {
     let all: Vec<(i8, &StrBytes)> = resources.collect();
@@ -421,7 +437,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::Arc;
 
+    use ottla_metadata::MetadataRecord;
     use ottla_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    use ottla_state_machine::StateMachine as _;
 
     use super::*;
     use crate::config::Settings;
@@ -441,10 +459,14 @@ mod tests {
 
     /// What a new node says of a request with one resource.
     fn decided(at_controller: bool, request: &IncrementalAlterConfigsRequest) -> Decided {
+        decided_with(at_controller, request, MetadataImage::default())
+    }
+
+    fn decided_with(at_controller: bool, request: &IncrementalAlterConfigsRequest, image: MetadataImage) -> Decided {
         let values = [("node.id", "1"), ("log.dirs", "/tmp/x")];
         let values = values.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let settings = Arc::new(Settings::new(Given { values, ..Given::default() }).unwrap());
-        let metadata = MetadataCache::new(Arc::default());
+        let metadata = MetadataCache::new(Arc::new(image));
         let effective = Effective::new(settings, metadata.clone());
         let loggers = Loggers::default();
         let changes = Changes { effective: &effective, metadata: &metadata, loggers: &loggers, at_controller };
@@ -480,6 +502,21 @@ mod tests {
         );
         assert_eq!(decided(false, &set_on("1", "cordoned.log.dirs", "*")), None);
         assert_eq!(decided(false, &set_on("1", "num.io.threads", "16")), None);
+    }
+
+    #[test]
+    fn at_a_controller_directories_can_be_uncordoned_only() {
+        let mut image = MetadataImage::default();
+        let (resource, key) = (ConfigResource::broker(BrokerId(2)), "cordoned.log.dirs".into());
+        image.replay(&MetadataRecord::Config { resource, key, value: Some("/a,/b".into()) });
+        let set = |broker, value| decided_with(true, &set_on(broker, "cordoned.log.dirs", value), image.clone());
+        assert_eq!(set("2", "/b"), None);
+        assert_eq!(set("2", ""), None);
+        let message = "When updating cordoned.log.dirs via controllers,  the new value must be a subset of the current \
+             configuration value.";
+        let refused = Some(Err((ErrorCode::InvalidConfig, message.to_owned())));
+        assert_eq!(set("2", "/a,/c"), refused);
+        assert_eq!(set("3", "/nowhere"), refused);
     }
 
     #[test]
