@@ -78,6 +78,19 @@ impl Configs {
     }
 
     pub async fn describe_configs(&self, cx: &RequestContext, request: DescribeConfigsRequest) -> Reply {
+        const KINDS: &[i8] = &[TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+        // As in Kafka one kind that is none spoils the whole request.
+        if request.resources.iter().any(|resource| !KINDS.contains(&resource.resource_type)) {
+            let code = ErrorCode::InvalidRequest;
+            let refused = request.resources.into_iter().map(|resource| {
+                DescribeConfigsResult::default()
+                    .with_error_code(code.code())
+                    .with_error_message(Some(text(code.message())))
+                    .with_resource_type(resource.resource_type)
+                    .with_resource_name(resource.resource_name)
+            });
+            return cx.reply(&DescribeConfigsResponse::default().with_results(refused.collect()));
+        }
         let explained = self.explain.asked_for(&request).await;
         let mut budget = Budget(DESCRIBED_MAX);
         let results = request.resources.iter().map(|resource| {

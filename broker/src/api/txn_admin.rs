@@ -6,6 +6,7 @@ use ottla_coordinator::pattern::{self, PatternError};
 use ottla_coordinator::transaction::{
     Transaction, TransactionFilter, TransactionRequest, TransactionResponse, TransactionState,
 };
+use ottla_decisions::names::validate_topic_name;
 use ottla_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use ottla_protocol::messages::describe_transactions_response::{TopicData, TransactionState as DescribedTransaction};
 use ottla_protocol::messages::list_transactions_response::TransactionState as ListedTransaction;
@@ -15,9 +16,10 @@ use ottla_protocol::messages::{
 };
 use ottla_protocol::{ErrorCode, LeaderEpoch, StrBytes};
 
-use super::wire::once;
+use super::wire::{once, text};
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::coordinators::Coordinators;
+use crate::metadata_cache::MetadataCache;
 use crate::replica::{Epochs, Partitions};
 
 /// Handler of DescribeProducers, DescribeTransactions, ListTransactions.
@@ -25,18 +27,38 @@ use crate::replica::{Epochs, Partitions};
 pub struct TxnAdmin {
     coordinators: Coordinators,
     partitions: Partitions,
+    metadata: MetadataCache,
 }
 
 impl TxnAdmin {
     pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(61), ApiSpec::of(65), ApiSpec::of(66)];
 
     pub fn new(house: &House) -> Self {
-        Self { coordinators: house.coordinators.clone(), partitions: house.partitions.clone() }
+        Self {
+            coordinators: house.coordinators.clone(),
+            partitions: house.partitions.clone(),
+            metadata: house.metadata.clone(),
+        }
     }
 
     pub async fn describe_producers(&self, cx: &RequestContext, request: DescribeProducersRequest) -> Reply {
+        let image = self.metadata.load();
         let topic = |topic: ottla_protocol::messages::describe_producers_request::TopicRequest| {
-            let partition = |index: i32| self.producers_of(&topic.name, index);
+            let refusal = match validate_topic_name(&topic.name) {
+                Err(message) => Some((ErrorCode::InvalidTopicException, message)),
+                Ok(()) if image.topics.by_name(&topic.name).is_none() => {
+                    let code = ErrorCode::UnknownTopicOrPartition;
+                    Some((code, code.message().to_owned()))
+                }
+                Ok(()) => None,
+            };
+            let partition = |index: i32| match &refusal {
+                Some((code, message)) => PartitionResponse::default()
+                    .with_partition_index(index)
+                    .with_error_code(code.code())
+                    .with_error_message(Some(text(message))),
+                None => self.producers_of(&topic.name, index),
+            };
             let partitions = once(topic.partition_indexes).into_iter().map(partition).collect();
             TopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
         };
