@@ -69,14 +69,17 @@ impl Effective {
         self.text(key).and_then(|text| text.trim().parse().ok()).unwrap_or(0)
     }
 
+    /// As `i64`; beyond the range `i32::MAX`.
     pub fn i32(&self, key: &str) -> i32 {
         i32::try_from(self.i64(key)).unwrap_or(i32::MAX)
     }
 
+    /// A number; 0 when there is none.
     pub fn f64(&self, key: &str) -> f64 {
         self.text(key).and_then(|text| text.trim().parse().ok()).unwrap_or(0.0)
     }
 
+    /// True where it says so; false for anything else.
     pub fn bool(&self, key: &str) -> bool {
         self.text(key).is_some_and(|text| text.trim().eq_ignore_ascii_case("true"))
     }
