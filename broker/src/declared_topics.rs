@@ -2,7 +2,6 @@
 //!
 //! A broker that is alone is not told ready before they exist; one of several makes them as soon as enough brokers are there.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ottla_controller::RequestOrigin;
@@ -54,12 +53,7 @@ async fn create_all(house: &House, declared: &[DeclaredTopic]) -> Vec<(DeclaredT
             .with_configs(configs.collect())
     });
     let request = CreateTopicsRequest::default().with_topics(topics.collect()).with_timeout_ms(TIMEOUT_MS);
-    let origin = RequestOrigin {
-        client_id: Arc::from("declared-topics"),
-        principal: "User:ANONYMOUS".into(),
-        api_version: i16::MAX,
-    };
-    let committed = match house.controller.create_topics(origin, request).await {
+    let committed = match house.controller.create_topics(RequestOrigin::internal(), request).await {
         Ok(committed) => committed,
         Err(reason) => {
             warn!(?reason, "the controller did not create the declared topics");

@@ -324,6 +324,8 @@ async fn start_controller(
         delete_topic_enable: settings.bool("delete.topic.enable"),
         broker_session_timeout_ms: in_millis(alone.timeout),
         cluster_session_timeout_ms: (among != alone).then(|| in_millis(among.timeout)),
+        mutation_burst_seconds: f64::from(settings.i32("controller.quota.window.num"))
+            * f64::from(settings.i32("controller.quota.window.size.seconds")),
         internal_topics: internal_topics(settings),
         static_configs: Arc::new(settings.explicit.clone()),
         supported_features: features::supported(),

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use ottla_controller::Committed;
 use ottla_metadata::MetadataImage;
 use ottla_protocol::{ErrorCode, Offset};
 use tokio::sync::watch;
@@ -53,6 +54,13 @@ impl Publisher {
         let mut applied = self.applied.clone();
         let waited = applied.wait_for(|image| image.offset >= offset).await;
         waited.map(drop).map_err(|_| ErrorCode::BrokerNotAvailable)
+    }
+
+    /// The answer to a change once it is in force here: every request that follows the answer finds it true. What was decided
+    /// holds also where this broker goes down meanwhile.
+    pub async fn in_force<R>(&self, committed: Committed<R>) -> R {
+        let _ = self.wait_applied(committed.offset).await;
+        committed.response
     }
 
     /// Images in force. A slow reader sees the newest and may miss some in between.

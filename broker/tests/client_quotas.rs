@@ -9,6 +9,7 @@ use common::{Broker, batch, produce_request, topic};
 use ottla_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use ottla_protocol::messages::create_topics_request::CreatableTopic;
 use ottla_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
 use ottla_protocol::messages::{
     AlterClientQuotasRequest, AlterClientQuotasResponse, CreateTopicsRequest, CreateTopicsResponse, FetchRequest,
     FetchResponse, MetadataRequest, MetadataResponse, ProduceResponse,
@@ -18,16 +19,31 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Sets a quota for an entity of (type, name) pairs; an empty name is everybody's default.
 async fn set(broker: &Broker, entity: &[(&'static str, &'static str)], key: &'static str, value: f64) {
+    let (code, message) = alter(broker, entity, key, Some(value)).await;
+    assert_eq!(code, 0, "{message}");
+}
+
+/// Sets a quota, or takes it away; how that went.
+async fn alter(
+    broker: &Broker,
+    entity: &[(&'static str, &'static str)],
+    key: &'static str,
+    value: Option<f64>,
+) -> (i16, String) {
     let entity = entity.iter().map(|(kind, name)| {
         EntityData::default()
             .with_entity_type(StrBytes::from_static_str(kind))
             .with_entity_name(Some(StrBytes::from_static_str(name)).filter(|name| !name.is_empty()))
     });
-    let op = OpData::default().with_key(StrBytes::from_static_str(key)).with_value(value);
+    let op = OpData::default()
+        .with_key(StrBytes::from_static_str(key))
+        .with_value(value.unwrap_or_default())
+        .with_remove(value.is_none());
     let entry = EntryData::default().with_entity(entity.collect()).with_ops(vec![op]);
     let response: AlterClientQuotasResponse =
         broker.call(1, AlterClientQuotasRequest::default().with_entries(vec![entry])).await;
-    assert_eq!(response.entries[0].error_code, 0, "{:?}", response.entries[0].error_message);
+    let entry = &response.entries[0];
+    (entry.error_code, entry.error_message.as_deref().unwrap_or_default().to_owned())
 }
 
 async fn produce_as(broker: &Broker, client: &str, values: &[&str]) -> ProduceResponse {
@@ -101,6 +117,34 @@ async fn changes_over_the_rate_are_refused_where_clients_understand_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_changes_that_could_be_made_are_counted() {
+    let broker = Broker::start_with(&[("controller.quota.window.num", "2")]).await;
+    set(&broker, &[("client-id", "builder")], "controller_mutation_rate", 1.0).await;
+    let create = async |name: &str, replication_factor: i16, validate_only: bool| {
+        let new = CreatableTopic::default()
+            .with_name(topic(name))
+            .with_num_partitions(1000)
+            .with_replication_factor(replication_factor);
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![new])
+            .with_timeout_ms(5000)
+            .with_validate_only(validate_only);
+        let response: CreateTopicsResponse = broker.ask_as("builder", 7, request).await.value().await;
+        (response.topics[0].error_code, response.throttle_time_ms > 0)
+    };
+    assert_eq!(create("a", 5, false).await, (ErrorCode::InvalidReplicationFactor as i16, false));
+    assert_eq!(create("a", 1, true).await, (0, false), "the refused one has cost nothing, and a dry run costs");
+    assert_eq!(create("b", 1, true).await, (ErrorCode::ThrottlingQuotaExceeded as i16, true));
+    // A topic that is asked for and not there is created in the client's name.
+    let wanted = MetadataRequestTopic::default().with_name(Some(topic("wanted")));
+    let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(true);
+    let of_builder: MetadataResponse = broker.ask_as("builder", 12, request.clone()).await.value().await;
+    assert_ne!(of_builder.topics[0].error_code, 0);
+    let of_another: MetadataResponse = broker.ask_as("another", 12, request).await.value().await;
+    assert_eq!(of_another.topics[0].error_code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn handlers_time_has_a_quota_too() {
     let broker = Broker::start().await;
     set(&broker, &[("client-id", "busy")], "request_percentage", 0.000_001).await;
@@ -147,4 +191,21 @@ async fn an_address_makes_only_so_many_connections() {
     let served = burst(&broker, [127, 0, 0, 4]).await;
     assert!((10..50).contains(&served), "the default is for all others: {served}");
     assert_eq!(burst(&broker, [127, 0, 0, 1]).await, 50, "but for those who have their own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_for_a_host_holds_for_its_addresses_and_one_without_any_is_refused() {
+    const KEY: &str = "connection_creation_rate";
+    let broker = Broker::start().await;
+    let host = [("ip", "no-such-host.invalid")];
+    let (code, message) = alter(&broker, &host, KEY, Some(1.0)).await;
+    assert_eq!(code, ErrorCode::InvalidRequest as i16);
+    assert_eq!(message, "no-such-host.invalid is not a valid IP or resolvable host.");
+    assert_eq!(alter(&broker, &host, KEY, None).await.0, 0, "what is gone can be taken away");
+    set(&broker, &[("ip", "localhost")], KEY, 1.0).await;
+    // Nobody is held back while it is looked up, which the first connection begins.
+    assert!(is_served(&broker, [127, 0, 0, 1]).await);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let served = burst(&broker, [127, 0, 0, 1]).await;
+    assert!((5..50).contains(&served), "{served}");
 }

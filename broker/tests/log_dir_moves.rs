@@ -109,6 +109,21 @@ async fn a_replica_moves_while_it_is_written_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_emptied_takes_no_replica_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+    let dirs = format!("{},{}", a.display(), b.display());
+    let broker =
+        Broker::start_with(&[("log.dirs", dirs.as_str()), ("cordoned.log.dirs", &b.display().to_string())]).await;
+    broker.create_topic("t", 1).await;
+    assert_eq!(places(&broker, "t", 0).await, [(a.clone(), false)]);
+    let cordoned = ErrorCode::InvalidReplicaAssignment as i16;
+    assert_eq!(alter(&broker, &b, "t", 0).await, cordoned);
+    assert_eq!(alter(&broker, &b, "absent", 0).await, cordoned);
+    assert_eq!(places(&broker, "t", 0).await, [(a, false)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_move_is_seen_and_goes_on_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = (folder.path().join("a"), folder.path().join("b"));

@@ -7,13 +7,14 @@ use common::{Broker, topic};
 use ottla_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_protocol::messages::delete_topics_request::DeleteTopicState;
 use ottla_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use ottla_protocol::messages::describe_producers_request::TopicRequest as ProducersTopic;
 use ottla_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
 use ottla_protocol::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
     DescribeClusterRequest, DescribeClusterResponse, DescribeConfigsRequest, DescribeConfigsResponse,
-    DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
-    MetadataRequest, MetadataResponse,
+    DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeProducersRequest, DescribeProducersResponse,
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, MetadataRequest, MetadataResponse,
 };
 use ottla_protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
@@ -95,6 +96,53 @@ async fn operations_are_told_when_asked_for() {
     let response: MetadataResponse = broker.call(8, request).await;
     assert_eq!(response.topics[0].topic_authorized_operations, 3576);
     assert_eq!(response.cluster_authorized_operations, 8096);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_are_told_of_names_that_no_topic_has() {
+    let broker = Broker::start().await;
+    let asked = || metadata(Some(&["absent", "never ever"]), false).with_include_topic_authorized_operations(true);
+    let by_name: MetadataResponse = broker.call(10, asked()).await;
+    assert!(by_name.topics.iter().all(|topic| topic.error_code != 0 && topic.topic_authorized_operations > 0));
+    let absent = MetadataRequestTopic::default().with_name(None).with_topic_id(Uuid::from_u128(1));
+    let by_id: MetadataResponse = broker.call(12, asked().with_topics(Some(vec![absent]))).await;
+    assert_eq!(by_id.topics[0].topic_authorized_operations, i32::MIN, "what has no name has no rules");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn producers_of_what_is_no_topic_are_refused_with_words() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 1).await;
+    let told = async |name: &str, partition: i32| {
+        let asked = ProducersTopic::default().with_name(topic(name)).with_partition_indexes(vec![partition]);
+        let response: DescribeProducersResponse =
+            broker.call(0, DescribeProducersRequest::default().with_topics(vec![asked])).await;
+        let partition = response.topics[0].partitions[0].clone();
+        (ErrorCode::from_code(partition.error_code).unwrap(), partition.error_message.map(|text| text.to_string()))
+    };
+    assert_eq!(told("t", 0).await, (ErrorCode::None, None));
+    assert_eq!(told("t", 7).await, (ErrorCode::UnknownTopicOrPartition, None));
+    let unknown = "This server does not host this topic-partition.".to_owned();
+    assert_eq!(told("absent", 0).await, (ErrorCode::UnknownTopicOrPartition, Some(unknown)));
+    let invalid = "Topic name is invalid: '..' is not allowed".to_owned();
+    assert_eq!(told("..", 0).await, (ErrorCode::InvalidTopicException, Some(invalid)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_kind_of_resource_that_is_none_spoils_the_whole_request() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 1).await;
+    let resource = |kind: i8| {
+        let name = StrBytes::from_static_str("t");
+        DescribeConfigsResource::default()
+            .with_resource_type(kind)
+            .with_resource_name(name)
+            .with_configuration_keys(None)
+    };
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource(2), resource(99)]);
+    let response: DescribeConfigsResponse = broker.call(4, request).await;
+    let told = response.results.iter().map(|result| (result.resource_type, result.error_code)).collect::<Vec<_>>();
+    assert_eq!(told, [(2, ErrorCode::InvalidRequest as i16), (99, ErrorCode::InvalidRequest as i16)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

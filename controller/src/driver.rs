@@ -8,6 +8,7 @@
 //! There is one entry in flight at a time and everything asked meanwhile goes into the next, so one sync carries many
 //! requests, and what a round decides on is always the committed image: if an entry is lost, nothing was built on it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -157,7 +158,7 @@ impl Driver {
 
     fn state(&mut self) -> ControllerState {
         let image = self.images.borrow_and_update().as_ref().clone();
-        ControllerState { image, defaults: Arc::clone(&self.defaults) }
+        ControllerState { image, defaults: Arc::clone(&self.defaults), controllers: BTreeSet::new() }
     }
 
     async fn take_office(&mut self, term: u64, started: Instant) -> Office {
@@ -206,6 +207,12 @@ impl Driver {
         }
     }
 
+    fn controllers(&self) -> BTreeSet<BrokerId> {
+        let metrics = self.raft.metrics();
+        let membership = Arc::clone(&metrics.borrow_watched().membership_config);
+        membership.membership().nodes().map(|(id, _)| broker_id(*id)).collect()
+    }
+
     /// Whether every voter is known by its directory.
     fn knows_directories(&self) -> bool {
         let metrics = self.raft.metrics();
@@ -218,6 +225,7 @@ impl Driver {
         let entries = Arc::clone(&self.entries);
         let _no_entry_between = entries.lock().await;
         let mut state = self.state();
+        state.controllers = self.controllers();
         let mut records: Vec<MetadataRecord> = Vec::new();
         let mut decided: Vec<(oneshot::Sender<Answer>, ControllerResponse)> = Vec::new();
         let next_offset = Offset(state.image.offset.0 + 1);

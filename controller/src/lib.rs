@@ -12,6 +12,7 @@ mod lost;
 mod member;
 mod message;
 mod observer;
+mod observers;
 mod options;
 mod quorum;
 mod raft;

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::storage::RaftLogReader as _;
-use openraft::{EntryPayload, Instant as _, SnapshotPolicy};
+use openraft::{Instant as _, SnapshotPolicy};
 use ottla_decisions::{ControllerRequest, ControllerResponse, RequestOrigin};
 use ottla_metadata::MetadataImage;
 use ottla_protocol::{BrokerId, ErrorCode, Offset, Timestamp};
@@ -21,16 +20,17 @@ use crate::driver::{Driver, Submission};
 use crate::elections::Elections;
 use crate::join::{Joiner, KnownAs};
 use crate::message::{
-    self, Answer, AssignedId, Attach, Attached, Directed, Message, Pull, Pulled, PulledData, PulledEntry, RaftMessage,
-    Submitted, VoterChangeKind, VoterChanged, WireQuorum, WireVoterChange,
+    self, Answer, AssignedId, Attach, Attached, Directed, Message, Pull, Pulled, RaftMessage, Submitted,
+    VoterChangeKind, VoterChanged, WireQuorum, WireVoterChange,
 };
+use crate::observers::Observers;
 use crate::options::ControllerOptions;
 use crate::quorum::{QuorumInfo, ReplicaState, VoterError, VoterInfo};
 use crate::raft::log_store::LogStore;
 use crate::raft::network::{AddressBook, Network, Transport};
-use crate::raft::snapshot::{self, SnapshotDir};
+use crate::raft::snapshot::SnapshotDir;
 use crate::raft::state_machine::ImageMachine;
-use crate::raft::types::{Batch, Raft, Snapshot, SnapshotMeta, VoterNode};
+use crate::raft::types::{Raft, Snapshot, VoterNode};
 use crate::voters::{Members, Voters, is_nil};
 
 /// The folder of the metadata log.
@@ -49,14 +49,6 @@ const MEMBERS_TIMEOUT: Duration = Duration::from_millis(500);
 const NEWS_MAX: Duration = Duration::from_millis(100);
 /// Brokers that are about to be fenced.
 const LOST_QUEUE_MAX: usize = 1024;
-/// An observer that is further behind gets a snapshot: cheaper to send and to read.
-const PULL_BEHIND_MAX: u64 = 1_000;
-/// Entries in one answer to an observer.
-const PULL_ENTRIES_MAX: u64 = 256;
-/// An observer that has not asked for this long is no longer listed, as in Kafka.
-const OBSERVER_SILENT_MAX_MS: i64 = 300_000;
-/// Observers that are remembered; more are served and not listed.
-const OBSERVERS_MAX: usize = 10_000;
 
 /// One voter of the quorum.
 pub(crate) struct Member {
@@ -65,7 +57,7 @@ pub(crate) struct Member {
     active: watch::Receiver<Option<u64>>,
     raft: Raft,
     log: LogStore,
-    observers: Mutex<BTreeMap<u64, ReplicaState>>,
+    observers: Observers,
     lost_brokers: mpsc::Sender<(BrokerId, i64)>,
     pub(crate) elections: Elections,
     voters: Voters,
@@ -136,8 +128,8 @@ impl Member {
             requests,
             images: images.clone(),
             active,
+            observers: Observers::new(log.clone(), images.clone()),
             log,
-            observers: Mutex::default(),
             lost_brokers,
             elections,
             voters,
@@ -406,7 +398,7 @@ impl Member {
     /// What an observer does not have yet; waits for it if there is nothing.
     async fn pull(&self, pull: Pull) -> io::Result<Pulled> {
         let began = self.leader().map(|(id, _)| id);
-        self.note_observer(&pull);
+        self.observers.note(&pull);
         let mut images = self.images.clone();
         let committed = |image: &Arc<MetadataImage>| u64::try_from(image.offset.0 + 1).unwrap_or(0);
         let news = async {
@@ -424,7 +416,7 @@ impl Member {
         }
         let image = self.images.borrow().clone();
         let high_watermark = committed(&image);
-        let data = self.read_from(&pull, &image, high_watermark).await?;
+        let data = self.observers.read(&pull, &image, high_watermark).await?;
         let metrics = self.raft.metrics().borrow_watched().clone();
         Ok(Pulled {
             leader: metrics.current_leader.filter(|_| !self.lacks_space()),
@@ -433,55 +425,6 @@ impl Member {
             voters: self.voters(),
             data,
         })
-    }
-
-    async fn read_from(&self, pull: &Pull, image: &Arc<MetadataImage>, end: u64) -> io::Result<PulledData> {
-        if pull.next >= end {
-            return Ok(PulledData::Entries(Vec::new()));
-        }
-        let until = end.min(pull.next.saturating_add(PULL_ENTRIES_MAX));
-        if end - pull.next <= PULL_BEHIND_MAX {
-            let mut log = self.log.clone();
-            let entries = log.try_get_log_entries(pull.next..until).await?;
-            if entries.first().is_some_and(|entry| entry.log_id.index == pull.next) {
-                let mut bytes = 0;
-                let few = entries.into_iter().map(|entry| {
-                    let batch = match entry.payload {
-                        EntryPayload::Normal(batch) => Some(batch),
-                        EntryPayload::Blank | EntryPayload::Membership(_) => None,
-                    };
-                    PulledEntry { term: entry.log_id.leader_id.term, index: entry.log_id.index, batch }
-                });
-                // At least one, however long it is.
-                let few = few.take_while(|entry| {
-                    let fits = bytes < pull.bytes_max as usize;
-                    bytes += entry.batch.as_ref().map_or(0, |batch| batch.0.len());
-                    fits
-                });
-                return Ok(PulledData::Entries(few.collect()));
-            }
-        }
-        Ok(PulledData::Snapshot(Batch(snapshot::encode(&SnapshotMeta::default(), image)?)))
-    }
-
-    fn note_observer(&self, pull: &Pull) {
-        let now = wall_clock();
-        let end = Offset(i64::try_from(pull.next).unwrap_or(i64::MAX));
-        let caught_up = end.0 > self.images.borrow().offset.0;
-        let mut observers = self.observers.lock();
-        observers.retain(|_, other| now.0 - other.last_fetch.0 < OBSERVER_SILENT_MAX_MS);
-        let before = observers.get(&pull.node_id).map(|before| before.last_caught_up);
-        if before.is_none() && observers.len() >= OBSERVERS_MAX {
-            return;
-        }
-        let state = ReplicaState {
-            id: broker_id(pull.node_id),
-            directory_id: pull.directory_id,
-            log_end_offset: end,
-            last_fetch: now,
-            last_caught_up: if caught_up { now } else { before.unwrap_or(Timestamp(-1)) },
-        };
-        observers.insert(pull.node_id, state);
     }
 
     /// A broker is known to be gone: it is fenced now and not when its session ends.
@@ -515,9 +458,8 @@ impl Member {
         let committed = metrics.local_committed.as_ref();
         let members = Members::of(&metrics);
         let learners = members.learners().map(|(id, node)| progress(&voter_info(id, node)));
-        let pulling = self.observers.lock();
-        let pulling = pulling.iter().filter(|(id, _)| !members.nodes.contains_key(id)).map(|(_, state)| state.clone());
-        let observers: Vec<ReplicaState> = learners.chain(pulling).collect();
+        let pulling = self.observers.seen().into_iter().filter(|(id, _)| !members.nodes.contains_key(id));
+        let observers: Vec<ReplicaState> = learners.chain(pulling.map(|(_, state)| state)).collect();
         QuorumInfo {
             leader: metrics.current_leader.map(broker_id),
             leader_epoch: metrics.current_term as i32,

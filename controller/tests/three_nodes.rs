@@ -10,9 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Node, create_topic, register};
-use ottla_controller::{Carried, Controller, ControllerOptions, Destination, Lane, Transport, VoterInfo};
+use ottla_controller::{
+    Carried, Controller, ControllerOptions, Destination, Lane, RequestOrigin, Transport, VoterInfo,
+};
 use ottla_metadata::Endpoint;
-use ottla_protocol::{BrokerId, ErrorCode};
+use ottla_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
+use ottla_protocol::messages::create_topics_request::CreatableTopic;
+use ottla_protocol::messages::{AlterClientQuotasRequest, CreateTopicsRequest};
+use ottla_protocol::{BrokerId, ErrorCode, StrBytes};
 use uuid::Uuid;
 
 #[derive(Clone, Default)]
@@ -100,6 +105,44 @@ async fn another_controller_takes_over_with_everything() {
     switch.nodes.lock().unwrap().insert(id as u64, back.clone());
     wait_for_topic(&back, "after").await;
     for controller in rest.iter().chain([&back]) {
+        controller.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_of_changes_is_one_for_all_nodes() {
+    let switch = Switch::default();
+    let nodes: Vec<Node> = (0..3).map(|_| Node::new()).collect();
+    let mut controllers = Vec::new();
+    for (node, id) in nodes.iter().zip(1..) {
+        let controller = Controller::start(options(node, id), Arc::new(switch.clone())).await.unwrap();
+        switch.nodes.lock().unwrap().insert(id as u64, controller.clone());
+        controllers.push(controller);
+    }
+    register(&active(&controllers).await, 1).await;
+    let entity = EntityData::default()
+        .with_entity_type(StrBytes::from_static_str("client-id"))
+        .with_entity_name(Some(StrBytes::from_static_str("builder")));
+    let op = OpData::default().with_key(StrBytes::from_static_str("controller_mutation_rate")).with_value(1.0);
+    let entry = EntryData::default().with_entity(vec![entity]).with_ops(vec![op]);
+    let request = AlterClientQuotasRequest::default().with_entries(vec![entry]);
+    controllers[0].alter_client_quotas(RequestOrigin::internal(), request).await.unwrap();
+    let create = async |controller: &Controller, name: &'static str| {
+        let origin = RequestOrigin { client_id: "builder".into(), principal: "User:ANONYMOUS".into(), api_version: 7 };
+        let topic = CreatableTopic::default()
+            .with_name(StrBytes::from_static_str(name).into())
+            .with_num_partitions(15)
+            .with_replication_factor(1);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+        let response = controller.create_topics(origin, request).await.unwrap().response;
+        (response.topics[0].error_code, response.throttle_time_ms > 0)
+    };
+    // Eleven at once, and into debt: each node would let that through by itself.
+    assert_eq!(create(&controllers[0], "a").await, (0, false));
+    assert_eq!(create(&controllers[1], "b").await, (ErrorCode::ThrottlingQuotaExceeded.code(), true));
+    assert_eq!(create(&controllers[2], "c").await, (ErrorCode::ThrottlingQuotaExceeded.code(), true));
+    assert_eq!(create_topic(&controllers[1], "d", 15).await.error_code, 0, "the nodes themselves have none");
+    for controller in &controllers {
         controller.shutdown().await;
     }
 }

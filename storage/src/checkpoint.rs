@@ -46,6 +46,7 @@ impl CheckpointFile {
         }))
     }
 
+    /// Replaces the file at once and durably, or leaves it as it is: also where it says the same already.
     pub fn write(&self, disk: &dyn Disk, offsets: &Offsets) -> io::Result<()> {
         let text = encode(offsets);
         let mut written = self.written.lock();

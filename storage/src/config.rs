@@ -108,7 +108,7 @@ impl LogConfig {
     }
 
     /// Whether retention by time and bytes applies.
-    pub const fn is_deleted(&self) -> bool {
+    pub const fn has_retention(&self) -> bool {
         self.delete
     }
 }

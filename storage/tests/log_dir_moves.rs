@@ -82,6 +82,25 @@ fn cordoned_directories_get_new_logs_only_where_there_is_no_other() {
     assert_eq!(new(5), Path::new(DIRS[0]));
 }
 
+#[test]
+fn no_log_is_moved_into_a_cordoned_directory() {
+    let dirs = open(&disk());
+    let log = dirs.create_log(&id(), topic(), Arc::new(config())).unwrap();
+    let (to, absent) = (other_dir(&log), TopicPartition::new("absent", 0));
+    assert!(dirs.start_move(&id(), to).unwrap());
+    let ids: Vec<_> = dirs.dirs().into_iter().map(|dir| dir.id).collect();
+    dirs.cordon(&ids);
+    // Before anything is asked of the log; and even to where it is.
+    assert!(matches!(dirs.start_move(&absent, to), Err(MoveError::Cordoned)));
+    assert!(matches!(dirs.start_move(&id(), &log.parent_dir()), Err(MoveError::Cordoned)));
+    assert!(matches!(dirs.prefer(&absent, to), Err(MoveError::Cordoned)));
+    // What was on its way arrives.
+    finish(&dirs).unwrap();
+    assert_eq!(log.parent_dir(), to);
+    dirs.cordon(&[]);
+    assert!(dirs.prefer(&absent, to).is_ok());
+}
+
 fn finish(dirs: &Arc<LogDirs>) -> io::Result<()> {
     while dirs.move_on(&id(), 1_000)? != MoveStep::Done {}
     Ok(())

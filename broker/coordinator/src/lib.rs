@@ -4,5 +4,6 @@
 //! metadata are arguments. Begin with [`shard`], the contract between a coordinator and its host.
 
 pub mod group;
+pub mod pattern;
 pub mod shard;
 pub mod transaction;

@@ -85,6 +85,7 @@ impl Quorum {
             delete_topic_enable: true,
             broker_session_timeout_ms: SESSION_TIMEOUT_MS,
             cluster_session_timeout_ms: None,
+            mutation_burst_seconds: 11.0,
             internal_topics: Default::default(),
             static_configs: Arc::new(
                 [("min.insync.replicas".to_owned(), cx.plan.min_insync_replicas.to_string())].into(),
@@ -95,7 +96,11 @@ impl Quorum {
                 .collect(),
             bootstrap_features: features.iter().map(|(name, _, max)| ((*name).into(), level(name, *max))).collect(),
         });
-        let state = ControllerState { image: MetadataImage::default(), defaults: Arc::clone(&defaults) };
+        let state = ControllerState {
+            image: MetadataImage::default(),
+            defaults: Arc::clone(&defaults),
+            controllers: Default::default(),
+        };
         let controllers = (0..CONTROLLERS).map(|_| Controller { state: state.clone(), office: None }).collect();
         Self { log: Vec::new(), term: 0, leader: None, unhealthy_since: None, controllers, defaults, next_balance: 500 }
     }
@@ -142,8 +147,10 @@ impl Quorum {
             self.leader = None;
         }
         self.settle_abandoned(index, cx);
-        self.controllers[index] =
-            Controller { state: ControllerState { image, defaults: Arc::clone(&self.defaults) }, office: None };
+        self.controllers[index] = Controller {
+            state: ControllerState { image, defaults: Arc::clone(&self.defaults), controllers: Default::default() },
+            office: None,
+        };
     }
 
     fn has_majority(index: usize, nodes: &Nodes, cx: &Context) -> bool {

@@ -25,8 +25,7 @@ impl BrokerLifecycle {
     pub async fn unregister_broker(&self, cx: &RequestContext, request: UnregisterBrokerRequest) -> Reply {
         let unregistered = async {
             let committed = self.controller.unregister_broker(origin(cx), request).await?;
-            self.publisher.wait_applied(committed.offset).await?;
-            Ok(committed.response)
+            Ok(self.publisher.in_force(committed).await)
         };
         cx.reply(&unregistered.await.unwrap_or_else(|code: ottla_protocol::ErrorCode| {
             UnregisterBrokerResponse::default()

@@ -2,6 +2,7 @@
 
 use ottla_controller::Controller;
 use ottla_metadata::{ClientQuotasImage, QuotaEntity};
+use ottla_protocol::messages::alter_client_quotas_request::EntryData as Asked;
 use ottla_protocol::messages::alter_client_quotas_response::{EntityData as AlteredEntity, EntryData as AlteredEntry};
 use ottla_protocol::messages::describe_client_quotas_request::ComponentData;
 use ottla_protocol::messages::describe_client_quotas_response::{EntityData, EntryData, ValueData};
@@ -57,26 +58,52 @@ impl ClientQuotas {
     }
 
     pub async fn alter_client_quotas(&self, cx: &RequestContext, request: AlterClientQuotasRequest) -> Reply {
-        let asked = request.clone();
-        match self.controller.alter_client_quotas(origin(cx), request).await {
-            Ok(committed) => {
-                let _ = self.publisher.wait_applied(committed.offset).await;
-                cx.reply(&committed.response)
-            }
-            Err(code) => {
-                let entries = asked.entries.into_iter().map(|entry| {
-                    let entity = entry.entity.into_iter().map(|part| {
-                        AlteredEntity::default().with_entity_type(part.entity_type).with_entity_name(part.entity_name)
-                    });
-                    AlteredEntry::default()
-                        .with_error_code(code.code())
-                        .with_error_message(Some(StrBytes::from_static_str(code.message())))
-                        .with_entity(entity.collect())
-                });
-                cx.reply(&AlterClientQuotasResponse::default().with_entries(entries.collect()))
+        let mut passed_on = AlterClientQuotasRequest::default().with_validate_only(request.validate_only);
+        let mut refused = Vec::new();
+        for (position, entry) in request.entries.into_iter().enumerate() {
+            match unknown_host(&entry).await {
+                Some(host) => {
+                    let message = format!("{host} is not a valid IP or resolvable host.");
+                    refused.push((position, failed(entry, ErrorCode::InvalidRequest, message)));
+                }
+                None => passed_on.entries.push(entry),
             }
         }
+        let asked = passed_on.entries.clone();
+        let mut response = match self.controller.alter_client_quotas(origin(cx), passed_on).await {
+            Ok(committed) => self.publisher.in_force(committed).await,
+            Err(code) => {
+                let entries = asked.into_iter().map(|entry| failed(entry, code, code.message().to_owned()));
+                AlterClientQuotasResponse::default().with_entries(entries.collect())
+            }
+        };
+        for (position, entry) in refused {
+            response.entries.insert(position.min(response.entries.len()), entry);
+        }
+        cx.reply(&response)
     }
+}
+
+fn failed(asked: Asked, code: ErrorCode, message: String) -> AlteredEntry {
+    let entity = asked
+        .entity
+        .into_iter()
+        .map(|part| AlteredEntity::default().with_entity_type(part.entity_type).with_entity_name(part.entity_name));
+    AlteredEntry::default()
+        .with_error_code(code.code())
+        .with_error_message(Some(StrBytes::from_string(message)))
+        .with_entity(entity.collect())
+}
+
+/// The host that an entry limits and that has no address. Anything else that may be wrong is the controller's to say, and a
+/// limit can be taken away from a host that is gone.
+async fn unknown_host(entry: &Asked) -> Option<String> {
+    let [part] = &entry.entity[..] else { return None };
+    let host = part.entity_name.as_deref().filter(|name| part.entity_type.as_str() == "ip" && !name.is_empty())?;
+    if entry.ops.iter().all(|op| op.remove) {
+        return None;
+    }
+    tokio::net::lookup_host((host, 0)).await.is_err().then(|| host.to_owned())
 }
 
 fn describe(quotas: &ClientQuotasImage, request: &DescribeClientQuotasRequest) -> Result<Vec<EntryData>, Refusal> {

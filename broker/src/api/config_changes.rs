@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashSet;
 
-use ottla_metadata::config_def::{self, UpdateMode, ValueType, split_list};
+use ottla_metadata::config_def::{self, UpdateMode, ValueType, append_to_list, split_list, subtract_from_list};
 use ottla_metadata::{ConfigResource, MetadataImage};
 use ottla_protocol::messages::{
     AlterConfigsRequest, IncrementalAlterConfigsRequest, incremental_alter_configs_request,
@@ -30,7 +30,7 @@ const BROKER_LOGGER: i8 = 8;
 const NOT_WHILE_RUNNING: &[&str] = &["listeners", "listener.security.protocol.map"];
 
 /// `Some`: decided here; `None`: for the controller to decide.
-type Decided = Option<Result<(), Refusal>>;
+pub(super) type Decided = Option<Result<(), Refusal>>;
 
 /// What the checks look at.
 pub struct Changes<'a> {
@@ -155,25 +155,20 @@ impl Changes<'_> {
                 SET => drop(values.insert(name.to_owned(), value.to_owned())),
                 DELETE => drop(values.remove(name)),
                 APPEND | SUBTRACT => {
-                    let verb = if config.config_operation == APPEND { "append" } else { "subtract" };
-                    if !config_def::broker(name).is_some_and(|definition| definition.value_type == ValueType::List) {
-                        return Err((
-                            ErrorCode::InvalidConfig,
-                            format!("Config value {verb} is not allowed for config key: {name}"),
-                        ));
+                    let is_append = config.config_operation == APPEND;
+                    let refuse = |message: String| Err((ErrorCode::InvalidConfig, message));
+                    match config_def::broker(name) {
+                        None => return refuse(format!("Unknown config name: {name}")),
+                        Some(definition) if definition.value_type != ValueType::List => {
+                            let verb = if is_append { "append" } else { "subtract" };
+                            return refuse(format!("Config value {verb} is not allowed for config key: {name}"));
+                        }
+                        Some(_) => {}
                     }
-                    let before =
-                        values.get(name).cloned().or_else(|| config_def::broker_default(name).map(str::to_owned));
-                    let mut list = split_list(&before.unwrap_or_default());
-                    let members = split_list(value);
-                    if config.config_operation == APPEND {
-                        let known: HashSet<String> = list.iter().cloned().collect();
-                        list.extend(members.into_iter().filter(|member| !known.contains(member)));
-                    } else {
-                        let gone: HashSet<String> = members.into_iter().collect();
-                        list.retain(|member| !gone.contains(member));
-                    }
-                    values.insert(name.to_owned(), list.join(","));
+                    let before = values.get(name).map(String::as_str).or_else(|| config_def::broker_default(name));
+                    let change = if is_append { append_to_list } else { subtract_from_list };
+                    let after = change(before.unwrap_or_default(), value);
+                    values.insert(name.to_owned(), after);
                 }
                 other => return Err(invalid(format!("Unknown operations type {other}"))),
             }
@@ -218,7 +213,9 @@ impl Changes<'_> {
             )?;
         }
         // How many threads another broker has, and which directories, is not known here.
-        if !self.at_controller {
+        if self.at_controller {
+            check_uncordons(name, &values, image)?;
+        } else {
             self.check_threads(name, &values, image)?;
             self.check_cordons(&values)?;
         }
@@ -392,6 +389,20 @@ fn appears_twice() -> Refusal {
     invalid("Each resource must appear at most once.")
 }
 
+/// Which directories a broker has is not known at a controller: there they can only be taken from the list.
+fn check_uncordons(name: &str, values: &BTreeMap<String, String>, image: &MetadataImage) -> Result<(), Refusal> {
+    const KEY: &str = "cordoned.log.dirs";
+    let before = split_list(image.configs.value(&target(name), KEY).map_or("", |value| &**value));
+    let after = split_list(values.get(KEY).map_or("", String::as_str));
+    if after.iter().all(|dir| before.contains(dir)) {
+        return Ok(());
+    }
+    let message = format!(
+        "When updating {KEY} via controllers,  the new value must be a subset of the current configuration value."
+    );
+    Err((ErrorCode::InvalidConfig, message))
+}
+
 /// For each resource whether it is named more than once.
 fn repeated<'a>(resources: impl Iterator<Item = (i8, &'a StrBytes)> + Clone) -> Vec<bool> {
     let all: Vec<(i8, &StrBytes)> = resources.collect();
@@ -426,7 +437,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::Arc;
 
+    use ottla_metadata::MetadataRecord;
     use ottla_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    use ottla_state_machine::StateMachine as _;
 
     use super::*;
     use crate::config::Settings;
@@ -446,10 +459,14 @@ mod tests {
 
     /// What a new node says of a request with one resource.
     fn decided(at_controller: bool, request: &IncrementalAlterConfigsRequest) -> Decided {
+        decided_with(at_controller, request, MetadataImage::default())
+    }
+
+    fn decided_with(at_controller: bool, request: &IncrementalAlterConfigsRequest, image: MetadataImage) -> Decided {
         let values = [("node.id", "1"), ("log.dirs", "/tmp/x")];
         let values = values.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let settings = Arc::new(Settings::new(Given { values, ..Given::default() }).unwrap());
-        let metadata = MetadataCache::new(Arc::default());
+        let metadata = MetadataCache::new(Arc::new(image));
         let effective = Effective::new(settings, metadata.clone());
         let loggers = Loggers::default();
         let changes = Changes { effective: &effective, metadata: &metadata, loggers: &loggers, at_controller };
@@ -485,6 +502,37 @@ mod tests {
         );
         assert_eq!(decided(false, &set_on("1", "cordoned.log.dirs", "*")), None);
         assert_eq!(decided(false, &set_on("1", "num.io.threads", "16")), None);
+    }
+
+    #[test]
+    fn at_a_controller_directories_can_be_uncordoned_only() {
+        let mut image = MetadataImage::default();
+        let (resource, key) = (ConfigResource::broker(BrokerId(2)), "cordoned.log.dirs".into());
+        image.replay(&MetadataRecord::Config { resource, key, value: Some("/a,/b".into()) });
+        let set = |broker, value| decided_with(true, &set_on(broker, "cordoned.log.dirs", value), image.clone());
+        assert_eq!(set("2", "/b"), None);
+        assert_eq!(set("2", ""), None);
+        let message = "When updating cordoned.log.dirs via controllers,  the new value must be a subset of the current \
+             configuration value.";
+        let refused = Some(Err((ErrorCode::InvalidConfig, message.to_owned())));
+        assert_eq!(set("2", "/a,/c"), refused);
+        assert_eq!(set("3", "/nowhere"), refused);
+    }
+
+    #[test]
+    fn a_broker_judges_the_list_that_will_be_stored() {
+        let subtract = |key, value| {
+            let mut request = set_on("1", key, value);
+            request.resources[0].configs[0].config_operation = SUBTRACT;
+            decided(false, &request)
+        };
+        let refused = |message: &str| Some(Err((ErrorCode::InvalidConfig, message.to_owned())));
+        assert_eq!(subtract("log.cleanup.policy", "compact,"), None);
+        assert_eq!(subtract("nope", "a"), refused("Unknown config name: nope"));
+        assert_eq!(
+            subtract("log.retention.ms", "1"),
+            refused("Config value subtract is not allowed for config key: log.retention.ms")
+        );
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! DescribeConfigs: v3 documentation and types, v4 flexible. ListConfigResources: v0 knows client metrics only (it was
 //! ListClientMetricsResources), v1 all kinds. A broker's own configs are described and changed by that broker only.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use ottla_controller::Controller;
+use ottla_controller::{Committed, Controller};
 use ottla_metadata::{ConfigKind, MetadataImage};
 use ottla_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use ottla_protocol::messages::describe_configs_response::{
@@ -19,7 +19,7 @@ use ottla_protocol::messages::{
 };
 use ottla_protocol::{BrokerId, ErrorCode, StrBytes};
 
-use super::config_changes::{self, Changes};
+use super::config_changes::{self, Changes, Decided};
 use super::explain::Explain;
 use super::topics::origin;
 use super::wire::text;
@@ -41,6 +41,11 @@ const GROUP: i8 = 32;
 
 /// An error code and what it is about.
 pub(super) type Refusal = (ErrorCode, String);
+
+/// Kind and name of a resource.
+type Resource = (i8, StrBytes);
+/// Code and message of an answer.
+type Told = (i16, Option<StrBytes>);
 
 /// Handler of DescribeConfigs, AlterConfigs, IncrementalAlterConfigs and ListConfigResources.
 pub struct Configs {
@@ -73,6 +78,19 @@ impl Configs {
     }
 
     pub async fn describe_configs(&self, cx: &RequestContext, request: DescribeConfigsRequest) -> Reply {
+        const KINDS: &[i8] = &[TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+        // As in Kafka one kind that is none spoils the whole request.
+        if request.resources.iter().any(|resource| !KINDS.contains(&resource.resource_type)) {
+            let code = ErrorCode::InvalidRequest;
+            let refused = request.resources.into_iter().map(|resource| {
+                DescribeConfigsResult::default()
+                    .with_error_code(code.code())
+                    .with_error_message(Some(text(code.message())))
+                    .with_resource_type(resource.resource_type)
+                    .with_resource_name(resource.resource_name)
+            });
+            return cx.reply(&DescribeConfigsResponse::default().with_results(refused.collect()));
+        }
         let explained = self.explain.asked_for(&request).await;
         let mut budget = Budget(DESCRIBED_MAX);
         let results = request.resources.iter().map(|resource| {
@@ -145,39 +163,25 @@ impl Configs {
     }
 
     pub async fn alter_configs(&self, cx: &RequestContext, mut request: AlterConfigsRequest) -> Reply {
-        let asked = request.clone();
-        let mut refused = self.changes(cx).check_replacements(&request);
-        let mut position = 0;
-        request.resources.retain(|_| {
-            position += 1;
-            refused[position - 1].is_none()
+        use ottla_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
+        let asked: Vec<Resource> =
+            request.resources.iter().map(|one| (one.resource_type, one.resource_name.clone())).collect();
+        let decided = self.changes(cx).check_replacements(&request);
+        let mut here = decided.iter();
+        request.resources.retain(|_| here.next().is_some_and(Option::is_none));
+        let submit = self.controller.alter_configs(origin(cx), request);
+        let told = self.submit_rest(&asked, decided, submit, |response| {
+            let one = |one: AlterConfigsResourceResponse| {
+                ((one.resource_type, one.resource_name), (one.error_code, one.error_message))
+            };
+            response.responses.into_iter().map(one).collect()
         });
-        let mut answered = std::collections::HashMap::new();
-        if !request.resources.is_empty() {
-            match self.controller.alter_configs(origin(cx), request).await {
-                Ok(committed) => {
-                    self.wait_applied(committed.offset).await;
-                    for one in committed.response.responses {
-                        answered.insert((one.resource_type, one.resource_name.clone()), one);
-                    }
-                }
-                Err(code) => {
-                    for slot in refused.iter_mut().filter(|slot| slot.is_none()) {
-                        *slot = Some(Err((code, code.message().to_owned())));
-                    }
-                }
-            }
-        }
-        let responses = asked.resources.into_iter().zip(refused).map(|(resource, refused)| {
-            let (code, message) = outcome(refused, || {
-                let one = answered.get(&(resource.resource_type, resource.resource_name.clone()))?;
-                Some((one.error_code, one.error_message.clone()))
-            });
-            ottla_protocol::messages::alter_configs_response::AlterConfigsResourceResponse::default()
+        let responses = asked.iter().zip(told.await).map(|((kind, name), (code, message))| {
+            AlterConfigsResourceResponse::default()
                 .with_error_code(code)
                 .with_error_message(message)
-                .with_resource_type(resource.resource_type)
-                .with_resource_name(resource.resource_name)
+                .with_resource_type(*kind)
+                .with_resource_name(name.clone())
         });
         cx.reply(&AlterConfigsResponse::default().with_responses(responses.collect()))
     }
@@ -187,41 +191,51 @@ impl Configs {
         cx: &RequestContext,
         mut request: IncrementalAlterConfigsRequest,
     ) -> Reply {
-        let asked = request.clone();
-        let mut refused = self.changes(cx).check_increments(&request);
-        let mut position = 0;
-        request.resources.retain(|_| {
-            position += 1;
-            refused[position - 1].is_none()
+        use ottla_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+        let asked: Vec<Resource> =
+            request.resources.iter().map(|one| (one.resource_type, one.resource_name.clone())).collect();
+        let decided = self.changes(cx).check_increments(&request);
+        let mut here = decided.iter();
+        request.resources.retain(|_| here.next().is_some_and(Option::is_none));
+        let submit = self.controller.incremental_alter_configs(origin(cx), request);
+        let told = self.submit_rest(&asked, decided, submit, |response| {
+            let one = |one: AlterConfigsResourceResponse| {
+                ((one.resource_type, one.resource_name), (one.error_code, one.error_message))
+            };
+            response.responses.into_iter().map(one).collect()
         });
-        let mut answered = std::collections::HashMap::new();
-        if !request.resources.is_empty() {
-            match self.controller.incremental_alter_configs(origin(cx), request).await {
-                Ok(committed) => {
-                    self.wait_applied(committed.offset).await;
-                    for one in committed.response.responses {
-                        answered.insert((one.resource_type, one.resource_name.clone()), one);
-                    }
-                }
-                Err(code) => {
-                    for slot in refused.iter_mut().filter(|slot| slot.is_none()) {
-                        *slot = Some(Err((code, code.message().to_owned())));
-                    }
-                }
-            }
-        }
-        let responses = asked.resources.into_iter().zip(refused).map(|(resource, refused)| {
-            let (code, message) = outcome(refused, || {
-                let one = answered.get(&(resource.resource_type, resource.resource_name.clone()))?;
-                Some((one.error_code, one.error_message.clone()))
-            });
-            ottla_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse::default()
+        let responses = asked.iter().zip(told.await).map(|((kind, name), (code, message))| {
+            AlterConfigsResourceResponse::default()
                 .with_error_code(code)
                 .with_error_message(message)
-                .with_resource_type(resource.resource_type)
-                .with_resource_name(resource.resource_name)
+                .with_resource_type(*kind)
+                .with_resource_name(name.clone())
         });
         cx.reply(&IncrementalAlterConfigsResponse::default().with_responses(responses.collect()))
+    }
+
+    /// What is told of each resource that was asked about: what was decided here, or else what the controller says of the rest.
+    async fn submit_rest<R>(
+        &self,
+        asked: &[Resource],
+        decided: Vec<Decided>,
+        submit: impl Future<Output = Result<Committed<R>, ErrorCode>>,
+        answers: impl FnOnce(R) -> HashMap<Resource, Told>,
+    ) -> Vec<Told> {
+        let submitted = if decided.iter().any(Option::is_none) { Some(submit.await) } else { None };
+        let (mut answers, otherwise) = match submitted {
+            Some(Ok(committed)) => {
+                (answers(self.publisher.in_force(committed).await), (ErrorCode::UnknownServerError.code(), None))
+            }
+            Some(Err(code)) => (HashMap::new(), (code.code(), Some(text(code.message())))),
+            None => (HashMap::new(), (0, None)),
+        };
+        let told = asked.iter().zip(decided).map(|(resource, decided)| match decided {
+            Some(Ok(())) => (0, None),
+            Some(Err((code, message))) => (code.code(), Some(StrBytes::from_string(message))),
+            None => answers.remove(resource).unwrap_or_else(|| otherwise.clone()),
+        });
+        told.collect()
     }
 
     fn changes(&self, cx: &RequestContext) -> Changes<'_> {
@@ -231,11 +245,6 @@ impl Configs {
             loggers: &self.loggers,
             at_controller: cx.listener.is_controller,
         }
-    }
-
-    /// A client that is told "done" finds it done. That the broker goes down meanwhile changes nothing of it.
-    async fn wait_applied(&self, offset: ottla_protocol::Offset) {
-        let _ = self.publisher.wait_applied(offset).await;
     }
 
     pub async fn list_config_resources(&self, cx: &RequestContext, request: ListConfigResourcesRequest) -> Reply {
@@ -312,18 +321,6 @@ fn entry(described: Described, version: i16, request: &DescribeConfigsRequest) -
     }
     let documentation = described.documentation.filter(|_| request.include_documentation);
     entry.with_config_type(described.value_type).with_documentation(documentation.map(StrBytes::from_static_str))
-}
-
-/// The result for one resource: what was decided here, or else what the controller said.
-fn outcome(
-    here: Option<Result<(), Refusal>>,
-    controller: impl FnOnce() -> Option<(i16, Option<StrBytes>)>,
-) -> (i16, Option<StrBytes>) {
-    match here {
-        Some(Ok(())) => (0, None),
-        Some(Err((code, message))) => (code.code(), Some(StrBytes::from_string(message))),
-        None => controller().unwrap_or((ErrorCode::UnknownServerError.code(), None)),
-    }
 }
 
 #[cfg(test)]

@@ -59,10 +59,7 @@ impl Credentials {
         users.sort();
         users.dedup();
         match self.controller.alter_user_scram_credentials(origin(cx), request).await {
-            Ok(committed) => {
-                let _ = self.publisher.wait_applied(committed.offset).await;
-                cx.reply(&committed.response)
-            }
+            Ok(committed) => cx.reply(&self.publisher.in_force(committed).await),
             Err(code) => {
                 let failed = users.into_iter().map(|user| {
                     AlterUserScramCredentialsResult::default()

@@ -23,10 +23,7 @@ impl Features {
 
     pub async fn handle(&self, cx: &RequestContext, request: UpdateFeaturesRequest) -> Reply {
         match self.controller.update_features(origin(cx), request).await {
-            Ok(committed) => {
-                let _ = self.publisher.wait_applied(committed.offset).await;
-                cx.reply(&committed.response)
-            }
+            Ok(committed) => cx.reply(&self.publisher.in_force(committed).await),
             Err(code) => cx.reply(
                 &UpdateFeaturesResponse::default()
                     .with_error_code(code.code())

@@ -53,11 +53,11 @@ impl ListOffsets {
         let topics = request.topics.iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|asked| {
                 if repeated.contains(&(topic.name.as_str(), asked.partition_index)) {
-                    return refused(asked, ErrorCode::InvalidRequest);
+                    return without_offset(asked, ErrorCode::InvalidRequest);
                 }
                 match self.find(cx.version, &topic.name, asked, isolation, leader_only) {
                     Ok(found) => answered(cx.version, asked, found),
-                    Err(code) => refused(asked, code),
+                    Err(code) => without_offset(asked, code),
                 }
             });
             ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
@@ -113,7 +113,7 @@ fn repeated(request: &ListOffsetsRequest) -> HashSet<(&str, i32)> {
 }
 
 fn answered(version: i16, asked: &ListOffsetsPartition, found: Option<OffsetFound>) -> ListOffsetsPartitionResponse {
-    let Some(found) = found else { return refused(asked, ErrorCode::None) };
+    let Some(found) = found else { return without_offset(asked, ErrorCode::None) };
     let response = ListOffsetsPartitionResponse::default()
         .with_partition_index(asked.partition_index)
         .with_timestamp(found.timestamp.0)
@@ -121,7 +121,7 @@ fn answered(version: i16, asked: &ListOffsetsPartition, found: Option<OffsetFoun
     if version >= 4 { response.with_leader_epoch(found.leader_epoch.0) } else { response }
 }
 
-fn refused(asked: &ListOffsetsPartition, code: ErrorCode) -> ListOffsetsPartitionResponse {
+fn without_offset(asked: &ListOffsetsPartition, code: ErrorCode) -> ListOffsetsPartitionResponse {
     ListOffsetsPartitionResponse::default()
         .with_partition_index(asked.partition_index)
         .with_error_code(code as i16)

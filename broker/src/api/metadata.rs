@@ -85,7 +85,9 @@ impl Metadata {
                 response.cluster_authorized_operations = CLUSTER_OPERATIONS;
             }
             if request.include_topic_authorized_operations {
-                for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
+                // Also of topics that are not there: they have a name.
+                let named = |topic: &&mut MetadataResponseTopic| topic.error_code != ErrorCode::UnknownTopicId as i16;
+                for topic in topics.iter_mut().filter(named) {
                     topic.topic_authorized_operations = TOPIC_OPERATIONS;
                 }
             }

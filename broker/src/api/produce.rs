@@ -44,6 +44,7 @@ pub struct Produce {
 }
 
 /// What the transaction coordinator said, by place of topic and partition in the request.
+/// By place; where the transaction coordinator refuses, its code.
 type Admission = HashMap<(usize, usize), Result<Verification, ErrorCode>>;
 
 /// What all partitions of a request share.
@@ -187,7 +188,7 @@ impl Produce {
             return Err(Refusal::code(ErrorCode::InvalidTopicException));
         }
         let verification = match admission.get(&place) {
-            Some(Err(code)) => return Err(Refusal::not_admitted(*code)),
+            Some(Err(code)) => return Err(Refusal::not_admitted(cx.version, *code)),
             Some(Ok(verification)) => *verification,
             None => Verification::Missing,
         };
@@ -253,7 +254,7 @@ impl Produce {
         };
         for (place, partition, guard) in asked {
             let verified = Ok(Verification::Guard(guard));
-            let admitted = refused.get(&partition).map_or(verified, |&code| Err(told(cx.version, code)));
+            let admitted = refused.get(&partition).map_or(verified, |&code| Err(code));
             admission.insert(place, admitted);
         }
         Ok(admission)
@@ -289,7 +290,7 @@ struct Refusal {
     code: ErrorCode,
     log_start: Option<Offset>,
     error: Option<AppendError>,
-    message: Option<&'static str>,
+    message: Option<String>,
 }
 
 impl Refusal {
@@ -297,19 +298,16 @@ impl Refusal {
         Self { code, log_start: None, error: None, message: None }
     }
 
-    /// The transaction coordinator has not vouched for the partition.
-    fn not_admitted(code: ErrorCode) -> Self {
-        let message = match code {
-            ErrorCode::InvalidTxnState => Some("Partition was not added to the transaction"),
-            _ => None,
-        };
+    /// The transaction coordinator has not vouched for the partition: its code.
+    fn not_admitted(version: i16, code: ErrorCode) -> Self {
+        let (code, message) = told(version, code);
         Self { message, ..Self::code(code) }
     }
 
     fn response(self, version: i16, index: i32) -> PartitionProduceResponse {
         let mut response = refused(index, self.code);
         if version >= RECORD_ERRORS_VERSION {
-            response.error_message = self.message.map(text);
+            response.error_message = self.message.as_deref().map(text);
         }
         if let Some(AppendError::Log(error)) = &self.error {
             response.log_start_offset = self.log_start.map_or(-1, |offset| offset.0);
@@ -438,10 +436,13 @@ mod tests {
 
     #[test]
     fn producers_are_told_that_a_partition_is_not_part_of_their_transaction() {
-        let told = |version, code| Refusal::not_admitted(code).response(version, 0).error_message;
+        let told = |version, code| Refusal::not_admitted(version, code).response(version, 0).error_message;
         let message = Some(text("Partition was not added to the transaction"));
         assert_eq!(told(RECORD_ERRORS_VERSION, ErrorCode::InvalidTxnState), message);
-        assert_eq!(told(RECORD_ERRORS_VERSION, ErrorCode::TransactionAbortable), None);
+        assert_eq!(told(11, ErrorCode::TransactionAbortable), None);
+        let unable =
+            text("Unable to verify the partition has been added to the transaction. Underlying error: NOT_COORDINATOR");
+        assert_eq!(told(RECORD_ERRORS_VERSION, ErrorCode::NotCoordinator), Some(unable));
         let older = told(RECORD_ERRORS_VERSION - 1, ErrorCode::InvalidTxnState);
         assert_eq!(older, PartitionProduceResponse::default().error_message);
     }

@@ -1,13 +1,13 @@
 //! ElectLeaders: v0-2. AlterPartitionReassignments: v0-1. ListPartitionReassignments: v0.
 
 use ottla_controller::{Committed, Controller};
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::elect_leaders_request::TopicPartitions;
 use ottla_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use ottla_protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ElectLeadersRequest, ElectLeadersResponse,
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
 };
-use ottla_protocol::{ErrorCode, Offset};
 
 use super::topics::origin;
 use super::wire::text;
@@ -59,13 +59,9 @@ impl Reassignments {
         }))
     }
 
-    /// Every request that follows the answer finds it true.
+    /// What was decided, once it is in force.
     async fn in_force<R>(&self, decided: Result<Committed<R>, ErrorCode>) -> Result<R, ErrorCode> {
-        let committed = decided?;
-        if committed.offset > Offset(-1) {
-            self.publisher.wait_applied(committed.offset).await?;
-        }
-        Ok(committed.response)
+        Ok(self.publisher.in_force(decided?).await)
     }
 }
 

@@ -1,14 +1,11 @@
 //! What a topic may be called.
 
+use ottla_decisions::names::validate_topic_name;
 use ottla_protocol::ErrorCode;
-
-/// Longer names would not fit a directory name with a partition number and a suffix behind.
-const LENGTH_MAX: usize = 249;
 
 /// True for a name that a topic may have.
 pub fn is_valid(name: &str) -> bool {
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    !name.is_empty() && name != "." && name != ".." && name.len() <= LENGTH_MAX && name.bytes().all(is_legal)
+    validate_topic_name(name).is_ok()
 }
 
 /// The code for a topic that is not there: one that never can be is told apart.

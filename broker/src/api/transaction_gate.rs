@@ -92,18 +92,25 @@ pub(super) const fn adds_partitions(version: i16) -> bool {
     version >= ADDS_PARTITIONS_VERSION
 }
 
-/// The coordinator's refusal in a code that the version's clients handle well.
-pub(super) const fn told(version: i16, code: ErrorCode) -> ErrorCode {
+/// The coordinator's refusal in a code that the version's clients handle well, and what there is to say with it.
+pub(super) fn told(version: i16, code: ErrorCode) -> (ErrorCode, Option<String>) {
+    // Producers retry this one without looking for another leader.
+    let again = |underlying: &str| {
+        let message =
+            format!("Unable to verify the partition has been added to the transaction. Underlying error: {underlying}");
+        (ErrorCode::NotEnoughReplicas, Some(message))
+    };
+    let not_added = || (ErrorCode::InvalidTxnState, Some("Partition was not added to the transaction".to_owned()));
     match code {
-        ErrorCode::TransactionAbortable if version < ABORTABLE_VERSION => ErrorCode::InvalidTxnState,
-        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
-        // Producers retry this one without looking for another leader.
-        ErrorCode::NetworkException
-        | ErrorCode::CoordinatorLoadInProgress
-        | ErrorCode::CoordinatorNotAvailable
-        | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
-        ErrorCode::ConcurrentTransactions if !adds_partitions(version) => ErrorCode::NotEnoughReplicas,
-        code => code,
+        ErrorCode::InvalidTxnState => not_added(),
+        ErrorCode::TransactionAbortable if version < ABORTABLE_VERSION => not_added(),
+        ErrorCode::ProducerFenced => (ErrorCode::InvalidProducerEpoch, None),
+        ErrorCode::NetworkException => again("NETWORK_EXCEPTION"),
+        ErrorCode::CoordinatorLoadInProgress => again("COORDINATOR_LOAD_IN_PROGRESS"),
+        ErrorCode::CoordinatorNotAvailable => again("COORDINATOR_NOT_AVAILABLE"),
+        ErrorCode::NotCoordinator => again("NOT_COORDINATOR"),
+        ErrorCode::ConcurrentTransactions if !adds_partitions(version) => again("CONCURRENT_TRANSACTIONS"),
+        code => (code, None),
     }
 }
 
@@ -113,6 +120,7 @@ mod tests {
 
     #[test]
     fn refusals_are_told_in_words_that_the_client_knows() {
+        let told = |version, code| told(version, code).0;
         assert_eq!(told(10, ErrorCode::TransactionAbortable), ErrorCode::InvalidTxnState);
         assert_eq!(told(11, ErrorCode::TransactionAbortable), ErrorCode::TransactionAbortable);
         assert_eq!(told(11, ErrorCode::ConcurrentTransactions), ErrorCode::NotEnoughReplicas);

@@ -69,8 +69,6 @@ impl Transactions {
             transactional_id: transactional_id.as_str().into(),
             timeout_ms: request.transaction_timeout_ms,
             expected,
-            two_phase_commit: false,
-            keep_prepared: false,
         };
         match self.coordinators.transaction(&transactional_id, ask).await? {
             TransactionResponse::Producer(who) => Ok(who),

@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
+use ottla_coordinator::pattern::{self, PatternError};
 use ottla_coordinator::transaction::{
     Transaction, TransactionFilter, TransactionRequest, TransactionResponse, TransactionState,
 };
+use ottla_decisions::names::validate_topic_name;
 use ottla_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use ottla_protocol::messages::describe_transactions_response::{TopicData, TransactionState as DescribedTransaction};
 use ottla_protocol::messages::list_transactions_response::TransactionState as ListedTransaction;
@@ -14,32 +16,49 @@ use ottla_protocol::messages::{
 };
 use ottla_protocol::{ErrorCode, LeaderEpoch, StrBytes};
 
-use super::wire::once;
+use super::wire::{once, text};
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::coordinators::Coordinators;
+use crate::metadata_cache::MetadataCache;
 use crate::replica::{Epochs, Partitions};
-
-/// The longest pattern that is compiled, and the memory that it may take.
-const PATTERN_BYTES_MAX: usize = 4096;
-const PATTERN_MEMORY_BYTES_MAX: usize = 1 << 20;
 
 /// Handler of DescribeProducers, DescribeTransactions, ListTransactions.
 #[derive(Clone)]
 pub struct TxnAdmin {
     coordinators: Coordinators,
     partitions: Partitions,
+    metadata: MetadataCache,
 }
 
 impl TxnAdmin {
     pub const APIS: &'static [ApiSpec] = &[ApiSpec::of(61), ApiSpec::of(65), ApiSpec::of(66)];
 
     pub fn new(house: &House) -> Self {
-        Self { coordinators: house.coordinators.clone(), partitions: house.partitions.clone() }
+        Self {
+            coordinators: house.coordinators.clone(),
+            partitions: house.partitions.clone(),
+            metadata: house.metadata.clone(),
+        }
     }
 
     pub async fn describe_producers(&self, cx: &RequestContext, request: DescribeProducersRequest) -> Reply {
+        let image = self.metadata.load();
         let topic = |topic: ottla_protocol::messages::describe_producers_request::TopicRequest| {
-            let partition = |index: i32| self.producers_of(&topic.name, index);
+            let refusal = match validate_topic_name(&topic.name) {
+                Err(message) => Some((ErrorCode::InvalidTopicException, message)),
+                Ok(()) if image.topics.by_name(&topic.name).is_none() => {
+                    let code = ErrorCode::UnknownTopicOrPartition;
+                    Some((code, code.message().to_owned()))
+                }
+                Ok(()) => None,
+            };
+            let partition = |index: i32| match &refusal {
+                Some((code, message)) => PartitionResponse::default()
+                    .with_partition_index(index)
+                    .with_error_code(code.code())
+                    .with_error_message(Some(text(message))),
+                None => self.producers_of(&topic.name, index),
+            };
             let partitions = once(topic.partition_indexes).into_iter().map(partition).collect();
             TopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
         };
@@ -118,7 +137,7 @@ async fn list(
         }
     }
     if let Some(pattern) = request.transactional_id_pattern.filter(|pattern| !pattern.is_empty()) {
-        filter.pattern = Some(compile(&pattern)?);
+        filter.pattern = Some(pattern::whole(&pattern).map_err(|_| PatternError::CODE)?);
     }
     let host = coordinators.transactions();
     for (partition, _) in host.partitions() {
@@ -139,17 +158,6 @@ async fn list(
         }
     }
     Ok(response)
-}
-
-/// The whole id must match.
-fn compile(pattern: &str) -> Result<regex::Regex, ErrorCode> {
-    if pattern.len() > PATTERN_BYTES_MAX {
-        return Err(ErrorCode::InvalidRegularExpression);
-    }
-    regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(PATTERN_MEMORY_BYTES_MAX)
-        .build()
-        .map_err(|_| ErrorCode::InvalidRegularExpression)
 }
 
 fn refused(id: TransactionalId, error: ErrorCode) -> DescribedTransaction {

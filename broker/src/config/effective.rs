@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ottla_metadata::config_def::{self, ConfigDef, Table, UpdateMode, Value};
+use ottla_metadata::config_def::{self, ConfigDef, Negative, Table, UpdateMode, Value, in_ms};
 use ottla_metadata::{ConfigKind, ConfigResource, MetadataImage};
 
 use super::Settings;
@@ -69,14 +69,17 @@ impl Effective {
         self.text(key).and_then(|text| text.trim().parse().ok()).unwrap_or(0)
     }
 
+    /// As `i64`; beyond the range `i32::MAX`.
     pub fn i32(&self, key: &str) -> i32 {
         i32::try_from(self.i64(key)).unwrap_or(i32::MAX)
     }
 
+    /// A number; 0 when there is none.
     pub fn f64(&self, key: &str) -> f64 {
         self.text(key).and_then(|text| text.trim().parse().ok()).unwrap_or(0.0)
     }
 
+    /// True where it says so; false for anything else.
     pub fn bool(&self, key: &str) -> bool {
         self.text(key).is_some_and(|text| text.trim().eq_ignore_ascii_case("true"))
     }
@@ -140,7 +143,7 @@ impl At<'_> {
     pub fn topic_default(&self, key: &str) -> Option<String> {
         for synonym in config_def::topic_broker_synonyms(key) {
             if let Some(value) = self.broker_text(synonym) {
-                return Some(in_ms(synonym, &value));
+                return Some(in_ms(synonym, &value, Negative::Unlimited));
             }
         }
         config_def::topic(key)?.default.map(str::to_owned)
@@ -301,20 +304,6 @@ fn shown(definition: Option<&ConfigDef>, value: String) -> String {
     match definition.map(|definition| Value::read(definition.value_type, &value)) {
         Some(Ok(read)) => read.show(),
         _ => value,
-    }
-}
-
-/// The value of a broker key whose name ends in a unit of time, in milliseconds.
-fn in_ms(key: &str, value: &str) -> String {
-    let factor: i64 = match key.rsplit('.').next() {
-        Some("hours") => 3_600_000,
-        Some("minutes") => 60_000,
-        _ => return value.to_owned(),
-    };
-    match value.trim().parse::<i64>() {
-        Ok(number) if number < 0 => "-1".to_owned(),
-        Ok(number) => number.saturating_mul(factor).to_string(),
-        Err(_) => value.to_owned(),
     }
 }
 

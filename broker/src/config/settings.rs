@@ -130,6 +130,12 @@ impl Settings {
         i32::try_from(self.i64(key)).unwrap_or(i32::MAX)
     }
 
+    /// The name of the listener that brokers reach each other on.
+    pub fn listener_between_brokers(&self) -> &str {
+        let named = self.text("inter.broker.listener.name");
+        named.or_else(|| self.text("security.inter.broker.protocol")).unwrap_or("PLAINTEXT")
+    }
+
     /// A LONG (or smaller) key; 0 when it is not set and has no default.
     pub fn i64(&self, key: &str) -> i64 {
         match self.read(key) {

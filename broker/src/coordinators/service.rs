@@ -126,10 +126,11 @@ impl Coordinators {
             needs.metadata.clone(),
             needs.effective.clone(),
         );
+        let settings = &needs.effective.settings;
         let request_timeout =
-            Duration::from_millis(u64::try_from(needs.effective.settings.i64("request.timeout.ms")).unwrap_or(30_000));
-        let neighbours =
-            |purpose| Neighbours::new(&needs.effective.settings, needs.metadata.clone(), purpose, request_timeout);
+            Duration::from_millis(u64::try_from(settings.i64("request.timeout.ms")).unwrap_or(30_000));
+        let (id, listener) = (settings.node_id, settings.listener_between_brokers());
+        let neighbours = |purpose| Neighbours::new(id, listener, needs.metadata.clone(), purpose, request_timeout);
         let markers = MarkerWriter::new(
             local,
             needs.partitions.clone(),

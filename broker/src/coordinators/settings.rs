@@ -96,7 +96,5 @@ pub fn transaction_config(effective: &Effective, image: &MetadataImage) -> Trans
         abort_interval_ms: values.i64("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
         id_expiration_ms: values.i64("transactional.id.expiration.ms"),
         expiry_interval_ms: values.i64("transaction.remove.expired.transaction.cleanup.interval.ms"),
-        two_phase_commit: effective.at(image).broker_text("transaction.two.phase.commit.enable").as_deref()
-            == Some("true"),
     }
 }

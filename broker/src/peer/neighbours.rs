@@ -7,7 +7,6 @@ use ottla_metadata::Endpoint;
 use ottla_protocol::{BrokerId, ErrorCode, RequestMessage};
 
 use super::{Limits, Peers};
-use crate::config::Settings;
 use crate::metadata_cache::MetadataCache;
 
 /// A lane to brokers by id. Cheap to clone.
@@ -20,15 +19,18 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// `purpose` becomes part of the client id that other brokers see.
-    pub fn new(settings: &Settings, metadata: MetadataCache, purpose: &str, request_timeout: Duration) -> Self {
-        let lane = Peers::new(
-            &format!("broker-{}-{purpose}", settings.node_id.0),
-            Limits { request_timeout, ..Limits::default() },
-        );
-        let named = settings.text("inter.broker.listener.name");
-        let listener = named.or_else(|| settings.text("security.inter.broker.protocol")).unwrap_or("PLAINTEXT").into();
-        Self { metadata, listener, lane }
+    /// `listener` is the name of the one that brokers reach each other on; `purpose` becomes part of the client id that other
+    /// brokers see.
+    pub fn new(
+        node_id: BrokerId,
+        listener: &str,
+        metadata: MetadataCache,
+        purpose: &str,
+        request_timeout: Duration,
+    ) -> Self {
+        let client_id = format!("broker-{}-{purpose}", node_id.0);
+        let lane = Peers::new(&client_id, Limits { request_timeout, ..Limits::default() });
+        Self { metadata, listener: listener.into(), lane }
     }
 
     /// Where a broker is reached.

@@ -1,9 +1,10 @@
-//! Client quotas: bytes produced and fetched, time of the request handlers, changes of the metadata, new connections.
+//! Client quotas: bytes produced and fetched, time of the request handlers, new connections. Changes of the metadata are
+//! counted by the active controller.
 //!
 //! A client over its quota is answered with the time it should wait, and its connection is muted for as long (KIP-219).
 //! Nothing is looked up while no quota is set.
 
-mod entity;
+mod addresses;
 mod rate;
 
 use std::collections::HashMap;
@@ -12,9 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_metadata::MetadataImage;
+use ottla_metadata::quotas::{Found, Sharers};
 use parking_lot::Mutex;
 
-use self::rate::TokenBucket;
+use self::addresses::Addresses;
 pub use self::rate::{Rate, Windows};
 use crate::clock;
 use crate::config::Settings;
@@ -49,9 +51,6 @@ pub struct Client {
     pub client_id: Arc<str>,
 }
 
-/// User and client id, empty where the quota is shared by all.
-type Sharers = (Arc<str>, Arc<str>);
-
 /// The quotas of this broker's clients and what they have used. Cheap to clone.
 #[derive(Clone)]
 pub struct Quotas {
@@ -61,9 +60,8 @@ pub struct Quotas {
 struct Shared {
     metadata: MetadataCache,
     windows: Windows,
-    controller_windows: Windows,
     rates: Mutex<HashMap<(Kind, Sharers), Rate>>,
-    mutations: Mutex<HashMap<Sharers, TokenBucket>>,
+    addresses: Addresses,
     /// By address.
     connections: Mutex<HashMap<IpAddr, Rate>>,
 }
@@ -71,12 +69,8 @@ struct Shared {
 impl Quotas {
     pub fn new(settings: &Settings, metadata: MetadataCache) -> Self {
         let windows = Windows::new(settings.i64("quota.window.num"), settings.i64("quota.window.size.seconds"));
-        let controller_windows = Windows::new(
-            settings.i64("controller.quota.window.num"),
-            settings.i64("controller.quota.window.size.seconds"),
-        );
-        let (rates, mutations, connections) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let shared = Shared { metadata, windows, controller_windows, rates, mutations, connections };
+        let (rates, connections) = (Mutex::default(), Mutex::default());
+        let shared = Shared { metadata, windows, rates, addresses: Addresses::default(), connections };
         Self { shared: Arc::new(shared) }
     }
 
@@ -122,13 +116,6 @@ impl Quotas {
         bytes
     }
 
-    /// The changes that one request wants to make, to be asked one by one.
-    pub fn mutations(&self, client: &Client, is_strict: bool) -> Mutations {
-        let image = self.shared.metadata.load();
-        let found = found(&image, "controller_mutation_rate", client);
-        Mutations { quotas: self.clone(), found, is_strict, wait_ms: 0 }
-    }
-
     /// Records a new connection from an address; answers how long it must wait to be closed when there are too many.
     pub fn connection(&self, address: IpAddr) -> Option<Duration> {
         let shared = &self.shared;
@@ -136,7 +123,8 @@ impl Quotas {
         if image.client_quotas.is_empty() {
             return None;
         }
-        let bound = entity::find_address(&image.client_quotas, "connection_creation_rate", &address.to_string())?;
+        let address = address.to_canonical();
+        let bound = shared.addresses.limit(&image.client_quotas, address)?;
         let now = clock::steady().0;
         let mut rates = shared.connections.lock();
         if rates.len() >= ACCOUNTS_MAX {
@@ -154,49 +142,6 @@ impl Quotas {
     }
 }
 
-fn found(image: &MetadataImage, key: &str, client: &Client) -> Option<entity::Found> {
-    if image.client_quotas.is_empty() {
-        return None;
-    }
-    entity::find(&image.client_quotas, key, &client.user, &client.client_id)
-}
-
-/// What a request may still change (KIP-599).
-pub struct Mutations {
-    quotas: Quotas,
-    found: Option<entity::Found>,
-    /// Newer clients understand that a change is refused; older ones are only slowed down.
-    is_strict: bool,
-    wait_ms: i64,
-}
-
-impl Mutations {
-    /// Whether `count` partitions may be created or deleted; they are recorded then.
-    pub fn allow(&mut self, count: usize) -> bool {
-        let Some(found) = &self.found else { return true };
-        let shared = &self.quotas.shared;
-        let (now, windows) = (clock::steady().0, shared.controller_windows);
-        let mut buckets = shared.mutations.lock();
-        if buckets.len() >= ACCOUNTS_MAX {
-            buckets.retain(|_, bucket| bucket.debt_ms(found.bound, now, windows) > 0);
-        }
-        let bucket =
-            buckets.entry(found.shared_by.clone()).or_insert_with(|| TokenBucket::full(found.bound, now, windows));
-        let debt = bucket.debt_ms(found.bound, now, windows);
-        if self.is_strict && debt > 0 {
-            self.wait_ms = debt;
-            return false;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "partitions of one request")]
-        bucket.take(count as f64, found.bound, now, windows);
-        if !self.is_strict {
-            self.wait_ms = bucket.debt_ms(found.bound, now, windows);
-        }
-        true
-    }
-
-    /// How long the client should wait.
-    pub fn throttle_ms(&self) -> i32 {
-        i32::try_from(self.wait_ms).unwrap_or(i32::MAX)
-    }
+fn found(image: &MetadataImage, key: &str, client: &Client) -> Option<Found> {
+    image.client_quotas.find(key, &client.user, &client.client_id)
 }

@@ -25,11 +25,6 @@ impl Windows {
     pub fn past_seconds(self) -> f64 {
         as_f64(self.size_ms.saturating_mul(i64::from(self.count) - 1).max(self.size_ms)) / 1000.0
     }
-
-    /// Seconds that all windows together last.
-    pub fn seconds(self) -> f64 {
-        as_f64(self.age_max_ms()) / 1000.0
-    }
 }
 
 /// What was used in each of the last windows.
@@ -80,42 +75,6 @@ impl Rate {
         let since = self.samples.front().map_or(0, |(start, _)| (now_ms - start).max(0));
         let missing = (i64::from(windows.count) - 1 - since / windows.size_ms).max(0);
         (since + missing * windows.size_ms).max(windows.size_ms)
-    }
-}
-
-/// A bucket that fills at the quota's rate and holds as much as all windows together would (KIP-599): bursts are free until
-/// it is empty.
-#[derive(Debug, Clone)]
-pub struct TokenBucket {
-    tokens: f64,
-    at_ms: i64,
-}
-
-impl TokenBucket {
-    pub fn full(quota: f64, now_ms: i64, windows: Windows) -> Self {
-        Self { tokens: quota * windows.seconds(), at_ms: now_ms }
-    }
-
-    fn refill(&mut self, quota: f64, now_ms: i64, windows: Windows) {
-        let passed_ms = (now_ms - self.at_ms).max(0);
-        self.tokens = (self.tokens + quota * as_f64(passed_ms) / 1000.0).min(quota * windows.seconds());
-        self.at_ms = now_ms;
-    }
-
-    /// Milliseconds until the bucket is out of debt; 0 when it is not in debt.
-    pub fn debt_ms(&mut self, quota: f64, now_ms: i64, windows: Windows) -> i64 {
-        self.refill(quota, now_ms, windows);
-        if self.tokens >= 0.0 {
-            return 0;
-        }
-        let wait_ms = if quota > 0.0 { -self.tokens / quota * 1000.0 } else { f64::INFINITY };
-        as_i64(wait_ms.min(86_400_000.0))
-    }
-
-    /// Takes tokens, also such as are not there yet.
-    pub fn take(&mut self, amount: f64, quota: f64, now_ms: i64, windows: Windows) {
-        self.refill(quota, now_ms, windows);
-        self.tokens -= amount;
     }
 }
 
@@ -188,16 +147,5 @@ mod tests {
         let mut rate = Rate::default();
         rate.record(1.0, 0, WINDOWS);
         assert_eq!(rate.excess_ms(0.0, 0, WINDOWS), 86_400_000);
-    }
-
-    #[test]
-    fn a_burst_is_free_and_debt_is_paid_at_the_quotas_rate() {
-        let mut bucket = TokenBucket::full(2.0, 0, WINDOWS);
-        bucket.take(22.0, 2.0, 0, WINDOWS);
-        assert_eq!(bucket.debt_ms(2.0, 0, WINDOWS), 0, "a burst of all windows");
-        bucket.take(10.0, 2.0, 0, WINDOWS);
-        assert_eq!(bucket.debt_ms(2.0, 0, WINDOWS), 5000);
-        assert_eq!(bucket.debt_ms(2.0, 4000, WINDOWS), 1000);
-        assert_eq!(bucket.debt_ms(2.0, 5000, WINDOWS), 0);
     }
 }

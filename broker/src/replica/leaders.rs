@@ -31,7 +31,8 @@ pub struct PeerLeaders {
 impl PeerLeaders {
     pub fn new(settings: &Settings, metadata: MetadataCache) -> Self {
         let timeout = Duration::from_millis(u64::try_from(settings.i64("replica.socket.timeout.ms")).unwrap_or(0));
-        let lane = |purpose: &str| Neighbours::new(settings, metadata.clone(), purpose, timeout);
+        let (id, listener) = (settings.node_id, settings.listener_between_brokers());
+        let lane = |purpose: &str| Neighbours::new(id, listener, metadata.clone(), purpose, timeout);
         let shards = settings.usize("num.replica.fetchers").max(1);
         let fetches = (0..shards).map(|shard| lane(&format!("fetcher-{shard}"))).collect();
         let questions = lane("replica");

@@ -90,6 +90,7 @@ impl LogDirMoves {
             Err(MoveError::NameTooLong) => ErrorCode::InvalidTopicException,
             Err(MoveError::NoSuchDirectory) => ErrorCode::LogDirNotFound,
             Err(MoveError::Offline) => ErrorCode::KafkaStorageError,
+            Err(MoveError::Cordoned) => ErrorCode::InvalidReplicaAssignment,
             Err(MoveError::NoLog) => match work.partitions.get(&id.topic, id.partition) {
                 Err(ErrorCode::NotLeaderOrFollower) => {
                     // Known, and not here: it may be about to come. Kafka's tool asks again until it is here.

@@ -328,7 +328,7 @@ impl Partition {
     pub fn delete_records_before(&self, offset: Offset) -> Result<(Offset, Offset), ErrorCode> {
         let high_watermark = self.state.lock().leader().ok_or(ErrorCode::NotLeaderOrFollower)?.high_watermark();
         let config = self.log.config();
-        if config.is_compacted() && !config.is_deleted() {
+        if config.is_compacted() && !config.has_retention() {
             return Err(ErrorCode::PolicyViolation);
         }
         let offset = if offset == Offset(-1) { high_watermark } else { offset };

@@ -25,7 +25,7 @@ fn api_versions_and_features() {
 }
 
 #[test]
-fn cluster_and_quorum() {
+fn the_cluster_tells_its_id_endpoints_and_quorum() {
     tool_story("kafka-cluster", "cluster-id, list-endpoints", |s| {
         s.tool("kafka-cluster cluster-id --bootstrap-server @");
         s.tool("kafka-cluster list-endpoints --bootstrap-server @");
@@ -57,7 +57,7 @@ fn cluster_and_quorum() {
 }
 
 #[test]
-fn log_dirs() {
+fn log_dirs_tell_sizes_per_partition() {
     tool_story("kafka-log-dirs", "sizes per partition", |s| {
         s.quiet("kafka-topics --bootstrap-server @ --create --topic dirs-a --partitions 2").ok();
         s.tool_with_input(

@@ -3,7 +3,7 @@
 use super::tool_story;
 
 #[test]
-fn topics() {
+fn topic_configs_are_set_shown_and_refused() {
     tool_story("kafka-configs", "topics", |s| {
         s.quiet("kafka-topics --bootstrap-server @ --create --topic cfg-a").ok();
         let alter = "kafka-configs --bootstrap-server @ --entity-type topics --entity-name cfg-a --alter";
@@ -29,7 +29,7 @@ fn topics() {
 }
 
 #[test]
-fn brokers() {
+fn broker_configs_are_set_for_one_and_for_all() {
     tool_story("kafka-configs", "brokers", |s| {
         let one = "kafka-configs --bootstrap-server @ --entity-type brokers --entity-name 1";
         let default = "kafka-configs --bootstrap-server @ --entity-type brokers --entity-default";

@@ -47,6 +47,7 @@ fn open_transactions() {
         look("list --duration-filter 600000", "txn-tool");
         look("list --transactional-id-pattern txn-tool.*", "txn-tool");
         look("list --transactional-id-pattern other.*", "txn-tool");
+        look("list --transactional-id-pattern 'other)|(?:txn-tool.*'", "txn-tool");
         look("describe --transactional-id txn-tool-1", "");
         look("describe-producers --topic txn-tool --partition 0", "");
         // It is open, and its coordinator knows: it does not hang, however old it may be.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ottla_metadata::config_def::{self, InvalidSubscription, Table, ValueType};
+use ottla_metadata::config_def::{self, InvalidSubscription, Negative, Table, ValueType, in_ms};
 use ottla_metadata::{ConfigKind, ConfigResource};
 use ottla_protocol::ErrorCode;
 
@@ -35,16 +35,6 @@ pub(crate) fn is_list(kind: ConfigKind, key: &str) -> bool {
 /// What a config is where nobody set it.
 pub(crate) fn default_value(kind: ConfigKind, key: &str) -> Option<&'static str> {
     definition(kind, key)?.default
-}
-
-/// The same time in milliseconds; keys name their unit.
-fn in_ms(key: &str, value: &str) -> String {
-    let unit = match key.rsplit('.').next() {
-        Some("hours") => 3_600_000,
-        Some("minutes") => 60_000,
-        _ => return value.to_owned(),
-    };
-    value.trim().parse::<i64>().map_or_else(|_| value.to_owned(), |count| count.saturating_mul(unit).to_string())
 }
 
 impl ControllerState {
@@ -96,7 +86,7 @@ impl ControllerState {
     fn inherited_topic_config(&self, key: &str) -> Option<(String, i8)> {
         for broker_key in config_def::topic_broker_synonyms(key) {
             if let Some((value, source)) = self.broker_value(broker_key) {
-                return Some((in_ms(broker_key, value), source));
+                return Some((in_ms(broker_key, value, Negative::Multiplied), source));
             }
         }
         default_value(ConfigKind::Topic, key).map(|value| (value.to_owned(), 5))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ottla_metadata::{ConfigKind, ConfigResource, MetadataRecord};
+use ottla_metadata::{ConfigKind, ConfigResource, MetadataRecord, config_def};
 use ottla_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
     alter_configs_response, incremental_alter_configs_response,
@@ -188,20 +188,20 @@ impl ControllerState {
                 if !config_rules::is_list(resource.kind, key) {
                     return Err(invalid(format!("Can't {name} to key {key} because its type is not LIST.")));
                 }
-                let items = value_or_error()?.split(',');
-                let list = self.current_list(resource, key);
-                let list = if operation == Operation::Append { appended(list, items) } else { without(list, items) };
-                Some(list.join(","))
+                let (list, items) = (self.current_value(resource, key), value_or_error()?);
+                Some(match operation {
+                    Operation::Append => config_def::append_to_list(list, items),
+                    _ => config_def::subtract_from_list(list, items),
+                })
             }
         };
         Ok((key.into(), value.map(Into::into)))
     }
 
     /// What is appended to: the value set, or else the default.
-    fn current_list(&self, resource: &ConfigResource, key: &str) -> Vec<String> {
+    fn current_value(&self, resource: &ConfigResource, key: &str) -> &str {
         let set = self.image.configs.value(resource, key).map(|value| &**value);
-        let holds = set.or_else(|| config_rules::default_value(resource.kind, key)).unwrap_or_default();
-        holds.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
+        set.or_else(|| config_rules::default_value(resource.kind, key)).unwrap_or_default()
     }
 
     /// Whether the resource may take these changes, all together with what is set already.
@@ -254,7 +254,7 @@ impl ControllerState {
             )),
             ConfigKind::Broker if !resource.name.is_empty() => {
                 let id = resource.name.parse().map(ottla_protocol::BrokerId);
-                if id.is_ok_and(|id| self.image.brokers.contains_key(&id)) {
+                if id.is_ok_and(|id| self.image.brokers.contains_key(&id) || self.controllers.contains(&id)) {
                     return Ok(());
                 }
                 let message = format!("No node with id {} found.", resource.name);
@@ -263,34 +263,6 @@ impl ControllerState {
             _ => Ok(()),
         }
     }
-}
-
-/// The members of `list`, and behind them those `items` that are not among them.
-fn appended<'a>(mut list: Vec<String>, items: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut known: BTreeSet<String> = list.iter().cloned().collect();
-    for item in items {
-        if !known.contains(item) {
-            known.insert(item.to_owned());
-            list.push(item.to_owned());
-        }
-    }
-    list
-}
-
-/// `list` less the first occurrence of each of the `items`, which may be named more than once themselves.
-fn without<'a>(mut list: Vec<String>, items: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-    for item in items {
-        *times.entry(item).or_default() += 1;
-    }
-    list.retain(|member| match times.get_mut(member.as_str()) {
-        Some(left) if *left > 0 => {
-            *left -= 1;
-            false
-        }
-        _ => true,
-    });
-    list
 }
 
 fn check_resource_name(resource: &ConfigResource) -> Result<(), ApiError> {
@@ -307,31 +279,5 @@ fn check_resource_name(resource: &ConfigResource) -> Result<(), ApiError> {
         },
         ConfigKind::Group if resource.name.is_empty() => refuse("Default group resources are not allowed."),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn list(members: &[&str]) -> Vec<String> {
-        members.iter().map(|&member| member.to_owned()).collect()
-    }
-
-    #[test]
-    fn lists_are_appended_to_and_subtracted_from() {
-        assert_eq!(appended(list(&["a", "b"]), "b,c,c".split(',')), list(&["a", "b", "c"]));
-        assert_eq!(appended(Vec::new(), "".split(',')), list(&[""]));
-        assert_eq!(without(list(&["a", "b", "a", "c"]), "a,c,x".split(',')), list(&["b", "a"]));
-        assert_eq!(without(list(&["a", "b", "a"]), "a,a".split(',')), list(&["b"]));
-    }
-
-    #[test]
-    fn long_lists_are_done_in_no_time() {
-        let members: Vec<String> = (0..200_000).map(|number| number.to_string()).collect();
-        let text = members.join(",");
-        let all = appended(Vec::new(), text.split(','));
-        assert_eq!(all.len(), members.len());
-        assert!(without(all, text.split(',')).is_empty());
     }
 }

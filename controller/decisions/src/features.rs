@@ -158,7 +158,7 @@ impl ControllerState {
         } else if name == "kraft.version" && level < current {
             return Err(invalid("Can't downgrade the version of this feature."));
         } else if name == "kraft.version" && level > current {
-            // It promises that voters can be added and removed, which this controller cannot do.
+            // A quorum founded with controller.quorum.voters keeps its voters: the feature stays at 0.
             return Err(invalid("The voters of this quorum cannot be changed."));
         } else {
             check_dependencies(name, level, levels).map_err(|message| invalid(&message))?;

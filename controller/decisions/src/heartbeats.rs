@@ -1,15 +1,18 @@
-//! What the active controller remembers of its brokers' heartbeats. Lost with its office: the next controller gives every
-//! broker a whole session from when it took over.
+//! What the active controller remembers of its brokers' heartbeats, and of its clients' changes. Lost with its office: the next
+//! controller gives every broker a whole session from when it took over.
 
 use std::collections::BTreeMap;
 
 use ottla_metadata::MetadataImage;
 use ottla_protocol::{BrokerId, Offset, Timestamp};
 
+use crate::mutations::Mutations;
+
 /// What the active controller knows beyond the log.
 #[derive(Debug, Clone, Default)]
 pub struct SoftState {
     brokers: BTreeMap<BrokerId, Heartbeat>,
+    pub(crate) mutations: Mutations,
 }
 
 #[derive(Debug, Clone)]

@@ -19,6 +19,7 @@ mod error;
 mod features;
 mod growth;
 mod heartbeats;
+mod mutations;
 pub mod names;
 mod partition_change;
 mod placement;

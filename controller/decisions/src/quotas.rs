@@ -131,7 +131,7 @@ fn keys_for(entity: &QuotaEntity) -> Result<&'static [(&'static str, Unit)], Api
     }
 }
 
-/// A name is not looked up here: whoever limits by it does that.
+/// A name is not looked up here: the broker that took the request has done that, as whoever limits by it does.
 fn is_address_or_host(text: &str) -> bool {
     let label =
         |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');

@@ -22,7 +22,7 @@ use ottla_protocol::{Decodable, Encodable, Message, RequestMessage, skeleton};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestOrigin {
     pub client_id: Arc<str>,
-    /// `User:alice`.
+    /// `User:alice`. Empty for a request of the nodes themselves, for which no quota holds.
     pub principal: Arc<str>,
     /// The version of the request as the client sent it.
     pub api_version: i16,
@@ -31,7 +31,7 @@ pub struct RequestOrigin {
 impl RequestOrigin {
     /// A request of this process, not of a client; the newest version of everything.
     pub fn internal() -> Self {
-        Self { client_id: "".into(), principal: "User:ANONYMOUS".into(), api_version: i16::MAX }
+        Self { client_id: "".into(), principal: "".into(), api_version: i16::MAX }
     }
 }
 

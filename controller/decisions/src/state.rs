@@ -1,7 +1,7 @@
 //! The machine itself: the image that requests decide on, the facts of configuration, and what is known of brokers'
 //! heartbeats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ottla_metadata::{FeatureRange, MetadataImage, MetadataRecord};
@@ -10,6 +10,7 @@ use ottla_state_machine::StateMachine;
 use uuid::Uuid;
 
 use crate::heartbeats::SoftState;
+use crate::mutations::MutationQuota;
 use crate::request::{ControllerRequest, ControllerResponse, Decision, RequestOrigin};
 
 /// Where ids and random choices come from; a test hands in a seeded one.
@@ -37,6 +38,9 @@ pub struct ControllerDefaults {
     pub broker_session_timeout_ms: i64,
     /// The same where several brokers are registered; `None` where the key was set, and holds for any number.
     pub cluster_session_timeout_ms: Option<i64>,
+    /// `controller.quota.window.num` times `controller.quota.window.size.seconds`: how many seconds' worth of a quota of changes
+    /// may be used at once.
+    pub mutation_burst_seconds: f64,
     /// How internal topics that were made on fewer brokers grow.
     pub internal_topics: InternalTopicGrowth,
     /// The properties file of this node: what topic configs fall back to.
@@ -71,6 +75,8 @@ pub struct Context<'a> {
 pub struct ControllerState {
     pub image: MetadataImage,
     pub defaults: Arc<ControllerDefaults>,
+    /// The controllers of the quorum: they need not be brokers.
+    pub controllers: BTreeSet<BrokerId>,
 }
 
 impl ControllerState {
@@ -87,9 +93,22 @@ impl ControllerState {
             Q::RegisterBroker(request) => self.register_broker(soft, request, cx).map(R::RegisterBroker),
             Q::BrokerHeartbeat(request) => self.broker_heartbeat(soft, request, cx).map(R::BrokerHeartbeat),
             Q::UnregisterBroker(request) => self.unregister_broker(soft, request).map(R::UnregisterBroker),
-            Q::CreateTopics(request) => self.create_topics(request, cx).map(R::CreateTopics),
-            Q::DeleteTopics(request) => self.delete_topics(request, cx).map(R::DeleteTopics),
-            Q::CreatePartitions(request) => self.create_partitions(request, cx).map(R::CreatePartitions),
+            // From these versions on a change over the quota is refused (KIP-599).
+            Q::CreateTopics(request) => {
+                let mut quota = self.mutation_quota(soft, cx, 6);
+                let decision = self.create_topics(request, cx, &mut quota);
+                decision.map(|response| R::CreateTopics(response.with_throttle_time_ms(quota.throttle_ms())))
+            }
+            Q::DeleteTopics(request) => {
+                let mut quota = self.mutation_quota(soft, cx, 5);
+                let decision = self.delete_topics(request, cx, &mut quota);
+                decision.map(|response| R::DeleteTopics(response.with_throttle_time_ms(quota.throttle_ms())))
+            }
+            Q::CreatePartitions(request) => {
+                let mut quota = self.mutation_quota(soft, cx, 3);
+                let decision = self.create_partitions(request, cx, &mut quota);
+                decision.map(|response| R::CreatePartitions(response.with_throttle_time_ms(quota.throttle_ms())))
+            }
             Q::AlterConfigs(request) => self.alter_configs(request).map(R::AlterConfigs),
             Q::IncrementalAlterConfigs(request) => {
                 self.incremental_alter_configs(request).map(R::IncrementalAlterConfigs)
@@ -112,6 +131,11 @@ impl ControllerState {
             Q::CreateAcls(request) => self.create_acls(request, cx).map(R::CreateAcls),
             Q::DeleteAcls(request) => self.delete_acls(request).map(R::DeleteAcls),
         }
+    }
+
+    fn mutation_quota<'a>(&self, soft: &'a mut SoftState, cx: &Context<'_>, strict_since: i16) -> MutationQuota<'a> {
+        let burst_seconds = self.defaults.mutation_burst_seconds;
+        soft.mutations.quota_of(&self.image.client_quotas, burst_seconds, cx, strict_since)
     }
 
     /// After which silence a broker is fenced.

@@ -16,6 +16,7 @@ use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, StrBytes, TopicId};
 
 use crate::configs::Change;
 use crate::error::{ApiError, wire};
+use crate::mutations::MutationQuota;
 use crate::names::{CLUSTER_METADATA_TOPIC, collide, validate_topic_name};
 use crate::placement;
 use crate::request::Decision;
@@ -34,6 +35,7 @@ impl ControllerState {
         &self,
         request: &CreateTopicsRequest,
         cx: &mut Context<'_>,
+        quota: &mut MutationQuota<'_>,
     ) -> Decision<CreateTopicsResponse> {
         let mut seen = BTreeMap::new();
         for topic in &request.topics {
@@ -49,7 +51,7 @@ impl ControllerState {
             } else if too_many {
                 Err(too_many_partitions())
             } else {
-                self.create_topic(topic, cx)
+                self.create_topic(topic, cx, quota)
             };
             results.push(match created {
                 Ok((new, result)) => {
@@ -81,6 +83,7 @@ impl ControllerState {
         &self,
         topic: &CreatableTopic,
         cx: &mut Context<'_>,
+        quota: &mut MutationQuota<'_>,
     ) -> Result<(Vec<MetadataRecord>, CreatableTopicResult), ApiError> {
         let name = topic.name.as_str();
         validate_topic_name(name).map_err(|message| ApiError::new(ErrorCode::InvalidTopicException, message))?;
@@ -93,6 +96,7 @@ impl ControllerState {
         }
         let configs = self.creation_configs(topic)?;
         let partitions = self.new_partitions(topic, cx)?;
+        quota.take(partitions.len())?;
         let id = TopicId(cx.ids.uuid());
         let mut result = CreatableTopicResult::default()
             .with_name(topic.name.clone())
@@ -265,6 +269,7 @@ impl ControllerState {
         &self,
         request: &CreatePartitionsRequest,
         cx: &mut Context<'_>,
+        quota: &mut MutationQuota<'_>,
     ) -> Decision<CreatePartitionsResponse> {
         let mut records = Vec::new();
         let mut results = Vec::new();
@@ -288,7 +293,7 @@ impl ControllerState {
             answer(name, &Err(ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name.")));
         }
         for topic in request.topics.iter().filter(|topic| !duplicates.contains(topic.name.as_str())) {
-            let mut added = self.add_partitions(topic, cx);
+            let mut added = self.add_partitions(topic, cx, quota);
             // All of the request is one entry of the metadata log.
             if added.as_ref().is_ok_and(|added| records.len() + added.len() > PARTITIONS_PER_REQUEST_MAX as usize) {
                 added = Err(too_many_partitions());
@@ -306,6 +311,7 @@ impl ControllerState {
         &self,
         request: &CreatePartitionsTopic,
         cx: &mut Context<'_>,
+        quota: &mut MutationQuota<'_>,
     ) -> Result<Vec<MetadataRecord>, ApiError> {
         let name = request.name.as_str();
         let topic =
@@ -333,6 +339,7 @@ impl ControllerState {
         if additional as i64 > PARTITIONS_PER_REQUEST_MAX {
             return Err(too_many_partitions());
         }
+        quota.take(additional)?;
         let factor = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
         let partitions: Vec<PartitionImage> = match &request.assignments {
             Some(assignments) => (existing as i32..)
@@ -365,6 +372,7 @@ impl ControllerState {
         &self,
         request: &DeleteTopicsRequest,
         cx: &Context<'_>,
+        quota: &mut MutationQuota<'_>,
     ) -> Decision<DeleteTopicsResponse> {
         let mut asked: Vec<(Option<&str>, TopicId)> =
             request.topic_names.iter().map(|name| (Some(name.as_str()), TopicId::ZERO)).collect();
@@ -397,7 +405,7 @@ impl ControllerState {
             };
             let (told_name, told_id, outcome) = match found {
                 Err(error) => (name.map(str::to_owned), id, Err(error)),
-                Ok((topic, id)) if named_both_ways.contains(&id) => {
+                Ok((topic, id, _)) if named_both_ways.contains(&id) => {
                     // As in Kafka there is one answer for both, under the name.
                     if name.is_none() {
                         continue;
@@ -405,9 +413,12 @@ impl ControllerState {
                     let message = "The provided topic name maps to an ID that was already supplied.";
                     (Some(topic), id, Err(ApiError::new(ErrorCode::InvalidRequest, message)))
                 }
-                Ok((topic, id)) => {
-                    doomed.push(id);
-                    (Some(topic), id, Ok(()))
+                Ok((topic, id, partitions)) => {
+                    let taken = quota.take(partitions);
+                    if taken.is_ok() {
+                        doomed.push(id);
+                    }
+                    (Some(topic), id, taken)
                 }
             };
             let (error_code, error_message) = wire(&outcome);
@@ -423,7 +434,13 @@ impl ControllerState {
         Decision { records, response: DeleteTopicsResponse::default().with_responses(results) }
     }
 
-    fn find_doomed(&self, name: Option<&str>, id: TopicId, cx: &Context<'_>) -> Result<(String, TopicId), ApiError> {
+    /// Name, id and number of partitions of the topic that was named.
+    fn find_doomed(
+        &self,
+        name: Option<&str>,
+        id: TopicId,
+        cx: &Context<'_>,
+    ) -> Result<(String, TopicId, usize), ApiError> {
         let invalid = |message: &str| Err(ApiError::new(ErrorCode::InvalidRequest, message));
         if !self.defaults.delete_topic_enable {
             // Older clients do not know the code.
@@ -440,7 +457,7 @@ impl ControllerState {
             None => self.image.topics.by_id(id).ok_or(ErrorCode::UnknownTopicId),
         };
         let topic = topic.map_err(ApiError::general)?;
-        Ok((topic.name.to_string(), topic.id))
+        Ok((topic.name.to_string(), topic.id, topic.partitions.len()))
     }
 }
 

@@ -8,6 +8,7 @@
 //!   create NAME [partitions=N] [rf=N] [replicas=1,2/2,1] [config=k=v;k=v] [validate]
 //!   delete NAME   grow NAME COUNT [replicas=..]   config KIND NAME OP KEY [VALUE]   elect preferred|unclean [NAME-P]
 //!   isr LEADER NAME-P IDS [recovering]   reassign NAME-P IDS|cancel   reassignments   producers ID
+//!   client internal|NAME [version=N]   quota NAME CHANGES_PER_SECOND
 //!   features NAME=LEVEL [downgrade]   unregister ID   tick MS   expire   show NAME   describe brokers
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -43,6 +44,8 @@ struct World {
     ids: Ids,
     now: Timestamp,
     lives: BTreeMap<i32, u128>,
+    /// Who asks, unless told otherwise the nodes themselves.
+    origin: RequestOrigin,
 }
 
 fn text(value: &str) -> StrBytes {
@@ -64,6 +67,11 @@ fn outcome(code: i16, message: Option<&StrBytes>) -> String {
         None if code == ErrorCode::None => "ok".to_owned(),
         None => code.to_string(),
     }
+}
+
+/// An answer with how long its client should wait.
+fn slowed(answer: String, throttle_ms: i32) -> String {
+    if throttle_ms == 0 { answer } else { format!("{answer}, wait {throttle_ms} ms") }
 }
 
 /// The id of a broker's directory.
@@ -93,14 +101,25 @@ impl World {
             delete_topic_enable: true,
             broker_session_timeout_ms: 9000,
             cluster_session_timeout_ms: None,
+            mutation_burst_seconds: 11.0,
             internal_topics: Default::default(),
             static_configs: Arc::new(BTreeMap::from([("log.retention.hours".to_owned(), "24".to_owned())])),
             supported_features: features.iter().map(range).collect(),
             bootstrap_features: features.iter().map(|(name, _, max)| ((*name).into(), *max)).collect(),
         };
-        let state = ControllerState { image: MetadataImage::default(), defaults: Arc::new(defaults) };
-        let mut world =
-            Self { state, soft: SoftState::default(), ids: Ids(0), now: Timestamp(0), lives: BTreeMap::new() };
+        let state = ControllerState {
+            image: MetadataImage::default(),
+            defaults: Arc::new(defaults),
+            controllers: [ottla_protocol::BrokerId(100)].into(),
+        };
+        let mut world = Self {
+            state,
+            soft: SoftState::default(),
+            ids: Ids(0),
+            now: Timestamp(0),
+            lives: BTreeMap::new(),
+            origin: RequestOrigin::internal(),
+        };
         world.commit(&world.state.bootstrap());
         world
     }
@@ -113,7 +132,7 @@ impl World {
     }
 
     fn ask(&mut self, request: impl Into<ControllerRequest>, out: &mut String) -> ControllerResponse {
-        let origin = RequestOrigin::internal();
+        let origin = self.origin.clone();
         let next_offset = Offset(self.state.image.offset.0 + 1);
         let mut cx = Context { origin: &origin, now: self.now, next_offset, ids: &mut self.ids };
         let decision = self.state.decide(&mut self.soft, &request.into(), &mut cx);
@@ -189,8 +208,21 @@ impl World {
             "delete" => {
                 let request = DeleteTopicsRequest::default().with_topic_names(vec![text(rest[0]).into()]);
                 let ControllerResponse::DeleteTopics(r) = self.ask(request, &mut out) else { unreachable!() };
-                outcome(r.responses[0].error_code, r.responses[0].error_message.as_ref())
+                let answer = outcome(r.responses[0].error_code, r.responses[0].error_message.as_ref());
+                slowed(answer, r.throttle_time_ms)
             }
+            "client" => {
+                self.origin = match rest[0] {
+                    "internal" => RequestOrigin::internal(),
+                    name => RequestOrigin {
+                        client_id: name.into(),
+                        principal: "User:ANONYMOUS".into(),
+                        api_version: option(rest, "version").map_or(7, |version| version.parse().unwrap()),
+                    },
+                };
+                String::new()
+            }
+            "quota" => self.quota(rest, &mut out),
             "grow" => self.grow(rest, &mut out),
             "config" => self.config(rest, &mut out),
             "elect" => self.elect(rest, &mut out),
@@ -371,7 +403,17 @@ impl World {
             write!(answer, " {}={}({})", config.name, config.value.as_deref().unwrap_or("null"), config.config_source)
                 .unwrap();
         }
-        answer
+        slowed(answer, r.throttle_time_ms)
+    }
+
+    fn quota(&mut self, rest: &[&str], out: &mut String) -> String {
+        use alter_client_quotas_request::{EntityData, EntryData, OpData};
+        let entity = EntityData::default().with_entity_type(text("client-id")).with_entity_name(Some(text(rest[0])));
+        let op = OpData::default().with_key(text("controller_mutation_rate")).with_value(rest[1].parse().unwrap());
+        let entry = EntryData::default().with_entity(vec![entity]).with_ops(vec![op]);
+        let request = AlterClientQuotasRequest::default().with_entries(vec![entry]);
+        let ControllerResponse::AlterClientQuotas(r) = self.ask(request, out) else { unreachable!() };
+        outcome(r.entries[0].error_code, r.entries[0].error_message.as_ref())
     }
 
     fn grow(&mut self, rest: &[&str], out: &mut String) -> String {
@@ -381,9 +423,10 @@ impl World {
             .with_name(text(rest[0]).into())
             .with_count(rest[1].parse().unwrap())
             .with_assignments(option(rest, "replicas").map(|all| all.split('/').map(one).collect()));
-        let request = CreatePartitionsRequest::default().with_topics(vec![topic]);
+        let request =
+            CreatePartitionsRequest::default().with_topics(vec![topic]).with_validate_only(rest.contains(&"validate"));
         let ControllerResponse::CreatePartitions(r) = self.ask(request, out) else { unreachable!() };
-        outcome(r.results[0].error_code, r.results[0].error_message.as_ref())
+        slowed(outcome(r.results[0].error_code, r.results[0].error_message.as_ref()), r.throttle_time_ms)
     }
 
     fn config(&mut self, rest: &[&str], out: &mut String) -> String {

@@ -32,6 +32,17 @@ impl Wire for QuotaEntity {
     }
 }
 
+/// User and client id, empty where the quota is shared by all.
+pub type Sharers = (Arc<str>, Arc<str>);
+
+/// A quota that holds for somebody, and with whom its use is shared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    pub bound: f64,
+    /// Everybody with the same two names uses up the same quota.
+    pub shared_by: Sharers,
+}
+
 /// All client quotas.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClientQuotasImage {
@@ -44,9 +55,49 @@ impl ClientQuotasImage {
         self.entities.get(entity)
     }
 
+    /// The quota of a kind (`producer_byte_rate`, ...) that holds for a user and client id: of those that say something of it
+    /// the most exact one, in Kafka's order.
+    pub fn find(&self, key: &str, user: &Arc<str>, client_id: &Arc<str>) -> Option<Found> {
+        if self.is_empty() {
+            return None;
+        }
+        let nobody: Arc<str> = "".into();
+        let named = |name: &Arc<str>| Some(Some(Arc::clone(name)));
+        let (user_is, client_is, default) = (named(user), named(client_id), Some(None));
+        let order = [
+            (user_is.clone(), client_is.clone()),
+            (user_is.clone(), default.clone()),
+            (user_is, None),
+            (default.clone(), client_is.clone()),
+            (default.clone(), default.clone()),
+            (default.clone(), None),
+            (None, client_is),
+            (None, default),
+        ];
+        for (of_user, of_client) in order {
+            let (has_user, has_client) = (of_user.is_some(), of_client.is_some());
+            let mut parts: Vec<(Arc<str>, Option<Arc<str>>)> = Vec::with_capacity(2);
+            parts.extend(of_client.map(|name| ("client-id".into(), name)));
+            parts.extend(of_user.map(|name| ("user".into(), name)));
+            if let Some(bound) = self.get(&QuotaEntity::new(parts)).and_then(|values| values.get(key)) {
+                let shared_by = (
+                    Arc::clone(if has_user { user } else { &nobody }),
+                    Arc::clone(if has_client { client_id } else { &nobody }),
+                );
+                return Some(Found { bound: *bound, shared_by });
+            }
+        }
+        None
+    }
+
     /// Every entity with something set.
     pub fn iter(&self) -> impl Iterator<Item = (&QuotaEntity, &OrdMap<Arc<str>, f64>)> {
         self.entities.iter()
+    }
+
+    /// True for a copy of the other that was not changed since; false for any other, even an equal one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.entities.ptr_eq(&other.entities)
     }
 
     /// True when no quota is set at all.
@@ -65,5 +116,32 @@ impl ClientQuotasImage {
         } else {
             self.entities.insert(entity.clone(), values);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_most_exact_quota_holds() {
+        let mut quotas = ClientQuotasImage::default();
+        let mut set = |parts: &[(&str, Option<&str>)], bound: f64| {
+            let parts = parts.iter().map(|(kind, name)| ((*kind).into(), name.map(Arc::from))).collect();
+            quotas.set(&QuotaEntity::new(parts), &"rate".into(), Some(bound));
+        };
+        set(&[("client-id", None)], 1.0);
+        set(&[("user", None)], 2.0);
+        set(&[("user", Some("u"))], 3.0);
+        set(&[("user", Some("u")), ("client-id", Some("c"))], 4.0);
+        let found = |user: &str, client: &str| {
+            let found = quotas.find("rate", &user.into(), &client.into()).unwrap();
+            (found.bound, found.shared_by.0.to_string(), found.shared_by.1.to_string())
+        };
+        assert_eq!(found("u", "c"), (4.0, "u".into(), "c".into()));
+        assert_eq!(found("u", "d"), (3.0, "u".into(), String::new()));
+        assert_eq!(found("v", "c"), (2.0, "v".into(), String::new()), "of the default each user has one");
+        assert_eq!(quotas.find("other", &"u".into(), &"c".into()), None);
     }
 }

@@ -33,6 +33,7 @@ pub fn defaults() -> ControllerDefaults {
         delete_topic_enable: true,
         broker_session_timeout_ms: 9000,
         cluster_session_timeout_ms: None,
+        mutation_burst_seconds: 11.0,
         internal_topics: Default::default(),
         static_configs: Arc::default(),
         supported_features: features

@@ -173,7 +173,7 @@ impl LogDirs {
         self.logs.read().get(id).map(|hosted| hosted.dir.id)
     }
 
-    /// New logs go to other directories than these from now on, if there are any.
+    /// New logs go to other directories than these from now on, if there are any, and no log can be moved to them.
     pub fn cordon(&self, dirs: &[Uuid]) {
         if *self.cordoned.read() != dirs {
             *self.cordoned.write() = dirs.to_vec();

@@ -37,6 +37,8 @@ pub enum MoveError {
     NoSuchDirectory,
     #[error("the log directory is offline")]
     Offline,
+    #[error("the log directory is cordoned")]
+    Cordoned,
     #[error("the log is not here")]
     NoLog,
     #[error("the topic name is too long for the directory of a copy")]
@@ -102,10 +104,7 @@ impl LogDirs {
         if future.len() > 255 {
             return Err(MoveError::NameTooLong);
         }
-        let to = self.dirs.iter().find(|dir| dir.path == to).ok_or(MoveError::NoSuchDirectory)?;
-        if !to.health.is_online() {
-            return Err(MoveError::Offline);
-        }
+        let to = self.open_to_moves(to)?;
         let _changing = self.changing.lock();
         let hosted = self.logs.read().get(id).cloned().ok_or(MoveError::NoLog)?;
         if !hosted.log.is_online() {
@@ -258,12 +257,21 @@ impl LogDirs {
     /// # Errors
     /// See [`MoveError`].
     pub fn prefer(&self, id: &TopicPartition, dir: &Path) -> Result<(), MoveError> {
-        let dir = self.dirs.iter().find(|known| known.path == dir).ok_or(MoveError::NoSuchDirectory)?;
+        let dir = self.open_to_moves(dir)?;
+        self.moves.wanted.lock().insert(id.clone(), dir.path.clone());
+        Ok(())
+    }
+
+    /// The directory at a path, if logs may be moved there: whoever cordons one wants it to become empty (KIP-1066).
+    fn open_to_moves(&self, path: &Path) -> Result<&Arc<Directory>, MoveError> {
+        let dir = self.dirs.iter().find(|dir| dir.path == path).ok_or(MoveError::NoSuchDirectory)?;
         if !dir.health.is_online() {
             return Err(MoveError::Offline);
         }
-        self.moves.wanted.lock().insert(id.clone(), dir.path.clone());
-        Ok(())
+        if self.cordoned.read().contains(&dir.id) {
+            return Err(MoveError::Cordoned);
+        }
+        Ok(dir)
     }
 
     /// The directory for a new log: the wanted one, else the one with the fewest logs.

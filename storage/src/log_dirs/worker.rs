@@ -71,22 +71,27 @@ impl Worker {
         did
     }
 
+    /// Has a log synced soon. An error takes its directory offline.
     pub fn flush(&self, log: Arc<Log>) {
         self.send(Job::Flush(Arc::downgrade(&log)));
     }
 
+    /// Has a directory removed after so many milliseconds. What cannot be removed is logged and left to the next start.
     pub fn remove_dir_later(&self, dir: PathBuf, delay_ms: i64) {
         self.send(Job::Remove(due(delay_ms), Doomed::Dir(dir)));
     }
 
+    /// Has the copy of a move that was given up removed, once the step that it may be at has ended. Errors as above.
     pub fn remove_copy_later(&self, dir: PathBuf, stepping: Arc<Mutex<()>>) {
         self.send(Job::Remove(due(0), Doomed::Copy(dir, stepping)));
     }
 
+    /// Has the files of deleted segments removed after so many milliseconds. Errors as above.
     pub fn unlink_later(&self, segments: Vec<Arc<Segment>>, delay_ms: i64) {
         self.send(Job::Remove(due(delay_ms), Doomed::Segments(segments)));
     }
 
+    /// Removes the files of deleted segments; blocks. Errors as above.
     pub fn unlink_now(disk: &dyn Disk, segments: Vec<Arc<Segment>>) {
         remove(disk, Doomed::Segments(segments));
     }

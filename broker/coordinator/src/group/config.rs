@@ -17,10 +17,12 @@ pub enum MigrationPolicy {
 }
 
 impl MigrationPolicy {
+    /// From classic to consumer.
     pub const fn allows_upgrade(self) -> bool {
         matches!(self, Self::Bidirectional | Self::Upgrade)
     }
 
+    /// From consumer to classic.
     pub const fn allows_downgrade(self) -> bool {
         matches!(self, Self::Bidirectional | Self::Downgrade)
     }

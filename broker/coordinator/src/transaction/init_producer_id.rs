@@ -12,29 +12,15 @@ use crate::shard::{Effect, Producer, Token};
 
 impl Transactions {
     pub(super) fn init_producer_id(&self, token: Token, request: TransactionRequest, cx: &mut Cx<'_>) -> Ruling {
-        let TransactionRequest::InitProducerId {
-            transactional_id: id,
-            timeout_ms,
-            expected,
-            two_phase_commit,
-            keep_prepared,
-        } = request
-        else {
+        let TransactionRequest::InitProducerId { transactional_id: id, timeout_ms, expected } = request else {
             return Err(ErrorCode::InvalidRequest);
         };
         if id.is_empty() {
             return Err(ErrorCode::InvalidRequest);
         }
-        if two_phase_commit && !cx.config.two_phase_commit {
-            return Err(ErrorCode::TransactionalIdAuthorizationFailed);
-        }
-        if keep_prepared {
-            return Err(ErrorCode::UnsupportedVersion);
-        }
-        if !two_phase_commit && (timeout_ms <= 0 || timeout_ms > cx.config.timeout_ms_max) {
+        if timeout_ms <= 0 || timeout_ms > cx.config.timeout_ms_max {
             return Err(ErrorCode::InvalidTransactionTimeout);
         }
-        let timeout_ms = if two_phase_commit { i32::MAX } else { timeout_ms };
         let current = match self.get(&id) {
             Some(current) => Arc::clone(current),
             None => Arc::new(unborn(fresh_producer_id(cx)?, timeout_ms, cx.now)),

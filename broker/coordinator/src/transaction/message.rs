@@ -18,8 +18,6 @@ pub struct TransactionConfig {
     pub id_expiration_ms: i64,
     /// `transaction.remove.expired.transaction.cleanup.interval.ms`
     pub expiry_interval_ms: i64,
-    /// `transaction.two.phase.commit.enable`
-    pub two_phase_commit: bool,
 }
 
 impl Default for TransactionConfig {
@@ -29,7 +27,6 @@ impl Default for TransactionConfig {
             abort_interval_ms: 10_000,
             id_expiration_ms: 604_800_000,
             expiry_interval_ms: 3_600_000,
-            two_phase_commit: false,
         }
     }
 }
@@ -42,8 +39,6 @@ pub enum TransactionRequest {
         transactional_id: Arc<str>,
         timeout_ms: i32,
         expected: Option<Producer>,
-        two_phase_commit: bool,
-        keep_prepared: bool,
     },
     /// `client_version` is 2 where the partition is added on behalf of a client of transaction version 2.
     AddPartitions {

@@ -144,8 +144,6 @@ fn run(world: &mut World, line: &str) -> String {
             transactional_id: command.id(),
             timeout_ms: i32::try_from(command.number("timeout", 60_000)).unwrap(),
             expected: command.values.get("producer").map(|text| parse_producer(text)),
-            two_phase_commit: command.words.contains(&"2pc"),
-            keep_prepared: false,
         }),
         "add" => world.ask(TransactionRequest::AddPartitions {
             transactional_id: command.id(),

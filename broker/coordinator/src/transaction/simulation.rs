@@ -96,13 +96,7 @@ impl Simulation {
 
     fn init(&mut self, id: &'static str) {
         let expected = self.clients.get(id).copied().filter(|_| self.rng.random_bool(0.5));
-        let request = TransactionRequest::InitProducerId {
-            transactional_id: id.into(),
-            timeout_ms: 20_000,
-            expected,
-            two_phase_commit: false,
-            keep_prepared: false,
-        };
+        let request = TransactionRequest::InitProducerId { transactional_id: id.into(), timeout_ms: 20_000, expected };
         let step = self.world.ask(request);
         if let Some(Ok(TransactionResponse::Producer(producer))) = self.absorb(step).pop() {
             // Answers get lost.

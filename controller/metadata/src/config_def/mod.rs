@@ -14,10 +14,10 @@ mod value;
 pub use check::InvalidValue;
 pub use client_metrics::{InvalidSubscription, validate_client_metrics};
 pub use groups::{group_broker_synonym, validate_group};
-pub use synonyms::{broker_synonyms, listener_key, topic_broker_synonym, topic_broker_synonyms};
+pub use synonyms::{Negative, broker_synonyms, in_ms, listener_key, topic_broker_synonym, topic_broker_synonyms};
 pub use table::{ConfigDef, Limits, Table, UpdateMode, ValueType};
 pub use topics::{validate_topic, validate_topic_configs};
-pub use value::{Value, java_double, split_list};
+pub use value::{Value, append_to_list, java_double, split_list, subtract_from_list};
 
 /// The definition of a broker's key; internal keys included.
 pub fn broker(name: &str) -> Option<&'static ConfigDef> {

@@ -77,6 +77,26 @@ pub fn listener_key(key: &str) -> Option<&str> {
     Some(PER_MECHANISM.iter().find(|name| base.ends_with(**name)).map_or(base, |name| *name))
 }
 
+/// What becomes of a negative number of hours or minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Negative {
+    /// `-1`, the word for "unlimited": what a broker lives by.
+    Unlimited,
+    /// So many milliseconds as well: what Kafka's controller tells of a new topic's configs.
+    Multiplied,
+}
+
+/// The value of a broker key whose name ends in a unit of time, in milliseconds.
+pub fn in_ms(key: &str, value: &str, negative: Negative) -> String {
+    let unit = unit_ms(key);
+    match value.trim().parse::<i64>() {
+        Ok(_) if unit == 1 => value.to_owned(),
+        Ok(number) if number < 0 && negative == Negative::Unlimited => "-1".to_owned(),
+        Ok(number) => number.saturating_mul(unit).to_string(),
+        Err(_) => value.to_owned(),
+    }
+}
+
 /// The amount of milliseconds in one unit of a broker key that ends in a unit of time.
 pub(super) fn unit_ms(key: &str) -> i64 {
     match key.rsplit('.').next() {
@@ -89,6 +109,16 @@ pub(super) fn unit_ms(key: &str) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn less_than_no_hours_are_unlimited_or_many_milliseconds() {
+        let told = |value, negative| in_ms("log.retention.hours", value, negative);
+        assert_eq!(told("-2", Negative::Unlimited), "-1");
+        assert_eq!(told("-2", Negative::Multiplied), "-7200000");
+        assert_eq!(told(" 2 ", Negative::Unlimited), "7200000");
+        assert_eq!(told("soon", Negative::Unlimited), "soon");
+        assert_eq!(in_ms("log.retention.ms", " -5", Negative::Unlimited), " -5");
+    }
 
     #[test]
     fn synonyms_are_keys() {

@@ -130,6 +130,9 @@ mod tests {
     fn a_broker_value_stands_in() {
         let configs = BTreeMap::from([("min.compaction.lag.ms", "5")]);
         let fallback = |key: &str| (key == "log.cleaner.max.compaction.lag.ms").then_some("4");
-        assert!(validate_topic_configs(&configs, &BTreeMap::new(), fallback, false).is_err());
+        assert_eq!(
+            validate_topic_configs(&configs, &BTreeMap::new(), fallback, false),
+            Err("conflict topic config setting min.compaction.lag.ms (5) > max.compaction.lag.ms (4)".to_owned())
+        );
     }
 }

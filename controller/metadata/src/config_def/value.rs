@@ -1,5 +1,7 @@
 //! A value read by its type, and the one way it is written.
 
+use std::collections::{HashMap, HashSet};
+
 use super::table::ValueType;
 
 /// A value of a key, read by its type.
@@ -69,6 +71,43 @@ pub fn split_list(text: &str) -> Vec<String> {
     text.split(',').map(|member| member.trim().to_owned()).collect()
 }
 
+/// What APPEND makes of a list: the members of `list`, and behind them those of `items` that are not among them.
+pub fn append_to_list(list: &str, items: &str) -> String {
+    let mut members = members(list);
+    let mut known: HashSet<&str> = members.iter().copied().collect();
+    members.extend(operands(items).filter(|item| known.insert(item)));
+    members.join(",")
+}
+
+/// What SUBTRACT makes of a list: `list` less the first occurrence of each of the `items`, which may be named more than once
+/// themselves.
+pub fn subtract_from_list(list: &str, items: &str) -> String {
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    for item in operands(items) {
+        *times.entry(item).or_default() += 1;
+    }
+    let mut members = members(list);
+    members.retain(|member| match times.get_mut(member) {
+        Some(left) if *left > 0 => {
+            *left -= 1;
+            false
+        }
+        _ => true,
+    });
+    members.join(",")
+}
+
+fn members(list: &str) -> Vec<&str> {
+    list.split(',').filter(|member| !member.is_empty()).collect()
+}
+
+/// As Java splits: empty members count, save for those at the end. An empty text is one empty member.
+fn operands(items: &str) -> impl Iterator<Item = &str> {
+    let trimmed = items.trim_end_matches(',');
+    let count = if trimmed.is_empty() && !items.is_empty() { 0 } else { usize::MAX };
+    trimmed.split(',').take(count)
+}
+
 /// A double as Java writes it, which is how stock tools show it: `0.5`, `1.0`, `1.7976931348623157E308`.
 pub fn java_double(value: f64) -> String {
     if value.is_nan() {
@@ -100,6 +139,32 @@ mod tests {
         assert_eq!(java_double(2_147_483_647.0), "2.147483647E9");
         assert_eq!(java_double(1e7), "1.0E7");
         assert_eq!(java_double(0.0001), "1.0E-4");
+    }
+
+    #[test]
+    fn lists_are_appended_to_and_subtracted_from() {
+        assert_eq!(append_to_list("a,b", "b,c,c"), "a,b,c");
+        assert_eq!(append_to_list("", ""), "");
+        assert_eq!(append_to_list("a", ""), "a,", "which is refused where members must not be empty");
+        assert_eq!(append_to_list("a", ",b"), "a,,b");
+        assert_eq!(subtract_from_list("a,b,a,c", "a,c,x"), "b,a");
+        assert_eq!(subtract_from_list("a,b,a", "a,a"), "b");
+    }
+
+    #[test]
+    fn a_comma_at_the_end_appends_and_subtracts_nothing() {
+        assert_eq!(append_to_list("delete", "compact,"), "delete,compact");
+        assert_eq!(append_to_list("delete", ",,"), "delete");
+        assert_eq!(subtract_from_list("delete,compact", "compact,,"), "delete");
+    }
+
+    #[test]
+    fn long_lists_are_done_in_no_time() {
+        let members: Vec<String> = (0..200_000).map(|number| number.to_string()).collect();
+        let text = members.join(",");
+        let all = append_to_list("", &text);
+        assert_eq!(all.len(), text.len());
+        assert!(subtract_from_list(&all, &text).is_empty());
     }
 
     #[test]

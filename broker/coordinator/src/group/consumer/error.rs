@@ -2,6 +2,8 @@
 
 use ottla_protocol::ErrorCode;
 
+use crate::pattern::PatternError;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GroupError {
     pub(crate) code: ErrorCode,
@@ -15,5 +17,11 @@ impl GroupError {
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidRequest, message)
+    }
+}
+
+impl From<PatternError> for GroupError {
+    fn from(error: PatternError) -> Self {
+        Self::new(PatternError::CODE, error.to_string())
     }
 }

@@ -225,7 +225,7 @@ impl GroupShard {
         let old_regex = before.as_ref().and_then(|before| before.subscribed_topic_regex.clone());
         let regex_changed = old_regex != member.subscribed_topic_regex;
         if let Some(regex) = member.subscribed_topic_regex.as_ref().filter(|_| regex_changed) {
-            super::subscription::compile(regex)?;
+            crate::pattern::whole(regex)?;
         }
         let cause = |what: &str| Cause {
             member_id: Arc::clone(id),

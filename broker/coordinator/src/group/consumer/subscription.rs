@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_metadata::MetadataImage;
-use ottla_protocol::{ErrorCode, Offset, Timestamp, TopicId};
-use regex::{Regex, RegexBuilder};
+use ottla_protocol::{Offset, Timestamp, TopicId};
 
 use super::draft::Draft;
 use super::error::GroupError;
 use super::state::ConsumerGroup;
 use crate::group::records::{ConsumerMember, GroupRecord, ResolvedRegex};
 use crate::group::shard::Cx;
+use crate::pattern;
 
 /// Expressions are looked at again at most this often.
 const REGEX_REFRESH_INTERVAL_MS_MIN: i64 = 10_000;
@@ -78,27 +78,6 @@ impl Hash {
     }
 }
 
-/// The longest expression that is compiled, and the memory that it may take: members name them, and each is compiled by the
-/// task that serves all groups of a partition.
-const REGEX_BYTES_MAX: usize = 4096;
-const REGEX_MEMORY_BYTES_MAX: usize = 1 << 20;
-
-/// RE2 syntax, matching the whole name.
-pub(crate) fn compile(regex: &str) -> Result<Regex, GroupError> {
-    let build = |text: &str| RegexBuilder::new(text).size_limit(REGEX_MEMORY_BYTES_MAX).build();
-    if regex.len() > REGEX_BYTES_MAX {
-        let message = format!("a regular expression of {} bytes is too long", regex.len());
-        return Err(GroupError::new(ErrorCode::InvalidRegularExpression, message));
-    }
-    // On its own first: what only becomes an expression between the added parentheses is none.
-    build(regex).and_then(|_| build(&format!(r"\A(?:{regex})\z"))).map_err(|error| {
-        GroupError::new(
-            ErrorCode::InvalidRegularExpression,
-            format!("{regex:?} is not a regular expression in RE2 syntax: {error}"),
-        )
-    })
-}
-
 /// When the expressions of a group were last looked at, and in which metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RegexCheck {
@@ -136,7 +115,7 @@ impl Draft {
             if !is_old && !is_new_metadata {
                 continue;
             }
-            let matcher = compile(&regex)?;
+            let matcher = pattern::whole(&regex)?;
             let names = cx.image.topics.iter().map(|topic| &topic.name);
             let topics: BTreeSet<Arc<str>> = names.filter(|name| matcher.is_match(name)).cloned().collect();
             let is_same = old.is_some_and(|old| old.topics == topics);
