@@ -34,7 +34,7 @@ const BROKEN: &[Broken] = &[
             (
                 "storage/src/producer_state.rs",
                 "if origin == AppendOrigin::Client\n                && let Some(duplicate)",
-                "if origin == AppendOrigin::Replication\n                && let Some(duplicate)",
+                "if origin != AppendOrigin::Client\n                && let Some(duplicate)",
             ),
             (
                 "storage/src/producer_state.rs",
