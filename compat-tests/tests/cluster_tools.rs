@@ -250,6 +250,10 @@ fn story(three: &mut Three) {
     three.run("kafka-configs --bootstrap-server @ --entity-type brokers --entity-name 2 --describe", |text| {
         text.contains("log.cleaner.threads=3")
     });
+    // A controller cannot know which directories a broker has, and knows which nodes there are.
+    let at_controller = "kafka-configs --bootstrap-controller @@ --entity-type brokers --alter";
+    three.say(&format!("{at_controller} --entity-name 3 --add-config cordoned.log.dirs=/nowhere"));
+    three.say(&format!("{at_controller} --entity-name 9 --add-config log.cleaner.threads=2"));
     three.say("kafka-log-dirs --bootstrap-server @ --describe --broker-list 1,3 --topic-list moves");
     three.say("kafka-log-dirs --bootstrap-server @ --describe --broker-list 1,9");
 

@@ -113,6 +113,21 @@ fn partitions_move_between_directories() {
                 s.quiet(&format!("{reassign} --execute --timeout 500 --reassignment-json-file {}", nowhere.display()));
             let last = refused.stdout.lines().filter(|line| line.contains("rror")).collect::<Vec<_>>().join("\n");
             s.note("to nowhere", &format!("{}\n{}", refused.code, said(&last)));
+
+            // Nor into a directory that is being emptied.
+            let cordon = "kafka-configs --bootstrap-server @ --entity-type brokers --entity-name 1 --alter";
+            s.quiet(&format!("{cordon} --add-config cordoned.log.dirs={}", from.display())).ok();
+            s.until("kafka-configs --bootstrap-server @ --entity-type brokers --entity-name 1 --describe", |text| {
+                text.contains("cordoned.log.dirs=")
+            });
+            // Told, and a moment later in force.
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            let back = plan(s, "dirs", &from);
+            let refused =
+                s.quiet(&format!("{reassign} --execute --timeout 500 --reassignment-json-file {}", back.display()));
+            let last = refused.stdout.lines().filter(|line| line.contains("rror")).collect::<Vec<_>>().join("\n");
+            s.note("to a cordoned one", &format!("{}\n{}", refused.code, said(&last)));
+            s.note("where it still is", &said(&place(s, "dirs-0").display().to_string()));
         },
     );
 }
