@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   cargo run -p ottla-simulation --example mutations            all of mutations/*.txt; writes mutations/RESULTS.md
-//!   cargo run -p ottla-simulation --example mutations -- epoch   those with `epoch` in their name; writes nothing
+//!   cargo run -p ottla-simulation --example mutations -- epoch   those with `epoch` (or another word) in the name; writes nothing
 //! ```
 //!
 //! The bugs are textual patches (`- ` what is there, `+ ` what takes its place). All are applied to a copy of the tree in
@@ -12,26 +12,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
+#[path = "../mutations/lists.rs"]
+mod lists;
+
+use lists::{Mutation, read_lists};
+
 const CRATES: [&str; 6] =
     ["protocol", "storage", "controller/metadata", "controller/decisions", "broker/replication", "broker/simulation"];
 const TIMEOUT: Duration = Duration::from_secs(240);
-
-struct Patch {
-    file: String,
-    old: String,
-    new: String,
-}
-
-struct Mutation {
-    name: String,
-    list: String,
-    file: String,
-}
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
@@ -41,16 +34,14 @@ fn main() {
     for patch in &patches {
         let path = tree.join(&patch.file);
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text.matches(&patch.old).count(), 1, "{} has this not once:\n{}", patch.file, patch.old);
-        fs::write(&path, text.replacen(&patch.old, &patch.new, 1)).unwrap();
+        fs::write(&path, patch.apply(&text).unwrap()).unwrap();
     }
-    let wanted = env::args().nth(1);
+    let wanted: Vec<String> = env::args().skip(1).collect();
     let mut results: Vec<(&Mutation, Option<String>)> = Vec::new();
     let simulation = build(&tree, "broker/simulation", &["--test", "seeds"]);
     assert!(passes(&tree, &simulation[0], ""), "without a mutation nothing fails");
-    for mutation in
-        mutations.iter().filter(|one| wanted.as_ref().is_none_or(|wanted| one.name.contains(wanted.as_str())))
-    {
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str()));
+    for mutation in mutations.iter().filter(|one| is_wanted(&one.name)) {
         let begun = Instant::now();
         let caught = (!passes(&tree, &simulation[0], &mutation.name)).then(|| SIMULATION.to_owned());
         told(mutation, caught.as_deref(), begun);
@@ -76,7 +67,7 @@ fn main() {
     }
     let report = report(&results);
     println!("{report}");
-    if wanted.is_none() {
+    if wanted.is_empty() {
         fs::write(root.join("broker/simulation/mutations/RESULTS.md"), report).unwrap();
     }
 }
@@ -99,54 +90,6 @@ fn report(results: &[(&Mutation, Option<String>)]) -> String {
     for (mutation, by) in results {
         let by = by.as_deref().unwrap_or("**nobody**");
         writeln!(text, "| {} | {} (`{}`) | {by} |", mutation.name, mutation.list, mutation.file).unwrap();
-    }
-    text
-}
-
-fn read_lists(dir: &Path) -> (Vec<Patch>, Vec<Mutation>) {
-    let mut patches = Vec::new();
-    let mut mutations = Vec::new();
-    let mut lists: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    lists.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
-    lists.sort();
-    for path in lists {
-        let list = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let text = fs::read_to_string(&path).unwrap();
-        let (mut file, mut old, mut new) = (String::new(), Vec::new(), Vec::new());
-        for line in text.lines().chain(["mutation "]) {
-            if let Some(line) = line.strip_prefix("- ") {
-                old.push(line);
-            } else if let Some(line) = line.strip_prefix("+ ") {
-                new.push(switched(line));
-            } else if line.starts_with("mutation ") || line.starts_with("file ") {
-                if !old.is_empty() {
-                    patches.push(Patch { file: file.clone(), old: old.join("\n"), new: new.join("\n") });
-                    (old, new) = (Vec::new(), Vec::new());
-                }
-                match line.split_once(' ') {
-                    Some(("file", path)) => file = path.to_owned(),
-                    Some((_, name)) if !name.is_empty() => {
-                        mutations.push(Mutation { name: name.to_owned(), list: list.clone(), file: file.clone() });
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-    for mutation in &mutations {
-        let switch = format!("mutant(\"{}\")", mutation.name);
-        assert!(patches.iter().any(|patch| patch.new.contains(&switch)), "{} is nowhere", mutation.name);
-    }
-    (patches, mutations)
-}
-
-/// `MUTANT(name)` asks whether that mutation is turned on.
-fn switched(line: &str) -> String {
-    let mut text = line.to_owned();
-    while let Some(at) = text.find("MUTANT(") {
-        let end = at + text[at..].find(')').expect("a closing bracket");
-        let name = text[at + 7..end].to_owned();
-        text.replace_range(at..=end, &format!("ottla_protocol::mutant(\"{name}\")"));
     }
     text
 }
@@ -185,7 +128,9 @@ fn copy_dir(from: &Path, to: &Path) {
         let entry = entry.unwrap();
         let (path, name) = (entry.path(), entry.file_name());
         let skipped = ["target", "fuzz", "codegen", "state-machine", "mutations"];
-        if skipped.iter().any(|skipped| name == *skipped) {
+        // These want the sources as they are.
+        let of_sources = ["tests/mutations.rs", "examples/mutations.rs"];
+        if skipped.iter().any(|skipped| name == *skipped) || of_sources.iter().any(|file| path.ends_with(file)) {
             continue;
         }
         if path.is_dir() {
