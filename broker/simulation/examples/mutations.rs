@@ -157,7 +157,11 @@ fn build(tree: &Path, package: &str, which: &[&str]) -> Vec<(String, String)> {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
     let executables = told.lines().filter(|line| line.trim_start().starts_with("Executable"));
-    let path = |line: &str| line.rsplit_once('(').unwrap().1.trim_end_matches(')').to_owned();
+    // Cargo tells them from where it runs, and they run elsewhere.
+    let path = |line: &str| {
+        let told = line.rsplit_once('(').unwrap().1.trim_end_matches(')');
+        std::path::absolute(told).unwrap().to_string_lossy().into_owned()
+    };
     executables.map(|line| (package.to_owned(), path(line))).collect()
 }
 
