@@ -159,13 +159,18 @@ impl Tmpfs {
         self.0.path().join("ballast")
     }
 
-    /// Somebody else takes all the space but a little.
+    /// Somebody else takes all the space that is there now, but a little. Not until there is none: what the reserve gives free
+    /// meanwhile is not for them.
     fn fill(&self) {
+        let left = rustix::fs::statvfs(self.0.path()).unwrap();
+        let bytes = (left.f_bavail * left.f_frsize).saturating_sub(1 << 20);
         let mut file = File::create(self.ballast()).unwrap();
-        let bytes = vec![1; 64 << 10];
-        while file.write_all(&bytes).is_ok() {}
-        let length = file.metadata().unwrap().len();
-        file.set_len(length.saturating_sub(1 << 20)).unwrap();
+        let block = vec![1; 64 << 10];
+        for _ in 0..bytes / (64 << 10) {
+            if file.write_all(&block).is_err() {
+                break;
+            }
+        }
     }
 
     fn empty(&self) {
