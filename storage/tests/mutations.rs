@@ -4,7 +4,8 @@
 //! under `target/mutations` and asks the test file that has to catch it (about half a minute each;
 //! `OTTLA_MUTATION='part of its name|of another'` picks some). What runs always is that every mutation still fits the sources.
 //!
-//! The last run of all of them, with 20,000 crash states for each and the file that is named here alone: 37 of 37 are caught.
+//! When each was last tried against the file that is named here alone, 37 of 37 were caught: 17 by this runner, 20 in one build with
+//! a switch for each of them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
