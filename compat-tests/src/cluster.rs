@@ -100,17 +100,13 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// As `combined`, each node in a network namespace of its own.
-    pub fn networked(count: u8, overrides: &[&str]) -> Result<Self, String> {
-        let nodes: Vec<(i32, Roles)> = (1..=count).map(|id| (i32::from(id), Roles::Both)).collect();
-        let network = Some(Network::new(count)?);
-        let quorum = |cluster: &Self| format!("controller.quorum.voters={}", cluster.voters());
-        let mut cluster = Self::prepare_with(&nodes, overrides, network, quorum)?;
-        for (id, _) in nodes {
-            cluster.spawn(id)?;
-        }
-        cluster.wait_until_ready()?;
-        Ok(cluster)
+    /// As `prepare`, each node in a network namespace of its own; ids are places in it.
+    pub fn prepare_networked(nodes: &[(i32, Roles)], overrides: &[&str]) -> Result<Self, String> {
+        let places = nodes.iter().map(|(id, _)| u8::try_from(*id).expect("a place in the network"));
+        let network = Some(Network::new(places.max().unwrap_or(0))?);
+        Self::prepare_with(nodes, overrides, network, |cluster| {
+            format!("controller.quorum.voters={}", cluster.voters())
+        })
     }
 
     /// What its nodes are joined by.

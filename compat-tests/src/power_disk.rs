@@ -46,7 +46,7 @@ impl PowerDisk {
         let image = File::create(disk.image()).map_err(|e| e.to_string())?;
         image.set_len(megabytes << 20).map_err(|e| e.to_string())?;
         fs::create_dir(disk.root()).map_err(|e| e.to_string())?;
-        run(Command::new("/sbin/mkfs.ext4").arg("-q").arg(disk.image()))?;
+        run(Command::new("/sbin/mkfs.ext4").args(["-q", "-m", "0"]).arg(disk.image()))?;
         disk.mount()?;
         Ok(disk)
     }
@@ -80,6 +80,31 @@ impl PowerDisk {
     pub fn mend(&self) -> Result<(), String> {
         run(Command::new("umount").arg(self.root()))?;
         self.mount()
+    }
+
+    /// Takes all of its space but so many bytes.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn fill(&self, left: u64) -> Result<(), String> {
+        let mut command = Command::new("df");
+        command.args(["--output=avail", "--block-size=1"]).arg(self.root());
+        let told = process::run(&mut command, b"", Duration::from_secs(30));
+        let avail = told.stdout.lines().last().and_then(|line| line.trim().parse::<u64>().ok());
+        let taken = avail.ok_or_else(|| format!("{command:?}: {told}"))?.saturating_sub(left);
+        run(Command::new("fallocate").args(["-l", &taken.max(1).to_string()]).arg(self.filler()))
+    }
+
+    /// Gives the space back that `fill` has taken.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn empty(&self) -> Result<(), String> {
+        fs::remove_file(self.filler()).map_err(|error| error.to_string())
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.root().join("filler")
     }
 
     fn mount(&self) -> Result<(), String> {

@@ -10,6 +10,7 @@
 
 mod broken;
 mod cluster;
+mod nemesis;
 
 use std::process::Command;
 use std::time::Duration;
