@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ottla_metadata::MetadataImage;
 use ottla_storage::LogDirs;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::config::Effective;
@@ -12,28 +13,47 @@ use crate::config::Effective;
 /// The word for all directories.
 const ALL: &str = "*";
 
-/// What is cordoned, as the newest image has it. The controller is told so with each heartbeat.
+/// What is cordoned, as the image in force has it. Cheap to clone.
 #[derive(Clone)]
 pub struct Cordons {
     effective: Effective,
     log_dirs: Arc<LogDirs>,
     /// Absolute paths, with the directories' ids.
     paths: Arc<[(PathBuf, Uuid)]>,
+    cordoned: Arc<watch::Sender<Vec<Uuid>>>,
+    changes: watch::Receiver<Vec<Uuid>>,
 }
 
 impl Cordons {
     pub fn new(effective: Effective, log_dirs: Arc<LogDirs>) -> Self {
         let dirs = log_dirs.dirs().into_iter();
         let paths = dirs.map(|dir| (std::path::absolute(&dir.path).unwrap_or(dir.path), dir.id)).collect();
-        Self { effective, log_dirs, paths }
+        let (cordoned, changes) = watch::channel(Vec::new());
+        Self { effective, log_dirs, paths, cordoned: Arc::new(cordoned), changes }
     }
 
-    /// Ids of the cordoned directories. The broker itself places new logs elsewhere from now on.
-    pub fn apply(&self, image: &MetadataImage) -> Vec<Uuid> {
+    /// The broker itself places new logs, and moves replicas, as this image says from now on.
+    pub fn apply(&self, image: &MetadataImage) {
         let value = self.effective.at(image).broker_text("cordoned.log.dirs").unwrap_or_default();
         let cordoned = named(&value, &self.paths);
         self.log_dirs.cordon(&cordoned);
-        cordoned
+        self.cordoned.send_if_modified(|before| {
+            let is_news = *before != cordoned;
+            *before = cordoned;
+            is_news
+        });
+    }
+
+    /// Ids of the cordoned directories, for the controller, which is told with each heartbeat.
+    pub fn ids(&mut self) -> Vec<Uuid> {
+        self.changes.borrow_and_update().clone()
+    }
+
+    /// Returns when others are cordoned than `ids` said last.
+    pub async fn changed(&mut self) {
+        if self.changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

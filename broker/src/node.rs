@@ -165,8 +165,9 @@ impl Node {
             fetchers.clone(),
             lag_max_ms,
         );
-        let (publisher, published) = Publisher::start(controller.images(), metadata.clone(), assignment).await;
         let cordons = Cordons::new(effective.clone(), Arc::clone(&log_dirs));
+        let (publisher, published) =
+            Publisher::start(controller.images(), metadata.clone(), assignment, cordons.clone()).await;
         let log_dir_moves = LogDirMoves::new(
             effective,
             Arc::clone(&log_dirs),

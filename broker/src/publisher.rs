@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::steady;
+use crate::cordons::Cordons;
 use crate::metadata_cache::MetadataCache;
 use crate::replica::{Assignment, Changes};
 
@@ -31,10 +32,11 @@ impl Publisher {
         mut images: watch::Receiver<Arc<MetadataImage>>,
         cache: MetadataCache,
         assignment: Assignment,
+        cordons: Cordons,
     ) -> (Self, JoinHandle<()>) {
         let first = images.borrow_and_update().clone();
         let (published, applied) = watch::channel(cache.load());
-        let mut work = Work { assignment: Arc::new(assignment), cache, published, current: Arc::default() };
+        let mut work = Work { assignment: Arc::new(assignment), cordons, cache, published, current: Arc::default() };
         work.clear_strays(&first).await;
         work.apply(first).await;
         let task = tokio::spawn(async move {
@@ -71,6 +73,7 @@ impl Publisher {
 
 struct Work {
     assignment: Arc<Assignment>,
+    cordons: Cordons,
     cache: MetadataCache,
     published: watch::Sender<Arc<MetadataImage>>,
     current: Arc<MetadataImage>,
@@ -86,6 +89,7 @@ impl Work {
         let changes = Arc::new(Changes::between(&self.current, &new));
         // Most images change something else (an ACL, a quota, a block of producer ids) and need no other thread.
         if !changes.is_empty() {
+            self.cordons.apply(&new);
             let (assignment, image, changes) = (Arc::clone(&self.assignment), Arc::clone(&new), Arc::clone(&changes));
             run_blocking(move || assignment.apply(&image, &changes, steady())).await;
         }

@@ -194,6 +194,8 @@ impl Life {
                 _ = images.wait_for(|image| image.brokers.len() > 1), if is_alone => {}
                 // Others have to lead what was in there.
                 () = self.offline_dirs.changed() => {}
+                // The controller places replicas by it.
+                () = self.cordons.changed() => {}
                 changed = left.changed() => {
                     if changed.is_err() {
                         return;
@@ -204,18 +206,14 @@ impl Life {
     }
 
     async fn heartbeat(&mut self, want_shut_down: bool) -> Result<(BrokerHeartbeatResponse, Offset), ErrorCode> {
-        let (applied, cordoned) = {
-            let applied = self.publisher.applied();
-            let image = applied.borrow();
-            (image.offset, self.cordons.apply(&image))
-        };
+        let applied = self.publisher.applied().borrow().offset;
         let request = BrokerHeartbeatRequest::default()
             .with_broker_id(self.broker.0.into())
             .with_broker_epoch(self.epoch)
             .with_current_metadata_offset(applied.0)
             .with_want_fence(false)
             .with_want_shut_down(want_shut_down)
-            .with_cordoned_log_dirs(Some(cordoned))
+            .with_cordoned_log_dirs(Some(self.cordons.ids()))
             .with_offline_log_dirs(self.offline_dirs.ids());
         let committed = self.controller.heartbeat(RequestOrigin::internal(), request).await?;
         match ErrorCode::from_code(committed.response.error_code) {

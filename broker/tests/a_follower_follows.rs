@@ -82,7 +82,9 @@ impl Follower {
             fetchers.clone(),
             30_000,
         );
-        let (publisher, published) = Publisher::start(house.controller.images(), metadata, assignment).await;
+        let cordons = Cordons::new(effective, Arc::clone(&log_dirs));
+        let (publisher, published) =
+            Publisher::start(house.controller.images(), metadata, assignment, cordons.clone()).await;
         let listener = Endpoint { name: "PLAINTEXT".into(), host: "localhost".into(), port: 1, security_protocol: 0 };
         let identity = Identity {
             broker: LOCAL,
@@ -93,7 +95,6 @@ impl Follower {
             log_dirs: log_dirs.dirs().iter().map(|dir| dir.id).collect(),
             previous_broker_epoch: log_dirs.previous_broker_epoch(),
         };
-        let cordons = Cordons::new(effective, Arc::clone(&log_dirs));
         let controller = house.controller.clone();
         let often = Duration::from_millis(100);
         let heartbeats = Heartbeats { alone: often, among_others: often };
