@@ -1,9 +1,11 @@
-//! MirrorMaker 2, both ways at once: between two Ottla nodes, and between Apache Kafka and Ottla.
+//! MirrorMaker 2, both ways at once: between two clusters of three Ottla nodes each, of which one is killed meanwhile, and between
+//! Apache Kafka and Ottla.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use ottla_compat_tests::broker::{Broker, Target};
+use ottla_compat_tests::cluster::Cluster;
 use ottla_compat_tests::process::{Daemon, Output};
 use ottla_compat_tests::results::{self, Outcome};
 use ottla_compat_tests::toolchain::{self, Need};
@@ -13,16 +15,61 @@ const RECORDS: usize = 400;
 const CONSUMED: usize = 250;
 
 #[test]
-fn between_two_ottla_nodes() {
-    mirror(Target::Ottla, "both ways between two Ottla nodes, offsets translated");
+fn between_two_clusters() {
+    let side = || {
+        let replicated = [
+            "default.replication.factor=3",
+            "min.insync.replicas=2",
+            "offsets.topic.replication.factor=3",
+            "transaction.state.log.replication.factor=3",
+            "transaction.state.log.min.isr=2",
+        ];
+        Side::Cluster(Box::new(Cluster::combined(3, &replicated).unwrap()))
+    };
+    mirror(side, side, "both ways between two clusters of three nodes, one of each killed, offsets translated");
 }
 
 #[test]
 fn between_apache_kafka_and_ottla() {
-    mirror(Target::Apache, "both ways between Apache Kafka and Ottla, offsets translated");
+    let side = |target| move || Side::Broker(Box::new(Broker::start(target, &[]).unwrap()));
+    let story = "both ways between Apache Kafka and Ottla, offsets translated";
+    mirror(side(Target::Apache), side(Target::Ottla), story);
 }
 
-fn mirror(other: Target, story: &str) {
+/// What is mirrored from and to.
+enum Side {
+    Broker(Box<Broker>),
+    Cluster(Box<Cluster>),
+}
+
+impl Side {
+    fn bootstrap(&self) -> String {
+        match self {
+            Self::Broker(broker) => broker.bootstrap(),
+            Self::Cluster(cluster) => cluster.bootstrap(),
+        }
+    }
+
+    fn log(&self) -> String {
+        match self {
+            Self::Broker(broker) => broker.log(),
+            Self::Cluster(cluster) => cluster.nodes().map(|node| cluster.log(node.id)).collect(),
+        }
+    }
+
+    fn replication_factor(&self) -> u32 {
+        if matches!(self, Self::Cluster(_)) { 3 } else { 1 }
+    }
+
+    /// A cluster goes on without one of its nodes.
+    fn lose_a_node(&mut self) {
+        if let Self::Cluster(cluster) = self {
+            cluster.kill(2);
+        }
+    }
+}
+
+fn mirror(east: impl FnOnce() -> Side, west: impl FnOnce() -> Side, story: &str) {
     if let Some(reason) = toolchain::missing(&[Need::Maven, Need::Java]) {
         println!("skipped: MirrorMaker 2: {reason}");
         assert!(!toolchain::is_ci(), "skipped under CI: {reason}");
@@ -30,8 +77,7 @@ fn mirror(other: Target, story: &str) {
     }
     let _turn = crate::take_turns();
     results::record("MirrorMaker 2", story, Target::Ottla, Outcome::Failed);
-    let east = Broker::start(other, &[]).unwrap();
-    let west = Broker::start(Target::Ottla, &[]).unwrap();
+    let (mut east, mut west) = (east(), west());
     let sides = [("east", &east), ("west", &west)];
     for (name, broker) in sides {
         let topic = format!("orders-{name}");
@@ -58,7 +104,7 @@ fn mirror(other: Target, story: &str) {
     for ((name, from), (_, to)) in [(sides[0], sides[1]), (sides[1], sides[0])] {
         let (topic, mirrored) = (format!("orders-{name}"), format!("{name}.orders-{name}"));
         until(&format!("{RECORDS} records in {mirrored}"), &show, || ends(to, &mirrored) == Some(RECORDS as u64));
-        let read = |broker: &Broker, topic: &str| {
+        let read = |broker: &Side, topic: &str| {
             let command = format!("--topic {topic} --from-beginning --max-messages {RECORDS} --timeout-ms 20000");
             let mut lines: Vec<String> =
                 run(broker, "kafka-console-consumer", &command, "").stdout.lines().map(str::to_owned).collect();
@@ -67,7 +113,7 @@ fn mirror(other: Target, story: &str) {
         };
         assert_eq!(read(from, &topic), read(to, &mirrored), "{mirrored} holds what {topic} holds");
         let group = format!("readers-{name}");
-        let committed = |broker: &Broker, topic: &str| -> Option<u64> { committed(broker, &group, topic) };
+        let committed = |broker: &Side, topic: &str| -> Option<u64> { committed(broker, &group, topic) };
         assert_eq!(committed(from, &topic), Some(CONSUMED as u64));
         until(&format!("{group} on the other side"), &show, || {
             committed(to, &mirrored).is_some_and(|offset| offset > 0)
@@ -88,6 +134,8 @@ fn mirror(other: Target, story: &str) {
         assert!(synced.stdout.contains("retention.ms=7777000"), "configs are mirrored: {synced}");
     }
     // What is written later is mirrored, too.
+    east.lose_a_node();
+    west.lose_a_node();
     run(&west, "kafka-console-producer", "--topic orders-west", "later\n");
     until("a later record", &show, || ends(&east, "west.orders-west") == Some(RECORDS as u64 + 1));
     assert!(maker.is_running(), "{}", show());
@@ -95,22 +143,27 @@ fn mirror(other: Target, story: &str) {
     results::record("MirrorMaker 2", story, Target::Ottla, Outcome::Passed);
 }
 
-fn configuration(east: &Broker, west: &Broker) -> String {
+fn configuration(east: &Side, west: &Side) -> String {
     let mut text = format!(
         "clusters=east,west\neast.bootstrap.servers={}\nwest.bootstrap.servers={}\neast->west.enabled=true\nwest->east.enabled=true\n",
         east.bootstrap(),
         west.bootstrap()
     );
+    let factor = east.replication_factor().min(west.replication_factor());
+    for topic in [
+        "",
+        "checkpoints.topic.",
+        "heartbeats.topic.",
+        "offset-syncs.topic.",
+        "config.storage.",
+        "offset.storage.",
+        "status.storage.",
+    ] {
+        text.push_str(&format!("{topic}replication.factor={factor}\n"));
+    }
     for line in [
         "topics=orders.*",
         "groups=readers.*",
-        "replication.factor=1",
-        "checkpoints.topic.replication.factor=1",
-        "heartbeats.topic.replication.factor=1",
-        "offset-syncs.topic.replication.factor=1",
-        "config.storage.replication.factor=1",
-        "offset.storage.replication.factor=1",
-        "status.storage.replication.factor=1",
         "offset.storage.partitions=3",
         "status.storage.partitions=2",
         "sync.group.offsets.enabled=true",
@@ -130,7 +183,7 @@ fn configuration(east: &Broker, west: &Broker) -> String {
 }
 
 /// The sum of a topic's end offsets; `None` while it is not there.
-fn ends(broker: &Broker, topic: &str) -> Option<u64> {
+fn ends(broker: &Side, topic: &str) -> Option<u64> {
     let output = call(broker, "kafka-get-offsets", &format!("--topic {topic}"), "");
     let ends: Vec<u64> =
         output.stdout.lines().filter_map(|line| line.rsplit(':').next()?.trim().parse().ok()).collect();
@@ -138,7 +191,7 @@ fn ends(broker: &Broker, topic: &str) -> Option<u64> {
 }
 
 /// The sum of a group's offsets in a topic.
-fn committed(broker: &Broker, group: &str, topic: &str) -> Option<u64> {
+fn committed(broker: &Side, group: &str, topic: &str) -> Option<u64> {
     let output = call(broker, "kafka-consumer-groups", &format!("--describe --group {group}"), "");
     let rows = output.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let offsets: Vec<u64> =
@@ -146,13 +199,13 @@ fn committed(broker: &Broker, group: &str, topic: &str) -> Option<u64> {
     (!offsets.is_empty()).then(|| offsets.iter().sum())
 }
 
-fn run(broker: &Broker, name: &str, arguments: &str, stdin: &str) -> Output {
+fn run(broker: &Side, name: &str, arguments: &str, stdin: &str) -> Output {
     let output = call(broker, name, arguments, stdin);
     assert!(output.code == 0, "{name} {arguments}: {output}");
     output
 }
 
-fn call(broker: &Broker, name: &str, arguments: &str, stdin: &str) -> Output {
+fn call(broker: &Side, name: &str, arguments: &str, stdin: &str) -> Output {
     let arguments = format!("--bootstrap-server {} {arguments}", broker.bootstrap());
     let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
     tool::run(name, &arguments, stdin.as_bytes())

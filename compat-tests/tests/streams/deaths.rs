@@ -15,10 +15,10 @@ use crate::application::{AT_LEAST_ONCE, Application, EXACTLY_ONCE};
 const DEATHS: u32 = 3;
 /// Between two deaths: the application has to come up and do some work.
 const BETWEEN_MS: std::ops::Range<u64> = 2500..6000;
-const LINES_PER_DEATH: u64 = 250;
+pub const LINES_PER_DEATH: u64 = 250;
 
 /// What makes internal topics roll and compact all the time, and open transactions of the dead end soon.
-const BUSY: [&str; 7] = [
+pub const BUSY: [&str; 7] = [
     "log.roll.ms=2000",
     "log.cleaner.min.cleanable.ratio=0.01",
     "log.cleaner.backoff.ms=300",

@@ -94,7 +94,7 @@ public final class StreamsModel {
         try (Admin admin = Admin.create(config())) {
             List<NewTopic> topics = new ArrayList<>();
             for (String name : List.of("lines", "left", "right", "counts", "windows", "joined")) {
-                topics.add(new NewTopic(application + "-" + name, PARTITIONS, (short) 1));
+                topics.add(new NewTopic(application + "-" + name, PARTITIONS, (short) -1));
             }
             admin.createTopics(topics).all().get();
         }
