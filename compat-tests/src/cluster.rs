@@ -66,6 +66,7 @@ pub struct Node {
     daemon: Option<Daemon>,
     /// How often it was started.
     starts: usize,
+    environment: Vec<(String, String)>,
 }
 
 /// Several nodes, ended when dropped.
@@ -143,7 +144,17 @@ impl Cluster {
             let controller_port = if roles.votes() { free_port() } else { 0 };
             let place = |network: &Network| network.address(u8::try_from(*id).expect("a place in the network"));
             let host = cluster.network.as_ref().map_or_else(|| "127.0.0.1".to_owned(), place);
-            let node = Node { id: *id, roles: *roles, host, port, controller_port, dir, daemon: None, starts: 0 };
+            let node = Node {
+                id: *id,
+                roles: *roles,
+                host,
+                port,
+                controller_port,
+                dir,
+                daemon: None,
+                starts: 0,
+                environment: Vec::new(),
+            };
             cluster.nodes.insert(*id, node);
         }
         let quorum = quorum(&cluster);
@@ -219,7 +230,7 @@ impl Cluster {
     pub fn spawn_in(&mut self, id: i32, cluster_id: &str) -> Result<(), String> {
         let node = self.nodes.get_mut(&id).ok_or("no such node")?;
         let mut command = ottla::server(&node.properties())?;
-        command.env("CLUSTER_ID", cluster_id);
+        command.env("CLUSTER_ID", cluster_id).envs(node.environment.iter().map(|(name, value)| (name, value)));
         if let Some(network) = &self.network {
             command = network.command_at(u8::try_from(id).expect("a place in the network"), &command);
         }
@@ -280,6 +291,12 @@ impl Cluster {
         let path = self.node(id).properties();
         let text = fs::read_to_string(&path).map_err(|e| e.to_string())?;
         fs::write(path, format!("{text}{line}\n")).map_err(|e| e.to_string())
+    }
+
+    /// Sets a variable of the environment of one node, for its next start.
+    pub fn set_variable(&mut self, id: i32, name: &str, value: &str) {
+        let node = self.nodes.get_mut(&id).expect("a node");
+        node.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// SIGSTOP: the process keeps its connections and answers nothing.

@@ -12,6 +12,7 @@ pub enum Need {
     Go,
     Kcat,
     Postgres,
+    Faketime,
 }
 
 impl Need {
@@ -24,6 +25,7 @@ impl Need {
             Need::Go => ("go", &["version"]),
             Need::Kcat => ("kcat", &["-V"]),
             Need::Postgres => ("psql", &["--version"]),
+            Need::Faketime => ("faketime", &["--version"]),
         }
     }
 

@@ -4,6 +4,8 @@
 use std::time::{Duration, Instant};
 
 use ottla_compat_tests::cluster::{Cluster, Roles};
+use ottla_compat_tests::process;
+use ottla_compat_tests::toolchain::{self, Need};
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -101,4 +103,53 @@ fn a_broker_that_lost_its_disk_is_healed_from_the_others() {
     let mut numbers: Vec<usize> = read.lines().filter_map(|line| line.parse().ok()).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..300).collect::<Vec<_>>());
+}
+
+/// It is for the loader to find: the folder depends on the processor.
+fn library_of_false_time() -> Option<String> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.map(|folder| folder.unwrap().path());
+    let mut found = folders.map(|folder| folder.join("faketime/libfaketime.so.1")).filter(|path| path.exists());
+    Some(found.next()?.display().to_string())
+}
+
+/// Every node leads for a while, and each of the others follows it.
+#[test]
+fn a_clock_that_is_days_off_is_named_and_nothing_is_lost() {
+    let library = library_of_false_time();
+    if let Some(reason) = toolchain::missing(&[Need::Faketime]).or(library.is_none().then(|| "no libfaketime".into())) {
+        println!("skipped: clocks: {reason}");
+        assert!(!toolchain::is_ci(), "skipped under CI: {reason}");
+        return;
+    }
+    let ids = [1, 2, 3];
+    let mut cluster = Cluster::prepare(&ids.map(|id| (id, Roles::Both)), &["min.insync.replicas=2"]).unwrap();
+    let off = [("LD_PRELOAD", library.as_deref().unwrap()), ("FAKETIME", "+3d"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+    off.iter().for_each(|(name, value)| cluster.set_variable(3, name, value));
+    ids.iter().for_each(|&id| cluster.spawn(id).unwrap());
+    cluster.wait_until_ready().unwrap();
+    create(&cluster, "kept");
+    let produce = |cluster: &Cluster, numbers: std::ops::Range<u32>| {
+        let mut command = cluster.tool_command("kafka-console-producer", &["--topic", "kept", "--sync"]).unwrap();
+        let lines: String = numbers.map(|number| format!("{number}\n")).collect();
+        process::run(&mut command, lines.as_bytes(), Duration::from_secs(60)).ok();
+    };
+    produce(&cluster, 0..100);
+    for (round, id) in (1..).zip(ids) {
+        cluster.kill(id);
+        produce(&cluster, round * 100..(round + 1) * 100);
+        cluster.restart(id).unwrap();
+        eventually("all are in sync again", || is_whole(&cluster));
+    }
+    let arguments =
+        ["--topic", "kept", "--from-beginning", "--max-messages", "400", "--timeout-ms", "20000", "--group", "readers"];
+    let read = cluster.tool("kafka-console-consumer", &arguments).stdout;
+    let mut numbers: Vec<u32> = read.lines().filter_map(|line| line.parse().ok()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..400).collect::<Vec<_>>());
+    let said: String = ids.iter().map(|&id| cluster.log(id)).collect();
+    let names_it = |line: &str| {
+        line.contains("the clock of broker 3 is 2 d 23 h 59 min ahead of this controller's")
+            || line.contains("the clock of broker 1 is 3 d 0 h 0 min behind this controller's")
+    };
+    assert!(said.lines().any(names_it), "{said}");
 }

@@ -188,7 +188,8 @@ impl Controller {
     }
 
     fn forward(&self, origin: &RequestOrigin, request: &ControllerRequest) -> Result<Bytes, ErrorCode> {
-        let message = Submit::new(origin, request).and_then(|submit| message::write(&Message::Submit(submit)));
+        let message =
+            Submit::new(origin, request, wall_clock()).and_then(|submit| message::write(&Message::Submit(submit)));
         message.map_err(|error| {
             tracing::error!(%error, "a request cannot be forwarded");
             ErrorCode::UnknownServerError

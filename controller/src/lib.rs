@@ -3,6 +3,7 @@
 //! Invariant: this crate opens no socket; raft's messages leave through a transport that the host hands in. Begin with
 //! [`Controller`].
 
+mod clocks;
 mod controller;
 mod disk;
 mod driver;

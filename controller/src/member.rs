@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::clocks::Clocks;
 use crate::controller::{Committed, StartError, broker_id, node_id, voter_info, voter_node, wall_clock};
 use crate::driver::{Driver, Submission};
 use crate::elections::Elections;
@@ -59,6 +60,7 @@ pub(crate) struct Member {
     log: LogStore,
     observers: Observers,
     lost_brokers: mpsc::Sender<(BrokerId, i64)>,
+    clocks: Clocks,
     pub(crate) elections: Elections,
     voters: Voters,
     /// Of the directory that holds the log, as text.
@@ -131,6 +133,7 @@ impl Member {
             observers: Observers::new(log.clone(), images.clone()),
             log,
             lost_brokers,
+            clocks: Clocks::default(),
             elections,
             voters,
             directory,
@@ -373,10 +376,20 @@ impl Member {
         if !self.is_active() {
             return Ok(Submitted::refused(ErrorCode::NotController));
         }
+        let sent = submit.sent();
         let (origin, request) = submit.open()?;
         let api_version = origin.api_version;
+        let beats = match &request {
+            ControllerRequest::BrokerHeartbeat(beat) => Some((BrokerId(beat.broker_id.0), wall_clock())),
+            _ => None,
+        };
         match self.submit(origin, request).await {
-            Ok(Committed { response, offset }) => Submitted::committed(&response, offset, api_version),
+            Ok(Committed { response, offset }) => {
+                if let Some((broker, now)) = beats {
+                    self.clocks.heard(broker, sent, now);
+                }
+                Submitted::committed(&response, offset, api_version)
+            }
             Err(code) => Ok(Submitted::refused(code)),
         }
     }

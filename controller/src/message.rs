@@ -18,7 +18,7 @@ use crate::quorum::{QuorumInfo, ReplicaState};
 use crate::raft::types::{Batch, SnapshotMeta, TypeConfig, Vote, VoterNode};
 
 /// Bumped when a message changes so that an older build would misread it.
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Message {
@@ -115,6 +115,8 @@ pub(crate) struct Submit {
     client_id: String,
     principal: String,
     api_version: i16,
+    /// What the clock of whoever sends it shows.
+    sent_ms: i64,
     request: WireMessage,
 }
 
@@ -139,13 +141,18 @@ impl From<WireMessage> for Encoded {
 }
 
 impl Submit {
-    pub(crate) fn new(origin: &RequestOrigin, request: &ControllerRequest) -> io::Result<Self> {
+    pub(crate) fn new(origin: &RequestOrigin, request: &ControllerRequest, sent: Timestamp) -> io::Result<Self> {
         Ok(Self {
+            sent_ms: sent.0,
             client_id: origin.client_id.to_string(),
             principal: origin.principal.to_string(),
             api_version: origin.api_version,
             request: request.encode(origin.api_version).map_err(io::Error::other)?.into(),
         })
+    }
+
+    pub(crate) const fn sent(&self) -> Timestamp {
+        Timestamp(self.sent_ms)
     }
 
     pub(crate) fn open(self) -> io::Result<(RequestOrigin, ControllerRequest)> {
