@@ -2,7 +2,7 @@
 //! `UPDATE_EXPECT=1` rewrites the expected half.
 //!
 //! ```text
-//!   register ID [rack=R] [previous=EPOCH] [life=N] [dirs=N]
+//!   register ID [rack=R] [previous=EPOCH] [life=N] [dirs=N] [metadata=MIN..MAX]
 //!   heartbeat ID [offset=N] [shutdown] [fence] [cordon|uncordon] [offline=DIR,..]
 //!   place ID NAME-P DIR|lost
 //!   create NAME [partitions=N] [rf=N] [replicas=1,2/2,1] [config=k=v;k=v] [validate]
@@ -21,7 +21,7 @@ use ottla_decisions::{
     Context, ControllerDefaults, ControllerRequest, ControllerResponse, ControllerState, IdSource, RequestOrigin,
     SoftState,
 };
-use ottla_metadata::{FeatureRange, MetadataImage, MetadataRecord};
+use ottla_metadata::{FeatureRange, METADATA_VERSION, MetadataImage, MetadataRecord};
 use ottla_protocol::messages::*;
 use ottla_protocol::{ErrorCode, Offset, StrBytes, Timestamp};
 use uuid::Uuid;
@@ -307,11 +307,16 @@ impl World {
         let life = option(rest, "life").map(|life| life.parse().unwrap());
         let life = life.unwrap_or_else(|| self.lives.get(&id).copied().unwrap_or(0) + 1);
         self.lives.insert(id, life);
+        let own = option(rest, "metadata").map(|range| range.split_once("..").unwrap());
         let feature = |range: &FeatureRange| {
+            let (min, max) = match own {
+                Some((min, max)) if &*range.name == METADATA_VERSION => (min.parse().unwrap(), max.parse().unwrap()),
+                _ => (range.min, range.max),
+            };
             broker_registration_request::Feature::default()
                 .with_name(text(&range.name))
-                .with_min_supported_version(range.min)
-                .with_max_supported_version(range.max)
+                .with_min_supported_version(min)
+                .with_max_supported_version(max)
         };
         let request = BrokerRegistrationRequest::default()
             .with_broker_id(id.into())
