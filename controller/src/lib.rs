@@ -8,6 +8,7 @@ mod disk;
 mod driver;
 mod elections;
 mod join;
+mod long;
 mod lost;
 mod member;
 mod message;
