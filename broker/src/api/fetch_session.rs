@@ -99,12 +99,14 @@ pub struct Look {
     /// What its session calls it.
     slot: usize,
     watched: Option<Arc<Watched>>,
+    /// It moved while the request waits.
+    has_moved: bool,
     is_settled: bool,
 }
 
 impl Look {
     fn outside(asked: Asked) -> Self {
-        Self { asked, slot: 0, watched: None, is_settled: false }
+        Self { asked, slot: 0, watched: None, has_moved: false, is_settled: false }
     }
 }
 
@@ -281,7 +283,10 @@ impl FetchContext {
             && incremental.reader.learns_by_moves
             && let Some(look) = incremental.looks.get_mut(place)
         {
-            look.is_settled = look.watched.is_some();
+            // What a follower's request reads again while it waits does not count as the follower's fetch. It may be that very
+            // count that something waits for: the next request looks once more.
+            let counts = incremental.reader.follower.is_none() || !look.has_moved;
+            look.is_settled = look.watched.is_some() && counts;
         }
     }
 }
@@ -409,6 +414,7 @@ impl FetchSessions {
                 request.looks.push(look);
                 request.looks.len() - 1
             });
+            request.looks[place].has_moved = true;
             places.push(place);
         }
         Some(places)

@@ -28,7 +28,7 @@ impl Cached {
     }
 
     fn look(&self, slot: usize) -> Look {
-        Look { asked: self.as_asked(), slot, watched: self.watched.clone(), is_settled: false }
+        Look { asked: self.as_asked(), slot, watched: self.watched.clone(), has_moved: false, is_settled: false }
     }
 
     /// Remembers what is told in any case.

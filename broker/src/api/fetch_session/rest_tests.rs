@@ -203,6 +203,28 @@ async fn what_moves_between_two_requests_is_not_missed() {
     assert_eq!(world.finish(next), [0, 1, 2]);
 }
 
+/// A broker that came back may join the in-sync set since its session waits, and another partition ends the wait: what is read then
+/// is not counted as its fetch, so that it would never be proposed.
+#[tokio::test(start_paused = true)]
+async fn what_a_follower_may_do_since_its_request_waits_is_looked_at_by_the_next_one() {
+    let mut world = World::new(3, OF_FOLLOWER);
+    world.come_to_rest();
+    let mut context = world.resolve(vec![]);
+    let mut eligible = led_by(LEADER, EPOCH, &[LEADER]);
+    eligible.partition_epoch += 1;
+    assume(&world.partitions[0], eligible, Timestamp(world.now));
+    let idle = tokio::time::timeout(Duration::from_millis(500), world.sessions.moved(&mut context));
+    // Nobody who waits is woken by it alone, and where it is seen all the same it is not forgotten.
+    assert_eq!(idle.await.ok(), Some(Some(vec![0])));
+    append(&world.partitions[1], b"ends the wait");
+    assert_eq!(world.sessions.moved(&mut context).await, Some(vec![1]));
+    assert_eq!(world.finish(context), [1]);
+    let context = world.resolve(vec![]);
+    assert_eq!(context.looks().len(), 2);
+    let _ = world.finish(context);
+    assert_eq!(world.looks_and_told(), (1, vec![1]), "looked at by a request of its own");
+}
+
 /// Nothing of it moves an offset.
 #[test]
 fn a_session_is_told_of_what_moves_no_offset() {
