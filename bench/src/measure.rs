@@ -67,7 +67,11 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 impl Cpu {
     pub fn of(broker: &Broker) -> Self {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", broker.pid())).unwrap_or_default();
+        Self::of_process(broker.pid())
+    }
+
+    pub fn of_process(pid: u32) -> Self {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // The name of the program may hold spaces; the fields are counted behind its closing bracket.
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);

@@ -13,7 +13,7 @@ use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
 use ottla_protocol::messages::{MetadataRequest, MetadataResponse};
 use ottla_protocol::{StrBytes, request, response};
 
-use crate::measure::Sample;
+use crate::measure::{Cpu, Sample};
 use crate::report;
 
 const NODES: [(i32, Roles); 3] = [(1, Roles::Both), (2, Roles::Both), (3, Roles::Both)];
@@ -26,8 +26,11 @@ const VERSION: i16 = 12;
 const CHANGES: usize = 20;
 /// A step that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(1800);
+/// What follows a creation (checkpoints, the JVM's compiler) is over after so long, and then so long nothing happens.
+const SETTLES: Duration = Duration::from_secs(15);
+const RESTS: Duration = Duration::from_secs(20);
 /// Between two looks at everything: an answer has megabytes.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Measures everybody `rounds` times and prints the medians.
 pub fn run(rounds: usize, partitions: usize, targets: &[String]) -> Result<(), String> {
@@ -62,6 +65,8 @@ fn measure(target: Target, partitions: usize) -> Result<Sample, String> {
     nodes.until(&[1, 2, 3], |found| found.is_whole(partitions))?;
     sample.set("create_in_sync_s", began.elapsed().as_secs_f64());
     sample.set("resident_after_creation_mib", nodes.resident_mib());
+    std::thread::sleep(SETTLES);
+    sample.set("idle_cpu_percent_of_a_node", nodes.cpu_percent_in(RESTS));
 
     let mut times = Vec::new();
     for number in 0..CHANGES {
@@ -187,6 +192,22 @@ impl Nodes {
         let daemon = Daemon::spawn(&mut command, &folder.join("broker.log")).map_err(|error| error.to_string())?;
         daemons.insert(id, daemon);
         Ok(())
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        match &self.apache {
+            Some(daemons) => daemons.values().map(Daemon::pid).collect(),
+            None => self.cluster.nodes().map(|node| node.pid()).collect(),
+        }
+    }
+
+    /// Of one core, the mean of the nodes.
+    fn cpu_percent_in(&self, time: Duration) -> f64 {
+        let pids = self.pids();
+        let spent = || pids.iter().map(|pid| Cpu::of_process(*pid).seconds).sum::<f64>();
+        let (before, began) = (spent(), Instant::now());
+        std::thread::sleep(time);
+        (spent() - before) / began.elapsed().as_secs_f64() / pids.len() as f64 * 100.0
     }
 
     /// Of the node that has the most.

@@ -30,7 +30,8 @@ use crate::peer::quorum::{QuorumPeers, QuorumTransport};
 use crate::publisher::Publisher;
 use crate::registration::{Heartbeats, Identity, Registered, Registration, RegistrationError};
 use crate::replica::{
-    Assignment, DirReports, FetchOptions, Fetchers, LogDirMoves, Partitions, PeerLeaders, Throttle, isr_proposals,
+    Assignment, DirReports, FetchOptions, Fetchers, LogDirMoves, Partitions, PeerLeaders, Throttle, failed_dirs,
+    isr_proposals,
 };
 use crate::upkeep::Upkeep;
 
@@ -179,6 +180,7 @@ impl Node {
         // A half-applied image would serve some partitions under old roles.
         tasks.push(fatal.watch("changes of the metadata are no longer applied", published));
         tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions, &[GROUP_TOPIC, TRANSACTION_TOPIC]).start());
+        tasks.push(tokio::spawn(failed_dirs::tell(partitions.clone(), offline_dirs.clone())));
         let mut broker_epoch = -1;
         let mut registered = None;
         if settings.is_broker() {

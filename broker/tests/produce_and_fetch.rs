@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use common::{Broker, Silence, batch, produce_request, topic};
 use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use ottla_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
 use ottla_protocol::messages::fetch_response::PartitionData;
 use ottla_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use ottla_protocol::messages::{FetchRequest, FetchResponse, ProduceRequest, ProduceResponse};
+use ottla_protocol::messages::{DeleteRecordsRequest, FetchRequest, FetchResponse, ProduceRequest, ProduceResponse};
 use ottla_protocol::record_batch::BatchView;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -343,4 +344,73 @@ async fn a_session_tells_only_what_is_new() {
     assert_eq!((closed.error_code, closed.session_id), (0, 0));
     let gone: FetchResponse = broker.call(12, next(4)).await;
     assert_eq!(gone.error_code, ErrorCode::FetchSessionIdNotFound as i16);
+}
+
+/// The next requests of a consumer's session, which name nothing.
+fn going_on(session_id: i32, epoch: i32, wait_ms: i32) -> FetchRequest {
+    let mut request = FetchRequest::default().with_replica_id((-1).into()).with_max_bytes(1 << 20).with_min_bytes(1);
+    request.session_id = session_id;
+    request.session_epoch = epoch;
+    request.max_wait_ms = wait_ms;
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_at_rest_waits_and_hears_of_the_partition_that_moves() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 20).await;
+    let everything: Vec<(i32, i64)> = (0..20).map(|partition| (partition, 0)).collect();
+    let mut open = fetch("t", &everything);
+    open.session_epoch = 0;
+    let opened: FetchResponse = broker.call(12, open).await;
+    // Looked at once more, and then left alone.
+    let _: FetchResponse = broker.call(12, going_on(opened.session_id, 1, 0)).await;
+    let waiting = broker.ask(12, going_on(opened.session_id, 2, 30_000)).await;
+    let waiting = tokio::spawn(waiting.value());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!waiting.is_finished(), "there is nothing to tell, and nothing to answer for that");
+    broker.produce("t", 13, &["now"]).await;
+    let response: FetchResponse = timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    assert_eq!(only(&response).partition_index, 13);
+    assert_eq!(values(only(&response)), ["now"]);
+    // It did not say that it has that record, so it is told again.
+    let response: FetchResponse = broker.call(12, going_on(opened.session_id, 3, 0)).await;
+    assert_eq!(values(only(&response)), ["now"]);
+    let mut read = fetch("t", &[(13, 1)]);
+    (read.session_id, read.session_epoch) = (opened.session_id, 4);
+    let response: FetchResponse = broker.call(12, read).await;
+    assert!(response.responses.is_empty());
+    // Deleted while it waits: every partition of it is told.
+    let waiting = tokio::spawn(broker.ask(12, going_on(opened.session_id, 5, 30_000)).await.value());
+    let delete = ottla_protocol::messages::DeleteTopicsRequest::default()
+        .with_topic_names(vec![topic("t")])
+        .with_timeout_ms(1000);
+    broker.call(5, delete).await;
+    let response: FetchResponse = timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    assert!(response.responses[0].partitions.iter().all(|p| p.error_code != 0));
+    let response: FetchResponse = broker.call(12, going_on(opened.session_id, 6, 0)).await;
+    assert_eq!(response.responses[0].partitions.len(), 20);
+    let unknown = ErrorCode::UnknownTopicOrPartition as i16;
+    assert!(response.responses[0].partitions.iter().all(|p| p.error_code == unknown));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_told_of_a_log_start_that_moves_while_nothing_is_written() {
+    let broker = Broker::start().await;
+    broker.create_topic("t", 3).await;
+    broker.produce("t", 1, &["a", "b"]).await;
+    let mut open = fetch("t", &[(0, 0), (1, 2), (2, 0)]);
+    open.session_epoch = 0;
+    let opened: FetchResponse = broker.call(12, open).await;
+    for epoch in 1..4 {
+        let response: FetchResponse = broker.call(12, going_on(opened.session_id, epoch, 0)).await;
+        assert!(response.responses.is_empty());
+    }
+    let partition = DeleteRecordsPartition::default().with_partition_index(1).with_offset(2);
+    let delete = DeleteRecordsRequest::default()
+        .with_topics(vec![DeleteRecordsTopic::default().with_name(topic("t")).with_partitions(vec![partition])])
+        .with_timeout_ms(1000);
+    broker.call(2, delete).await;
+    let response: FetchResponse = broker.call(12, going_on(opened.session_id, 4, 0)).await;
+    assert_eq!((only(&response).partition_index, only(&response).log_start_offset), (1, 2));
 }

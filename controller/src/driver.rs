@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use crate::controller::{Committed, broker_id};
 use crate::elections::Heard;
+use crate::long::long;
 use crate::raft::types::{Batch, Raft};
 use crate::voters::{KRAFT_VERSION, Members, is_nil};
 
@@ -232,10 +233,11 @@ impl Driver {
         let mut next = Some(first);
         while let Some(Submission { origin, request, answer }) = next.take() {
             let mut cx = Context { origin: &origin, now: now(started), next_offset, ids: &mut RandomIds };
-            let decision = state.decide(&mut office.soft, &request, &mut cx);
-            for record in &decision.records {
-                state.replay(record);
-            }
+            let decision = long(state.partitions(), || {
+                let decision = state.decide(&mut office.soft, &request, &mut cx);
+                decision.records.iter().for_each(|record| state.replay(record));
+                decision
+            });
             records.extend(decision.records);
             decided.push((answer, decision.response));
             // A broker epoch is the offset of the entry: two lives of one broker may not share one.
@@ -263,6 +265,15 @@ impl Driver {
         }
     }
 
+    /// As [`Self::propose`], in entries of at most [`RECORDS_PER_ROUND_MAX`] records. For changes whose last record is the one
+    /// that makes them whole: where the office ends in between, the next controller finds that one missing and goes on.
+    async fn propose_in_parts(&self, records: &[MetadataRecord]) -> Result<(), ErrorCode> {
+        for part in records.chunks(RECORDS_PER_ROUND_MAX) {
+            self.propose(part).await?;
+        }
+        Ok(())
+    }
+
     fn wake_at(&self, office: &Office, started: Instant) -> Option<Instant> {
         let session = office.soft.next_deadline(&self.images.borrow(), office.session_timeout_ms);
         let session = session.map(|at| started + Duration::from_millis(at.0.max(0) as u64));
@@ -271,9 +282,10 @@ impl Driver {
     }
 
     async fn fence_lost(&mut self, broker: BrokerId, epoch: i64) {
-        if let Some(records) = self.state().fence_lost(broker, epoch) {
+        let state = self.state();
+        if let Some(records) = long(state.partitions(), || state.fence_lost(broker, epoch)) {
             tracing::warn!(broker = broker.0, "fencing a broker: its connections are closed and nobody listens there");
-            let _ = self.propose(&records).await;
+            let _ = self.propose_in_parts(&records).await;
         }
     }
 
@@ -285,11 +297,12 @@ impl Driver {
             office.sessions_hold_until = Instant::now() + STALL_GRACE;
             return;
         }
-        while Instant::now() >= office.sessions_hold_until
-            && let Some((broker, records)) = self.state().fence_expired(&office.soft, now(started))
-        {
+        while Instant::now() >= office.sessions_hold_until {
+            let state = self.state();
+            let expired = long(state.partitions(), || state.fence_expired(&office.soft, now(started)));
+            let Some((broker, records)) = expired else { break };
             tracing::warn!(broker = broker.0, "fencing a broker: no heartbeat within broker.session.timeout.ms");
-            if self.propose(&records).await.is_err() {
+            if self.propose_in_parts(&records).await.is_err() {
                 return;
             }
         }
@@ -303,7 +316,12 @@ impl Driver {
         }
         if office.next_balance.is_some_and(|at| at <= Instant::now()) {
             office.next_balance = self.balance_interval.map(|interval| Instant::now() + interval);
-            let records = self.state().balance_leaders(ELECTIONS_PER_RUN_MAX);
+            let state = self.state();
+            let records = long(state.partitions(), || state.balance_leaders(ELECTIONS_PER_RUN_MAX));
+            if records.len() >= ELECTIONS_PER_RUN_MAX {
+                // There may be more: as in Kafka the next run does not wait.
+                office.next_balance = Some(Instant::now());
+            }
             if !records.is_empty() {
                 let _ = self.propose(&records).await;
             }

@@ -9,6 +9,7 @@ mod disk;
 mod driver;
 mod elections;
 mod join;
+mod long;
 mod lost;
 mod member;
 mod message;

@@ -1,6 +1,7 @@
 //! The leader's side of a partition: follower progress, in-sync set, high watermark.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ottla_protocol::{BrokerId, LeaderEpoch, Offset, Timestamp};
 
@@ -16,7 +17,7 @@ pub struct LeaderStart {
     pub replicas: Vec<BrokerId>,
     pub isr: Vec<BrokerId>,
     /// Brokers that may join the in-sync set: registered, not fenced, not shutting down (KIP-841).
-    pub eligible: BTreeSet<BrokerId>,
+    pub eligible: Arc<BTreeSet<BrokerId>>,
     /// `min.insync.replicas`; never asks for more replicas than there are.
     pub min_insync_replicas: usize,
     /// `replica.lag.time.max.ms`
@@ -71,7 +72,7 @@ pub struct Leader {
     replica_count: usize,
     followers: BTreeMap<BrokerId, FollowerProgress>,
     isr: Isr,
-    eligible: BTreeSet<BrokerId>,
+    eligible: Arc<BTreeSet<BrokerId>>,
     min_insync_replicas: usize,
     lag_max_ms: i64,
     log_end: Offset,
@@ -153,6 +154,11 @@ impl Leader {
     /// Version of the partition's state this leader knows.
     pub const fn partition_epoch(&self) -> i32 {
         self.partition_epoch
+    }
+
+    /// Where the local log ends, as far as was reported.
+    pub const fn log_end(&self) -> Offset {
+        self.log_end
     }
 
     /// Everything before it is committed.
@@ -237,6 +243,16 @@ impl Leader {
         Ok(Progressed { high_watermark_advanced, log_start_moved, proposal })
     }
 
+    /// A follower that had everything fetched once more, at `at`, in a session that did not name this partition again. To be told
+    /// before the log grows: from then on it may lag.
+    pub fn on_same_fetch(&mut self, replica: BrokerId, at: Timestamp) {
+        if let Some(progress) = self.followers.get_mut(&replica)
+            && progress.log_end == Some(self.log_end)
+        {
+            progress.on_same_fetch(self.log_end, at);
+        }
+    }
+
     /// Followers that have lagged for too long: ask the controller to remove them.
     pub fn propose_shrink(&mut self, now: Timestamp) -> Option<IsrProposal> {
         let (log_end, lag_max_ms) = (self.log_end, self.lag_max_ms);
@@ -317,7 +333,7 @@ mod tests {
             partition_epoch: 7,
             replicas: ids(replicas),
             isr: ids(isr),
-            eligible: ids(replicas).into_iter().collect(),
+            eligible: Arc::new(ids(replicas).into_iter().collect()),
             min_insync_replicas: min,
             lag_max_ms: 30_000,
         }
@@ -386,6 +402,30 @@ mod tests {
     }
 
     #[test]
+    fn a_follower_with_nothing_to_fetch_is_counted_from_its_last_request() {
+        let mut leader = Leader::new(start(&[1, 2, 3], &[1, 2, 3], 1), Offset(10), Offset(10), Timestamp(0));
+        leader.on_follower_fetch(fetch(2, 10), Timestamp(1)).unwrap();
+        leader.on_follower_fetch(fetch(3, 9), Timestamp(1)).unwrap();
+        // For an hour nothing is written. Their sessions go on, and name nothing.
+        let hour = 3_600_000;
+        leader.on_same_fetch(BrokerId(2), Timestamp(hour));
+        leader.on_same_fetch(BrokerId(3), Timestamp(hour));
+        leader.on_appended(Offset(20), Timestamp(hour + 100));
+        let shrunk = leader.propose_shrink(Timestamp(hour + 200)).unwrap();
+        assert_eq!(shrunk.isr, ids(&[1, 2]), "3 never had everything, however often it asks");
+        leader.on_isr_refused(Timestamp(hour + 201));
+        // What is said after the log has grown says nothing.
+        leader.on_same_fetch(BrokerId(2), Timestamp(hour + 40_000));
+        assert_eq!(leader.propose_shrink(Timestamp(hour + 30_000)).unwrap().isr, ids(&[1, 2]));
+        leader.on_isr_refused(Timestamp(hour + 30_000));
+        assert_eq!(leader.propose_shrink(Timestamp(hour + 30_001)).unwrap().isr, ids(&[1]));
+        // It asks for what was the end when it asked last: then it was there.
+        leader.on_isr_refused(Timestamp(hour + 30_001));
+        leader.on_follower_fetch(fetch(2, 10), Timestamp(hour + 30_002)).unwrap();
+        assert_eq!(leader.followers().next().unwrap().1.last_caught_up, Timestamp(hour));
+    }
+
+    #[test]
     fn a_newcomer_must_reach_the_start_of_the_leadership() {
         let mut leader = Leader::new(start(&[1, 2], &[1], 1), Offset(100), Offset(100), Timestamp(50_000));
         assert_eq!(leader.on_follower_fetch(fetch(2, 99), Timestamp(50_001)).unwrap().proposal, None);
@@ -419,7 +459,7 @@ mod tests {
     #[test]
     fn fenced_brokers_do_not_join_nor_hold_deletions_back() {
         let mut fenced = start(&[1, 2], &[1], 1);
-        fenced.eligible = ids(&[1]).into_iter().collect();
+        fenced.eligible = Arc::new(ids(&[1]).into_iter().collect());
         let mut leader = Leader::new(fenced, Offset(0), Offset(0), Timestamp(0));
         assert_eq!(leader.on_follower_fetch(fetch(2, 0), Timestamp(1)).unwrap().proposal, None);
         assert_eq!(leader.low_watermark(Offset(5)), Offset(5));

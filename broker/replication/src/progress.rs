@@ -54,6 +54,15 @@ impl FollowerProgress {
         self.leader_end_at_last_fetch = leader_end;
     }
 
+    /// Records a fetch at the offset of the one before, while the leader's log still ended there.
+    pub(crate) fn on_same_fetch(&mut self, leader_end: Offset, now: Timestamp) {
+        if now > self.last_fetch {
+            self.last_caught_up = self.last_caught_up.max(now);
+            self.last_fetch = now;
+            self.leader_end_at_last_fetch = leader_end;
+        }
+    }
+
     /// True when the follower has all the leader has, or had it within the last `lag_max_ms`.
     pub fn is_caught_up(&self, leader_end: Offset, now: Timestamp, lag_max_ms: i64) -> bool {
         self.log_end == Some(leader_end) || now.0 - self.last_caught_up.0 <= lag_max_ms

@@ -3,7 +3,6 @@
 //! v5 log start · v7 sessions · v9 leader epochs · v11 rack · v12 diverging epochs · v13 topic ids · v15 replica state ·
 //! v16 the current leader beside its errors · v17 directory ids · v18 the follower's high watermark.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,9 @@ use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, StrBytes, Timesta
 use ottla_storage::FileRecords;
 use tokio::time::Instant;
 
-use super::fetch_session::{Asked, FetchContext, FetchSessions, Known, PartitionKey, SessionRequest, Told, TopicKey};
+use super::fetch_session::{
+    Asked, FetchContext, FetchSessions, Known, PartitionKey, Reader, SessionRequest, Told, TopicKey,
+};
 use super::wire::{current_leader, endpoint_of, text};
 use super::{ApiSpec, House, Reply, RequestContext, Response};
 use crate::clock;
@@ -27,6 +28,8 @@ use crate::replica::{
     Epochs, FetchWait, FollowerRead, Isolation, LogOffsetSnapshot, Partition, Partitions, ReadAnswer, ReadAt, Throttle,
 };
 
+/// Partitions of a request before others on this thread get their turn.
+const READ_AT_ONCE: usize = 512;
 const SESSIONS_VERSION: i16 = 7;
 const ANY_REPLICA_VERSION: i16 = 11;
 const TOPIC_ID_VERSION: i16 = 13;
@@ -71,14 +74,27 @@ struct Fetcher {
     max_bytes: usize,
 }
 
+impl Fetcher {
+    /// As its session knows it.
+    fn reader(&self) -> Reader {
+        let follower = (self.replica.0 >= 0).then_some((self.replica, self.broker_epoch));
+        // Where a consumer had better read may change with every fetch of a follower; and what a broker fetches that the
+        // metadata does not show yet has to count once it does.
+        let learns_by_moves = self.rack.is_none() && (follower.is_none() || self.is_current);
+        Reader { isolation: self.isolation, follower, learns_by_moves }
+    }
+}
+
 type Answered = FetchedPartition<FileRecords>;
 
 /// A round of reads over all partitions.
 #[derive(Default)]
 struct Round {
     answers: Vec<(PartitionKey, Answered)>,
-    /// Partitions that may have more later.
+    /// Partitions that may have more later, in the order of the looks.
     waits_at: Vec<Waiting>,
+    /// How many looks were taken.
+    looked_at: usize,
     size: usize,
     /// Bytes of partitions whose replication is throttled.
     throttled_size: usize,
@@ -102,8 +118,8 @@ enum Read {
 
 /// A partition that was read, and may have more later.
 struct Waiting {
-    /// Which of those that were asked for, and which of the answers.
-    asked: usize,
+    /// Which of those that were to be read, and which of the answers.
+    look: usize,
     answer: usize,
     partition: Arc<Partition>,
     /// What was seen of it, and how much was read.
@@ -135,11 +151,12 @@ impl Fetch {
         let fetcher = self.fetcher(cx, &request, &image);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         let deadline = Instant::now() + wait;
-        let session = session_request(cx.version, request, &image, fetcher.replica.0 >= 0);
-        let context =
+        let session = session_request(cx.version, request, &image, fetcher.reader());
+        let mut context =
             self.sessions.resolve(session, clock::steady(), |id| image.topics.by_id(id).map(|t| Arc::clone(&t.name)));
-        let round = self.read(cx, &image, &fetcher, context.asked(), true);
-        if wait.is_zero() || round.waits_at.is_empty() || is_enough(&round, &fetcher) {
+        let round = self.read(cx, &image, &fetcher, &mut context).await;
+        let nobody_moves = round.waits_at.is_empty() && !context.has_partitions_at_rest();
+        if wait.is_zero() || nobody_moves || is_enough(&round, &fetcher) {
             return Reply::Now(self.answer(cx, &fetcher, &image, context, round));
         }
         let (this, cx) = (self.clone(), cx.clone());
@@ -151,37 +168,40 @@ impl Fetch {
         &self,
         cx: &RequestContext,
         fetcher: &Fetcher,
-        context: FetchContext,
+        mut context: FetchContext,
         mut round: Round,
         deadline: Instant,
     ) -> Response {
-        let waiting = round.waits_at.iter().enumerate();
-        let waiting = waiting.map(|(place, waits)| (place, Arc::clone(&waits.partition), waits.seen));
+        // A session is told by its own partitions, those that were not read now among them.
+        let waiting = round.waits_at.iter().filter(|_| !matches!(context, FetchContext::Incremental(_)));
+        let waiting = waiting.map(|waits| (waits.look, Arc::clone(&waits.partition), waits.seen));
         let wait = FetchWait::new(waiting, fetcher.isolation);
         loop {
-            tokio::select! {
-                moved = wait.moved() => {
-                    let image = self.metadata.load();
-                    let all_there = self.read_again(cx, &image, fetcher, (context.asked(), &moved), &mut round);
-                    if !all_there || is_enough(&round, fetcher) {
+            let moved: Vec<usize> = tokio::select! {
+                moved = wait.moved() => moved.into_iter().collect(),
+                moved = self.sessions.moved(&mut context) => match moved {
+                    Some(moved) => moved,
+                    None => {
                         drop(wait);
-                        return self.answer(cx, fetcher, &image, context, round);
+                        let image = self.metadata.load();
+                        return self.answer(cx, fetcher, &image, context, Round::default());
                     }
-                }
+                },
                 () = tokio::time::sleep_until(deadline) => {
                     drop(wait);
                     // What was held back may go by now, though it has not moved.
                     let image = self.metadata.load();
-                    let held_back = round.waits_at.iter().enumerate().filter(|(_, waits)| waits.is_held_back);
-                    let held_back: BTreeSet<usize> = held_back.map(|(place, _)| place).collect();
-                    self.read_again(cx, &image, fetcher, (context.asked(), &held_back), &mut round);
+                    let held_back = round.waits_at.iter().filter(|waits| waits.is_held_back);
+                    let held_back: Vec<usize> = held_back.map(|waits| waits.look).collect();
+                    self.read_again(cx, (&image, fetcher), &mut context, &held_back, &mut round);
                     return self.answer(cx, fetcher, &image, context, round);
                 }
-                () = context.overtaken() => {
-                    drop(wait);
-                    let image = self.metadata.load();
-                    return self.answer(cx, fetcher, &image, context, Round::default());
-                }
+            };
+            let image = self.metadata.load();
+            let all_there = self.read_again(cx, (&image, fetcher), &mut context, &moved, &mut round);
+            if !all_there || is_enough(&round, fetcher) {
+                drop(wait);
+                return self.answer(cx, fetcher, &image, context, round);
             }
         }
     }
@@ -220,67 +240,92 @@ impl Fetch {
         Fetcher { rack, replica, broker_epoch, is_current, refusal, isolation, leader_only, min_bytes, max_bytes }
     }
 
-    /// Reads the partitions in order until the answer is full. `first` is false on a second look for one request.
-    fn read(
+    /// Reads the partitions in order until the answer is full.
+    async fn read(
         &self,
         cx: &RequestContext,
         image: &MetadataImage,
         fetcher: &Fetcher,
-        asked: &[Asked],
-        first: bool,
+        context: &mut FetchContext,
     ) -> Round {
-        let now = clock::steady();
-        let mut round = Round {
-            answers: Vec::with_capacity(asked.len()),
-            waits_at: Vec::with_capacity(asked.len()),
-            ..Round::default()
-        };
+        let count = context.looks().len();
+        let mut round =
+            Round { answers: Vec::with_capacity(count), waits_at: Vec::with_capacity(count), ..Round::default() };
         // Refused partitions come behind the others, as in Kafka.
         let mut refused = Vec::new();
-        for (place, one) in asked.iter().enumerate() {
-            match self.read_one(cx, (image, fetcher), one, (first, now), &mut round) {
-                Read::Refused(answer) => refused.push((one.key.clone(), answer)),
-                Read::Failed(answer) => round.answers.push((one.key.clone(), answer)),
-                Read::Done { answer, partition, seen, size, is_held_back } => {
-                    let (asked, answered) = (place, round.answers.len());
-                    round.waits_at.push(Waiting { asked, answer: answered, partition, seen, size, is_held_back });
-                    round.answers.push((one.key.clone(), answer));
-                }
+        let when = (true, clock::steady());
+        for place in 0..count {
+            if let Some(answer) = self.read_look(cx, (image, fetcher), (context, place), when, &mut round) {
+                refused.push(answer);
+            }
+            if place % READ_AT_ONCE == READ_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
             }
         }
         round.answers.append(&mut refused);
         round
     }
 
-    /// Reads some of the partitions that a round waits at once more, and puts the answers in the places of the old ones. False
-    /// when one of them is not to be waited at any longer.
+    /// Reads what is to be read at this place, for the first time. The answer is the round's, unless the partition is refused.
+    fn read_look(
+        &self,
+        cx: &RequestContext,
+        (image, fetcher): (&MetadataImage, &Fetcher),
+        (context, look): (&mut FetchContext, usize),
+        when: (bool, Timestamp),
+        round: &mut Round,
+    ) -> Option<(PartitionKey, Answered)> {
+        let key = context.looks().get(look)?.asked.key.clone();
+        round.looked_at = look + 1;
+        match self.read_one(cx, (image, fetcher), (context, look), when, round) {
+            Read::Refused(answer) => return Some((key, answer)),
+            Read::Failed(answer) => round.answers.push((key, answer)),
+            Read::Done { answer, partition, seen, size, is_held_back } => {
+                let answered = round.answers.len();
+                round.waits_at.push(Waiting { look, answer: answered, partition, seen, size, is_held_back });
+                round.answers.push((key, answer));
+            }
+        }
+        None
+    }
+
+    /// Reads some of the partitions that a round waits at once more, and puts the answers in the places of the old ones; those
+    /// that were at rest when the round began come behind the others. False when one of them is not to be waited at any longer.
     fn read_again(
         &self,
         cx: &RequestContext,
-        image: &MetadataImage,
-        fetcher: &Fetcher,
-        (asked, places): (&[Asked], &BTreeSet<usize>),
+        (image, fetcher): (&MetadataImage, &Fetcher),
+        context: &mut FetchContext,
+        looks: &[usize],
         round: &mut Round,
     ) -> bool {
-        let now = clock::steady();
+        let when = (false, clock::steady());
         let mut all_there = true;
-        for &place in places {
-            let Some(waiting) = round.waits_at.get_mut(place) else { continue };
-            let (asked_place, answer_place) = (waiting.asked, waiting.answer);
+        for &look in looks {
+            // In order of their places among what is to be read, as they were read.
+            let Ok(place) = round.waits_at.binary_search_by_key(&look, |waiting| waiting.look) else {
+                if look >= round.looked_at {
+                    let refused = self.read_look(cx, (image, fetcher), (context, look), when, round);
+                    all_there &= refused.is_none();
+                    round.answers.extend(refused);
+                }
+                continue;
+            };
+            let waiting = &mut round.waits_at[place];
+            let answer_place = waiting.answer;
             let before = std::mem::take(&mut waiting.size);
             round.size -= before;
             if fetcher.replica.0 >= 0 && waiting.partition.counts_as_leader() {
                 round.throttled_size = round.throttled_size.saturating_sub(before);
             }
-            let Some(one) = asked.get(asked_place) else { continue };
-            let answer = match self.read_one(cx, (image, fetcher), one, (false, now), round) {
+            let answer = match self.read_one(cx, (image, fetcher), (context, look), when, round) {
                 Read::Refused(answer) | Read::Failed(answer) => {
                     all_there = false;
                     answer
                 }
                 Read::Done { answer, seen, size, partition, is_held_back } => {
-                    let (asked, answered) = (asked_place, answer_place);
-                    round.waits_at[place] = Waiting { asked, answer: answered, partition, seen, size, is_held_back };
+                    let answer_place = round.waits_at[place].answer;
+                    round.waits_at[place] = Waiting { look, answer: answer_place, partition, seen, size, is_held_back };
                     answer
                 }
             };
@@ -296,16 +341,23 @@ impl Fetch {
         &self,
         cx: &RequestContext,
         (image, fetcher): (&MetadataImage, &Fetcher),
-        one: &Asked,
+        (context, look): (&mut FetchContext, usize),
         (first, now): (bool, Timestamp),
         round: &mut Round,
     ) -> Read {
-        let Some(name) = &one.name else {
+        let one = &context.looks()[look].asked;
+        let Some(name) = one.name.clone() else {
             return Read::Refused(unreadable(one.key.partition, ErrorCode::UnknownTopicId));
         };
-        if image.topics.partition(name, one.key.partition).is_none() {
+        if image.topics.partition(&name, one.key.partition).is_none() {
             return Read::Refused(unreadable(one.key.partition, ErrorCode::UnknownTopicOrPartition));
         }
+        let partition = fetcher.refusal.map_or_else(|| self.find(one, &name), Err);
+        if let Ok(partition) = &partition {
+            // Before it is read, so that nothing is missed that happens from now on.
+            context.watch(look, partition);
+        }
+        let one = &context.looks()[look].asked;
         let left = fetcher.max_bytes.saturating_sub(round.size);
         let mut at = ReadAt {
             offset: one.fetch_offset,
@@ -322,7 +374,6 @@ impl Fetch {
                 counts: first && fetcher.is_current && one.current_leader_epoch != LeaderEpoch::UNKNOWN,
             }),
         };
-        let partition = fetcher.refusal.map_or_else(|| self.find(one, name), Err);
         let mut is_held_back = false;
         let read = partition.and_then(|partition| {
             is_held_back = at.follower.is_some()
@@ -362,7 +413,7 @@ impl Fetch {
             }
             Err(code) => {
                 round.is_remarkable = true;
-                Read::Failed(failed(cx.version, image, name, one.key.partition, code))
+                Read::Failed(failed(cx.version, image, &name, one.key.partition, code))
             }
         }
     }
@@ -381,7 +432,7 @@ impl Fetch {
         cx: &RequestContext,
         fetcher: &Fetcher,
         image: &MetadataImage,
-        context: FetchContext,
+        mut context: FetchContext,
         mut round: Round,
     ) -> Response {
         if round.throttled_size > 0 {
@@ -393,6 +444,7 @@ impl Fetch {
             round = Round::default();
             context.held_back()
         } else {
+            settle(&mut context, &round, fetcher.isolation);
             context
         };
         let (session_id, answers) = self.sessions.finish(context, round.answers, told, clock::steady());
@@ -440,11 +492,25 @@ fn has_news(asked: &Asked, offsets: &LogOffsetSnapshot) -> bool {
     })
 }
 
+/// What has nothing left to read and nothing to add is at rest in its session until it moves.
+fn settle(context: &mut FetchContext, round: &Round, isolation: Isolation) {
+    for waiting in &round.waits_at {
+        let Some(asked) = context.looks().get(waiting.look).map(|look| &look.asked) else { continue };
+        let Some((_, answer)) = round.answers.get(waiting.answer) else { continue };
+        let is_read = asked.fetch_offset >= isolation.bound(&waiting.seen) && !waiting.is_held_back;
+        // A follower's fetch that names no leader epoch does not count, so it is not left at that.
+        let counts = isolation != Isolation::LogEnd || asked.current_leader_epoch != LeaderEpoch::UNKNOWN;
+        if is_read && counts && answer.records.is_empty() && !told(answer).is_remarkable {
+            context.settle(waiting.look);
+        }
+    }
+}
+
 fn is_enough(round: &Round, fetcher: &Fetcher) -> bool {
     round.is_remarkable || round.size >= fetcher.min_bytes
 }
 
-fn session_request(version: i16, request: FetchRequest, image: &MetadataImage, is_follower: bool) -> SessionRequest {
+fn session_request(version: i16, request: FetchRequest, image: &MetadataImage, reader: Reader) -> SessionRequest {
     let by_id = version >= TOPIC_ID_VERSION;
     let topic_key = |name: &StrBytes, id: uuid::Uuid| {
         if by_id {
@@ -466,7 +532,7 @@ fn session_request(version: i16, request: FetchRequest, image: &MetadataImage, i
             max_bytes: partition.partition_max_bytes,
             current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
             last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
-            known: (is_follower && partition.high_watermark != i64::MAX).then_some(Known {
+            known: (reader.follower.is_some() && partition.high_watermark != i64::MAX).then_some(Known {
                 high_watermark: Offset(partition.high_watermark),
                 log_start: Offset(partition.log_start_offset),
             }),
@@ -480,7 +546,7 @@ fn session_request(version: i16, request: FetchRequest, image: &MetadataImage, i
     // Without sessions every request is complete in itself.
     let (session_id, epoch) =
         if version >= SESSIONS_VERSION { (request.session_id, request.session_epoch) } else { (0, -1) };
-    SessionRequest { session_id, epoch, uses_topic_ids: by_id, is_follower, asked, forgotten }
+    SessionRequest { session_id, epoch, uses_topic_ids: by_id, reader, asked, forgotten }
 }
 
 fn told(answer: &Answered) -> Told {

@@ -3,13 +3,26 @@
 //! A session remembers what was asked of each partition and what was last told about it, so that an answer leaves out the
 //! partitions with nothing new. Its epoch counts the requests: a request with another epoch than expected was lost,
 //! repeated or overtaken, and the client begins anew.
+//!
+//! ```text
+//!              named in a request, moved
+//!        ┌─────────────────────────────────────┐
+//!   at rest                                 unsettled ──► read with every request
+//!        └─────────────────────────────────────┘
+//!              read to its end, nothing to add
+//! ```
+//!
+//! A partition at rest is not looked at: it is watched, and says itself when there may be something to tell.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp, TopicId};
+use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, Timestamp, TopicId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use self::list::PartitionList;
+use crate::replica::{Isolation, Partition, Watch, Watched};
 
 /// Answers that belong to no session carry this id.
 pub const NO_SESSION: i32 = 0;
@@ -69,73 +82,31 @@ pub struct Told {
     pub log_start: Offset,
 }
 
-#[derive(Debug)]
-struct Cached {
-    asked: Asked,
-    high_watermark: Offset,
-    log_start: Offset,
+/// Who fetches. As long as that stays the same, a partition that has nothing to tell stays so until it moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reader {
+    pub isolation: Isolation,
+    /// A broker, and the registration it names.
+    pub follower: Option<(BrokerId, i64)>,
+    /// What it is told depends on nothing but the partition. Otherwise it is read with every request.
+    pub learns_by_moves: bool,
 }
 
-impl Cached {
-    fn as_asked(&self) -> Asked {
-        let told = (self.high_watermark.0 >= 0)
-            .then_some(Known { high_watermark: self.high_watermark, log_start: self.log_start });
-        Asked { known: told.or(self.asked.known), ..self.asked.clone() }
-    }
-
-    /// Remembers what is about to be told; true if it has to be.
-    fn must_tell(&mut self, told: Told) -> bool {
-        let moved = self.high_watermark != told.high_watermark || self.log_start != told.log_start;
-        self.log_start = told.log_start;
-        // After an error the partition is told again even if nothing else changed.
-        self.high_watermark = if told.is_error { Offset(-1) } else { told.high_watermark };
-        moved || told.has_records || told.is_remarkable
-    }
+/// A partition to be read for a request.
+#[derive(Debug, Clone)]
+pub struct Look {
+    pub asked: Asked,
+    /// What its session calls it.
+    slot: usize,
+    watched: Option<Arc<Watched>>,
+    /// It moved while the request waits.
+    has_moved: bool,
+    is_settled: bool,
 }
 
-/// The partitions of a session in the order in which they are read. Whoever got records goes to the end, so that nobody
-/// starves behind a partition that always has more.
-#[derive(Debug, Default)]
-struct PartitionList {
-    places: HashMap<PartitionKey, u64>,
-    ordered: BTreeMap<u64, Cached>,
-    next_place: u64,
-}
-
-impl PartitionList {
-    fn ask(&mut self, asked: Asked) {
-        if let Some(cached) = self.places.get(&asked.key).and_then(|place| self.ordered.get_mut(place)) {
-            let name = cached.asked.name.take().or_else(|| asked.name.clone());
-            cached.asked = Asked { name, ..asked };
-            return;
-        }
-        self.places.insert(asked.key.clone(), self.next_place);
-        self.ordered.insert(self.next_place, Cached { asked, high_watermark: Offset(-1), log_start: Offset(-1) });
-        self.next_place += 1;
-    }
-
-    fn forget(&mut self, key: &PartitionKey) {
-        if let Some(place) = self.places.remove(key) {
-            self.ordered.remove(&place);
-        }
-    }
-
-    fn get_mut(&mut self, key: &PartitionKey) -> Option<&mut Cached> {
-        self.ordered.get_mut(self.places.get(key)?)
-    }
-
-    fn move_to_end(&mut self, key: &PartitionKey) {
-        if let Some(place) = self.places.get_mut(key)
-            && let Some(cached) = self.ordered.remove(place)
-        {
-            *place = self.next_place;
-            self.ordered.insert(self.next_place, cached);
-            self.next_place += 1;
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.ordered.len()
+impl Look {
+    fn outside(asked: Asked) -> Self {
+        Self { asked, slot: 0, watched: None, has_moved: false, is_settled: false }
     }
 }
 
@@ -143,20 +114,49 @@ impl PartitionList {
 struct Session {
     /// The epoch the next request must carry.
     epoch: i32,
-    /// Sessions of followers outlive those of consumers.
-    privileged: bool,
+    reader: Reader,
     uses_topic_ids: bool,
     created: Timestamp,
     last_used: Timestamp,
     partitions: PartitionList,
-    /// Tells a request that waits that the next one has come.
-    overtaken: Arc<Notify>,
+    watch: Watch,
+    /// Tells a request that waits that a partition has moved, or that the next request has come.
+    waiting: Arc<Notify>,
 }
 
 impl Session {
     /// Worth in the cache: a lower one is pushed out by a higher one.
     fn worth(&self) -> (bool, usize) {
-        (self.privileged, self.partitions.len())
+        (self.is_privileged(), self.partitions.len())
+    }
+
+    /// Sessions of followers outlive those of consumers.
+    const fn is_privileged(&self) -> bool {
+        self.reader.follower.is_some()
+    }
+
+    /// The next request has come, from `reader`.
+    fn begin(&mut self, reader: Reader, now: Timestamp) {
+        if self.reader != reader {
+            self.reader = reader;
+            self.watch = Watch::new(reader.follower.map(|(broker, _)| broker));
+            self.partitions.unsettle_all();
+        }
+        if reader.learns_by_moves {
+            self.watch.fetched(now);
+        }
+        let waiting = Arc::new(Notify::new());
+        self.watch.wake(&waiting);
+        std::mem::replace(&mut self.waiting, waiting).notify_one();
+        self.last_used = now;
+        self.epoch = next_epoch(self.epoch);
+    }
+}
+
+impl Drop for Session {
+    /// Nobody tells the request that waits of anything any more.
+    fn drop(&mut self) {
+        self.waiting.notify_one();
     }
 }
 
@@ -170,6 +170,17 @@ impl Cache {
     fn remove(&mut self, id: i32) {
         if let Some(session) = self.sessions.remove(&id) {
             self.partitions -= session.partitions.len();
+        }
+    }
+
+    /// Sessions of a broker's earlier registrations: nothing that goes on with them would be answered.
+    fn remove_earlier(&mut self, follower: BrokerId, epoch: i64) {
+        let is_earlier = |session: &Session| {
+            session.reader.follower.is_some_and(|(broker, registered)| broker == follower && registered < epoch)
+        };
+        let earlier = self.sessions.iter().filter(|(_, session)| is_earlier(session)).map(|(id, _)| *id);
+        for id in earlier.collect::<Vec<_>>() {
+            self.remove(id);
         }
     }
 
@@ -192,7 +203,7 @@ impl Cache {
         let evictable = self
             .sessions
             .iter()
-            .filter(|(_, session)| settled(session) || (worth.0 && !session.privileged))
+            .filter(|(_, session)| settled(session) || (worth.0 && !session.is_privileged()))
             .min_by_key(|(id, session)| (session.worth(), **id));
         match evictable {
             Some((&id, session)) if session.worth() < worth => {
@@ -210,36 +221,72 @@ pub enum FetchContext {
     /// Answered with this error and nothing else.
     Refused(ErrorCode),
     /// Complete in itself, and no session is wanted.
-    Sessionless(Vec<Asked>),
+    Sessionless(Vec<Look>),
     /// Complete in itself; its answer opens a session if there is room.
-    Full { asked: Vec<Asked>, uses_topic_ids: bool, privileged: bool },
-    /// Everything the session asks for, as of this request.
-    Incremental { asked: Vec<Asked>, session_id: i32, expected_epoch: i32, overtaken: Arc<Notify> },
+    Full { looks: Vec<Look>, uses_topic_ids: bool, reader: Reader },
+    /// Goes on with a session.
+    Incremental(Incremental),
+}
+
+/// What of a session is to be read for a request.
+#[derive(Debug)]
+pub struct Incremental {
+    looks: Vec<Look>,
+    session_id: i32,
+    expected_epoch: i32,
+    reader: Reader,
+    watch: Watch,
+    waiting: Arc<Notify>,
+    /// Places in `looks` by slot; made when it is first needed.
+    places: HashMap<usize, usize>,
+    /// How many of the session's partitions are not in `looks` when the request comes.
+    at_rest: usize,
 }
 
 impl FetchContext {
-    /// Resolves when the next request of the same session has come.
-    pub async fn overtaken(&self) {
-        match self {
-            Self::Incremental { overtaken, .. } => overtaken.notified().await,
-            _ => std::future::pending().await,
-        }
-    }
-
     /// The request is answered with nothing but a time to wait. Clients take an empty answer to a complete request for no
     /// answer, and ask all of it again: nobody would ever use a session that it opened.
     pub fn held_back(self) -> Self {
         match self {
             Self::Full { .. } => Self::Sessionless(Vec::new()),
-            Self::Refused(_) | Self::Sessionless(_) | Self::Incremental { .. } => self,
+            Self::Refused(_) | Self::Sessionless(_) | Self::Incremental(_) => self,
         }
     }
 
     /// The partitions to read, in order.
-    pub fn asked(&self) -> &[Asked] {
+    pub fn looks(&self) -> &[Look] {
         match self {
             Self::Refused(_) => &[],
-            Self::Sessionless(asked) | Self::Full { asked, .. } | Self::Incremental { asked, .. } => asked,
+            Self::Sessionless(looks) | Self::Full { looks, .. } => looks,
+            Self::Incremental(incremental) => &incremental.looks,
+        }
+    }
+
+    /// Whether there are partitions that were read to their ends before and may move while the request waits.
+    pub const fn has_partitions_at_rest(&self) -> bool {
+        matches!(self, Self::Incremental(incremental) if incremental.at_rest > 0)
+    }
+
+    /// A partition that is about to be read was found: its session hears of it from now on.
+    pub fn watch(&mut self, place: usize, partition: &Arc<Partition>) {
+        let Self::Incremental(Incremental { looks, watch, reader, .. }) = self else { return };
+        let Some(look) = looks.get_mut(place) else { return };
+        if !look.watched.as_ref().is_some_and(|watched| watched.is_at(partition)) {
+            look.watched = Some(Arc::new(watch.at(look.slot, partition, reader.isolation)));
+        }
+    }
+
+    /// The partition was read to its end, and what the answer tells of it is all there is to tell: if the answer is sent, it
+    /// is at rest until it moves.
+    pub fn settle(&mut self, place: usize) {
+        if let Self::Incremental(incremental) = self
+            && incremental.reader.learns_by_moves
+            && let Some(look) = incremental.looks.get_mut(place)
+        {
+            // What a follower's request reads again while it waits does not count as the follower's fetch. It may be that very
+            // count that something waits for: the next request looks once more.
+            let counts = incremental.reader.follower.is_none() || !look.has_moved;
+            look.is_settled = look.watched.is_some() && counts;
         }
     }
 }
@@ -250,7 +297,7 @@ pub struct SessionRequest {
     pub session_id: i32,
     pub epoch: i32,
     pub uses_topic_ids: bool,
-    pub is_follower: bool,
+    pub reader: Reader,
     pub asked: Vec<Asked>,
     pub forgotten: Vec<PartitionKey>,
 }
@@ -275,16 +322,16 @@ impl FetchSessions {
         now: Timestamp,
         name_of: impl Fn(TopicId) -> Option<Arc<str>>,
     ) -> FetchContext {
-        let SessionRequest { session_id, epoch, uses_topic_ids, is_follower, asked, forgotten } = request;
+        let SessionRequest { session_id, epoch, uses_topic_ids, reader, asked, forgotten } = request;
         if epoch == INITIAL_EPOCH || epoch == FINAL_EPOCH {
             if session_id != NO_SESSION {
                 self.cache.lock().remove(session_id);
             }
-            let asked = without_repeats(asked);
+            let looks = without_repeats(asked);
             return if epoch == FINAL_EPOCH {
-                FetchContext::Sessionless(asked)
+                FetchContext::Sessionless(looks)
             } else {
-                FetchContext::Full { asked, uses_topic_ids, privileged: is_follower }
+                FetchContext::Full { looks, uses_topic_ids, reader }
             };
         }
         let mut cache = self.cache.lock();
@@ -304,6 +351,7 @@ impl FetchSessions {
             return FetchContext::Refused(ErrorCode::FetchSessionIdNotFound);
         }
         let before = session.partitions.len();
+        session.begin(reader, now);
         for one in asked {
             session.partitions.ask(one);
         }
@@ -311,23 +359,65 @@ impl FetchSessions {
             session.partitions.forget(key);
         }
         let after = session.partitions.len();
-        for cached in session.partitions.ordered.values_mut() {
-            if let (None, TopicKey::Id(id)) = (&cached.asked.name, &cached.asked.key.topic) {
-                cached.asked.name = name_of(*id);
-            }
-        }
-        session.last_used = now;
-        session.epoch = next_epoch(epoch);
-        let expected_epoch = session.epoch;
-        let overtaken = Arc::new(Notify::new());
-        std::mem::replace(&mut session.overtaken, Arc::clone(&overtaken)).notify_one();
-        let asked = session.partitions.ordered.values().map(Cached::as_asked).collect();
+        session.partitions.unsettle(session.watch.take());
+        let looks = session.partitions.looks(name_of);
+        let context = FetchContext::Incremental(Incremental {
+            at_rest: after - looks.len(),
+            looks,
+            session_id,
+            expected_epoch: session.epoch,
+            reader,
+            watch: session.watch.clone(),
+            waiting: Arc::clone(&session.waiting),
+            places: HashMap::new(),
+        });
         cache.partitions = cache.partitions + after - before;
         if after == 0 {
             cache.remove(session_id);
             return FetchContext::Sessionless(Vec::new());
         }
-        FetchContext::Incremental { asked, session_id, expected_epoch, overtaken }
+        context
+    }
+
+    /// Waits until partitions of the request's session move; their places among what is to be read, which may have grown.
+    /// `None` once the next request has come, or the session is no more. Never for a request without a session.
+    pub async fn moved(&self, context: &mut FetchContext) -> Option<Vec<usize>> {
+        let FetchContext::Incremental(incremental) = context else { return std::future::pending().await };
+        let waiting = Arc::clone(&incremental.waiting);
+        loop {
+            // Looked at first: something may have moved since the request was resolved.
+            let moved = self.moved_now(incremental)?;
+            if !moved.is_empty() {
+                return Some(moved);
+            }
+            waiting.notified().await;
+        }
+    }
+
+    fn moved_now(&self, request: &mut Incremental) -> Option<Vec<usize>> {
+        let mut cache = self.cache.lock();
+        let session = cache.sessions.get_mut(&request.session_id)?;
+        if session.epoch != request.expected_epoch {
+            return None;
+        }
+        let moved = session.watch.take();
+        if moved.is_empty() {
+            return Some(Vec::new());
+        }
+        if request.places.is_empty() {
+            request.places = request.looks.iter().enumerate().map(|(place, look)| (look.slot, place)).collect();
+        }
+        let mut places = Vec::with_capacity(moved.len());
+        for slot in moved {
+            let Some(look) = session.partitions.look_again(slot) else { continue };
+            let place = *request.places.entry(slot).or_insert_with(|| {
+                request.looks.push(look);
+                request.looks.len() - 1
+            });
+            request.looks[place].has_moved = true;
+            places.push(place);
+        }
+        Some(places)
     }
 
     /// Ends a request: the session id to answer with and the answers worth sending, or the error of the whole request.
@@ -342,22 +432,25 @@ impl FetchSessions {
         match context {
             FetchContext::Refused(error) => (NO_SESSION, Err(error)),
             FetchContext::Sessionless(_) => (NO_SESSION, Ok(answers)),
-            FetchContext::Full { asked, uses_topic_ids, privileged } => {
-                let id = self.open(asked, &answers, told, uses_topic_ids, privileged, now);
+            FetchContext::Full { looks, uses_topic_ids, reader } => {
+                let id = self.open(looks, &answers, told, uses_topic_ids, reader, now);
                 (id, Ok(answers))
             }
-            FetchContext::Incremental { session_id, expected_epoch, .. } => {
+            FetchContext::Incremental(Incremental { looks, session_id, expected_epoch, .. }) => {
                 let mut cache = self.cache.lock();
                 let Some(session) = cache.sessions.get_mut(&session_id) else {
                     return (session_id, Ok(answers));
                 };
-                if session.epoch != expected_epoch && session.privileged {
+                if session.epoch != expected_epoch && session.is_privileged() {
                     // A follower sends its next request without waiting for this one's answer when it begins to follow
                     // more partitions. What there is to tell it learns from that one.
                     return (session_id, Ok(Vec::new()));
                 }
                 if session.epoch != expected_epoch {
                     return (session_id, Err(ErrorCode::InvalidFetchSessionEpoch));
+                }
+                for look in looks {
+                    session.partitions.looked(&look.asked.key, look.watched, look.is_settled);
                 }
                 answers.retain(|(key, answer)| {
                     let told = told(answer);
@@ -382,26 +475,27 @@ impl FetchSessions {
 
     fn open<A>(
         &self,
-        asked: Vec<Asked>,
+        looks: Vec<Look>,
         answers: &[(PartitionKey, A)],
         told: impl Fn(&A) -> Told,
         uses_topic_ids: bool,
-        privileged: bool,
+        reader: Reader,
         now: Timestamp,
     ) -> i32 {
         let mut cache = self.cache.lock();
-        if !cache.make_room(self.slots, (privileged, asked.len()), now) {
+        if let Some((follower, epoch)) = reader.follower {
+            cache.remove_earlier(follower, epoch);
+        }
+        if !cache.make_room(self.slots, (reader.follower.is_some(), looks.len()), now) {
             return NO_SESSION;
         }
         let mut partitions = PartitionList::default();
-        for one in asked {
-            partitions.ask(one);
+        for look in looks {
+            partitions.ask(look.asked);
         }
         for (key, answer) in answers {
             if let Some(cached) = partitions.get_mut(key) {
-                let told = told(answer);
-                cached.high_watermark = told.high_watermark;
-                cached.log_start = told.log_start;
+                cached.note(told(answer));
             }
         }
         let id = loop {
@@ -412,23 +506,28 @@ impl FetchSessions {
             }
         };
         cache.partitions += partitions.len();
-        let epoch = next_epoch(INITIAL_EPOCH);
-        let overtaken = Arc::default();
-        cache.sessions.insert(
-            id,
-            Session { epoch, privileged, uses_topic_ids, created: now, last_used: now, partitions, overtaken },
-        );
+        let session = Session {
+            epoch: next_epoch(INITIAL_EPOCH),
+            reader,
+            uses_topic_ids,
+            created: now,
+            last_used: now,
+            partitions,
+            watch: Watch::new(reader.follower.map(|(broker, _)| broker)),
+            waiting: Arc::default(),
+        };
+        cache.sessions.insert(id, session);
         id
     }
 }
 
 /// A partition named twice counts once: at its first place, with what was said last.
-fn without_repeats(asked: Vec<Asked>) -> Vec<Asked> {
+fn without_repeats(asked: Vec<Asked>) -> Vec<Look> {
     let mut list = PartitionList::default();
     for one in asked {
         list.ask(one);
     }
-    list.ordered.into_values().map(|cached| cached.asked).collect()
+    list.into_asked().map(Look::outside).collect()
 }
 
 /// 1 ..= i32::MAX, then 1 again: 0 and -1 have meanings of their own.
@@ -436,5 +535,8 @@ const fn next_epoch(epoch: i32) -> i32 {
     if epoch == i32::MAX { 1 } else { epoch + 1 }
 }
 
+mod list;
+#[cfg(test)]
+mod rest_tests;
 #[cfg(test)]
 mod tests;

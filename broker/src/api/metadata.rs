@@ -27,6 +27,9 @@ const AUTHORIZED_OPERATIONS_VERSION: i16 = 8;
 const CLUSTER_OPERATIONS_LAST_VERSION: i16 = 10;
 const TOPIC_ID_VERSION: i16 = 12;
 
+/// Partitions that are described before others on this thread get their turn.
+const DESCRIBED_AT_ONCE: usize = 2_000;
+
 /// Handler of Metadata.
 pub struct Metadata {
     metadata: MetadataCache,
@@ -75,7 +78,7 @@ impl Metadata {
         }
         let image = self.metadata.load();
         let mut topics = match &wanted {
-            Wanted::All => image.topics.iter().map(|topic| describe(cx, &image, topic)).collect(),
+            Wanted::All => all(cx, &image).await,
             Wanted::Names(names) => by_name(cx, &image, names),
             Wanted::Ids(ids) => by_id(cx, &image, ids),
         };
@@ -131,6 +134,21 @@ fn refused(request: &MetadataRequest, code: ErrorCode) -> MetadataResponse {
             .with_topic_id(topic.topic_id)
     });
     MetadataResponse::default().with_controller_id((-1).into()).with_topics(topics.collect())
+}
+
+/// Every topic. Where they have very many partitions, others on this thread get their turn in between.
+async fn all(cx: &RequestContext, image: &MetadataImage) -> Vec<MetadataResponseTopic> {
+    let mut topics = Vec::with_capacity(image.topics.len());
+    let mut described = 0;
+    for topic in image.topics.iter() {
+        topics.push(describe(cx, image, topic));
+        described += topic.partitions.len();
+        if described >= DESCRIBED_AT_ONCE {
+            described = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+    topics
 }
 
 fn by_name(cx: &RequestContext, image: &MetadataImage, names: &[Arc<str>]) -> Vec<MetadataResponseTopic> {

@@ -1,6 +1,6 @@
 //! Makes what lives here equal to what the metadata says lives here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Weak};
 
 use ottla_metadata::{ConfigKind, ConfigResource, MetadataImage, PartitionImage, TopicChange, TopicImage};
@@ -10,7 +10,7 @@ use ottla_storage::{DurabilityListener, LogConfig, LogDirs};
 use super::fetcher::Fetchers;
 use super::partition::{Assumed, IsrProposals, Partition, PartitionState};
 use super::registry::{Partitions, Replica};
-use super::throttle::Throttled;
+use super::throttle::{Throttled, ThrottledReplicas};
 
 /// Finds the configuration of a topic's logs in an image.
 pub type TopicConfigs = Arc<dyn Fn(&MetadataImage, &str) -> Arc<LogConfig> + Send + Sync>;
@@ -64,7 +64,7 @@ fn eligible(image: &MetadataImage) -> BTreeSet<BrokerId> {
 /// The image that is being applied.
 struct View<'a> {
     image: &'a MetadataImage,
-    eligible: BTreeSet<BrokerId>,
+    eligible: Arc<BTreeSet<BrokerId>>,
     now: Timestamp,
 }
 
@@ -73,7 +73,10 @@ struct View<'a> {
 enum Before<'a> {
     /// It has just been created.
     Nothing,
+    /// Partitions that are the same are left alone.
     Topic(&'a TopicImage),
+    /// Something else has changed, too: no partition is left alone.
+    Another(&'a TopicImage),
     /// Nothing is known that would tell.
     Unknown,
 }
@@ -105,7 +108,7 @@ impl Assignment {
 
     /// Carries out the difference to the image before.
     pub fn apply(&self, new: &MetadataImage, changes: &Changes, now: Timestamp) {
-        let view = View { image: new, eligible: eligible(new), now };
+        let view = View { image: new, eligible: Arc::new(eligible(new)), now };
         for change in &changes.topics {
             match change {
                 // Its directories must make room for those of its successor.
@@ -113,6 +116,10 @@ impl Assignment {
                 TopicChange::Removed(_) => {}
                 TopicChange::Created(topic) if changes.is_start => self.place_topic(&view, topic, Before::Unknown),
                 TopicChange::Created(topic) => self.place_topic(&view, topic, Before::Nothing),
+                // Who is eligible concerns all of its partitions; each of them once.
+                TopicChange::Changed { old, new: topic } if changes.eligible => {
+                    self.place_topic(&view, topic, Before::Another(old));
+                }
                 TopicChange::Changed { old, new: topic } => self.place_topic(&view, topic, Before::Topic(old)),
             }
         }
@@ -125,7 +132,12 @@ impl Assignment {
             self.place_topic(&view, topic, Before::Unknown);
         }
         if changes.eligible {
-            for topic in new.topics.iter() {
+            let placed = changes.topics.iter().filter_map(|change| match change {
+                TopicChange::Created(topic) | TopicChange::Changed { new: topic, .. } => Some(topic.id),
+                TopicChange::Removed(_) => None,
+            });
+            let placed: HashSet<TopicId> = placed.collect();
+            for topic in new.topics.iter().filter(|topic| !placed.contains(&topic.id)) {
                 self.place_topic(&view, topic, Before::Unknown);
             }
         }
@@ -175,16 +187,22 @@ impl Assignment {
     }
 
     fn place_topic(&self, view: &View<'_>, topic: &TopicImage, old: Before<'_>) {
+        // For all partitions: to look them up for each would take longer than to place it.
         let config = (self.configs)(view.image, &topic.name);
+        let throttled = ThrottledReplicas::of(view.image, &topic.name, self.local);
         for (index, partition) in (0_i32..).zip(&topic.partitions) {
-            let before = if let Before::Topic(old) = old { old.partition(index) } else { None };
-            if before.is_some_and(|before| Arc::ptr_eq(before, partition) || before == partition) {
+            let before = match old {
+                Before::Topic(old) | Before::Another(old) => old.partition(index),
+                Before::Nothing | Before::Unknown => None,
+            };
+            let is_same = before.is_some_and(|before| Arc::ptr_eq(before, partition) || before == partition);
+            if is_same && matches!(old, Before::Topic(_)) {
                 continue;
             }
             if partition.replicas.contains(&self.local) {
                 let was_here = before.is_some_and(|before| before.replicas.contains(&self.local));
                 let is_new = !was_here && !matches!(old, Before::Unknown);
-                self.place(view, topic, (index, partition), &config, is_new);
+                self.place(view, topic, (index, partition), (&config, throttled.at(index)), is_new);
             } else if before.is_none_or(|before| before.replicas.contains(&self.local)) {
                 self.remove(topic.id, &topic.name, index);
             }
@@ -197,7 +215,7 @@ impl Assignment {
         view: &View<'_>,
         topic: &TopicImage,
         (index, image): (i32, &PartitionImage),
-        config: &Arc<LogConfig>,
+        (config, throttled): (&Arc<LogConfig>, Throttled),
         is_new: bool,
     ) {
         let id = TopicPartition { topic: Arc::clone(&topic.name), partition: index };
@@ -230,16 +248,17 @@ impl Assignment {
             partition_epoch: image.partition_epoch,
             replicas: image.replicas.clone(),
             isr: image.isr.clone(),
-            eligible: view.eligible.clone(),
+            eligible: Arc::clone(&view.eligible),
             min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
             lag_max_ms: self.lag_max_ms,
-            throttled: Throttled::of(view.image, &topic.name, index, self.local),
+            throttled,
         };
         let assumed = match partition.assume(state, view.now) {
             Ok(assumed) => assumed,
             Err(error) => {
                 tracing::error!(partition = %id, %error, "leadership could not be recorded, the partition is offline");
                 self.partitions.insert(topic.id, &topic.name, index, Replica::Offline);
+                partition.on_unusable();
                 return;
             }
         };

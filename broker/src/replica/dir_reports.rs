@@ -39,12 +39,17 @@ pub struct DirReports {
 
 impl DirReports {
     /// Runs as long as metadata comes in.
-    pub fn start(mut self) -> JoinHandle<()> {
+    pub fn start(self) -> JoinHandle<()> {
+        let mut applied = self.applied.clone();
+        let this = Arc::new(self);
         tokio::spawn(async move {
             loop {
-                let image = self.applied.borrow_and_update().clone();
-                if let Some(request) = self.report(&image) {
-                    let answer = self.controller.assign_replicas_to_dirs(RequestOrigin::internal(), request).await;
+                let image = applied.borrow_and_update().clone();
+                let looking = Arc::clone(&this);
+                // It goes through all partitions.
+                let Ok(report) = tokio::task::spawn_blocking(move || looking.report(&image)).await else { return };
+                if let Some(request) = report {
+                    let answer = this.controller.assign_replicas_to_dirs(RequestOrigin::internal(), request).await;
                     match answer.map(|committed| committed.response.error_code) {
                         Ok(code) if code == ErrorCode::None.code() => {}
                         refused => {
@@ -54,7 +59,7 @@ impl DirReports {
                     }
                 }
                 tokio::time::sleep(PAUSE).await;
-                if self.applied.changed().await.is_err() {
+                if applied.changed().await.is_err() {
                     return;
                 }
             }

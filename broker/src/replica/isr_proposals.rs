@@ -21,6 +21,10 @@ use crate::metadata_cache::MetadataCache;
 
 /// Proposals that travel together.
 const BATCH_MAX: usize = 1000;
+/// Partitions that are checked before others on this thread get their turn.
+const CHECKED_AT_ONCE: usize = 512;
+/// In-sync sets that are told one by one in the log; of more only the number is.
+const TOLD_ONE_BY_ONE_MAX: usize = 20;
 /// Before proposals are sent again of which nobody knows what became.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
@@ -50,7 +54,7 @@ pub fn start(
                 received = changes.recv_many(&mut open, BATCH_MAX) => if received == 0 { return },
                 () = tokio::time::sleep(RETRY_AFTER), if !open.is_empty() => {}
                 _ = lag_check.tick() => {
-                    work.check_lag();
+                    work.check_lag().await;
                     continue;
                 }
             }
@@ -94,14 +98,15 @@ const fn judge(code: ErrorCode) -> Fate {
 
 impl Work {
     /// Followers that lag are proposed to leave.
-    fn check_lag(&self) {
+    async fn check_lag(&self) {
         // A cluster of one has nobody to wait for.
         if self.metadata.load().brokers.len() < 2 {
             return;
         }
-        let now = clock::steady();
-        for partition in self.partitions.iter() {
-            partition.check_lag(now);
+        for some in self.partitions.iter().chunks(CHECKED_AT_ONCE) {
+            let now = clock::steady();
+            some.iter().for_each(|partition| partition.check_lag(now));
+            tokio::task::yield_now().await;
         }
     }
 
@@ -135,15 +140,20 @@ impl Work {
             let id = TopicId(topic.topic_id);
             answers.extend(topic.partitions.into_iter().map(|answer| ((id, answer.partition_index), answer)));
         }
+        let asked = changes.len();
+        let is_many = asked > TOLD_ONE_BY_ONE_MAX;
         changes.retain(|change| match answers.remove(&(change.topic_id, change.index)) {
-            Some(answer) => self.settle(change, &answer),
+            Some(answer) => self.settle(change, &answer, is_many),
             None => true,
         });
+        if is_many {
+            tracing::info!(partitions = asked - changes.len(), "in-sync sets");
+        }
         changes
     }
 
     /// Tells the partition what became of its proposal; true when that is not known yet.
-    fn settle(&self, change: &IsrChange, answer: &Answer) -> bool {
+    fn settle(&self, change: &IsrChange, answer: &Answer, is_one_of_many: bool) -> bool {
         let code = ErrorCode::from_code(answer.error_code).unwrap_or(ErrorCode::UnknownServerError);
         let Ok(partition) = self.partitions.get_by_id(change.topic_id, change.index) else { return false };
         let fate = judge(code);
@@ -153,7 +163,12 @@ impl Work {
         match fate {
             Fate::Committed => {
                 let isr: Vec<BrokerId> = answer.isr.iter().map(|broker| BrokerId(broker.0)).collect();
-                tracing::info!(partition = %partition.id(), ?isr, partition_epoch = answer.partition_epoch, "in-sync set");
+                let epoch = answer.partition_epoch;
+                if is_one_of_many {
+                    tracing::debug!(partition = %partition.id(), ?isr, partition_epoch = epoch, "in-sync set");
+                } else {
+                    tracing::info!(partition = %partition.id(), ?isr, partition_epoch = epoch, "in-sync set");
+                }
                 partition.on_isr_committed(change.leader_epoch, isr, answer.partition_epoch, clock::steady());
             }
             Fate::Refused => {

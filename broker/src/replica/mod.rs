@@ -10,8 +10,9 @@
 //!   log_dir_moves  moves replicas to other log directories of this broker
 //!   isr_proposals  asks the controller for changes of in-sync sets
 //!   dir_reports  tells the controller which log directories replicas are in
+//!   failed_dirs  tells those who wait at replicas whose log directory has failed
 //!   throttle    the rate of replicas that are being moved
-//!   waiters     fetches that wait for more
+//!   waiters     who is told when a partition moves: fetches that wait, and fetch sessions
 //! ```
 //!
 //! Invariant: only `assignment` adds, removes or re-roles a partition, and only the publisher calls it.
@@ -19,6 +20,7 @@
 mod assignment;
 mod dir_reports;
 mod errors;
+pub mod failed_dirs;
 mod fetcher;
 mod follower;
 pub mod isr_proposals;
@@ -28,7 +30,7 @@ mod partition;
 mod read;
 mod registry;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod throttle;
 mod waiters;
 
@@ -44,4 +46,4 @@ pub use partition::{IsrChange, IsrProposals, LeaderAppend, Partition, PartitionS
 pub use read::{Epochs, FollowerRead, Isolation, OffsetFound, OffsetQuery, ReadAnswer, ReadAt};
 pub use registry::Partitions;
 pub use throttle::{Throttle, Throttled};
-pub use waiters::FetchWait;
+pub use waiters::{FetchWait, Watch, Watched};

@@ -39,7 +39,7 @@ pub struct PartitionState {
     pub replicas: Vec<BrokerId>,
     pub isr: Vec<BrokerId>,
     /// Brokers that are neither fenced nor shutting down.
-    pub eligible: BTreeSet<BrokerId>,
+    pub eligible: Arc<BTreeSet<BrokerId>>,
     pub min_insync_replicas: usize,
     /// `replica.lag.time.max.ms`
     pub lag_max_ms: i64,
@@ -264,7 +264,7 @@ impl Partition {
         if let Role::Leader(leader) = &mut state.role
             && leader.epoch() == leader_epoch
         {
-            leader.on_progress(info.last_offset.plus(1), self.log.replicated_end(), clock::steady());
+            self.progress(leader, info.last_offset.plus(1));
             self.publish(&mut state);
         }
         drop(state);
@@ -404,6 +404,8 @@ impl Partition {
         {
             leader.on_isr_committed(isr, partition_epoch, now);
             self.publish(&mut state);
+            // Another one may be proposed now.
+            self.waiters.on_state_changed();
         }
     }
 
@@ -416,6 +418,7 @@ impl Partition {
         {
             leader.on_isr_refused(now);
             self.publish(&mut state);
+            self.waiters.on_state_changed();
         }
     }
 
@@ -478,6 +481,8 @@ impl Partition {
             }
         }
         self.publish(&mut state);
+        // Replicas, who of them may join the in-sync set, throttles: a fetch at the same offset may come to something else.
+        self.waiters.on_state_changed();
         Ok(assumed)
     }
 
@@ -490,6 +495,32 @@ impl Partition {
             let _ = parked.send(Err(ErrorCode::NotLeaderOrFollower));
         }
         self.snapshot.send_modify(|_| {});
+        self.waiters.on_gone();
+    }
+
+    /// The log ends at `log_end` now, or did a moment ago.
+    fn progress(&self, leader: &mut Leader, log_end: Offset) {
+        if log_end > leader.log_end() {
+            self.note_fetches(leader);
+        }
+        leader.on_progress(log_end, self.log.replicated_end(), clock::steady());
+    }
+
+    /// The last fetches of followers whose sessions have this partition at rest.
+    pub(super) fn note_fetches(&self, leader: &mut Leader) {
+        self.waiters.followers(|follower, at| leader.on_same_fetch(follower, at));
+    }
+
+    /// The log's disk has failed: nothing can be read or written here any more.
+    pub(super) fn on_disk_failed(&self) {
+        for parked in self.state.lock().parked.drain() {
+            let _ = parked.send(Err(ErrorCode::KafkaStorageError));
+        }
+        self.on_unusable();
+    }
+
+    /// It stays here and cannot be used: whoever watches it is to look again.
+    pub(super) fn on_unusable(&self) {
         self.waiters.on_gone();
     }
 
@@ -538,16 +569,13 @@ impl DurabilityListener for Partition {
     fn on_durable(&self) {
         let mut state = self.state.lock();
         if let Role::Leader(leader) = &mut state.role {
-            let offsets = self.log.offsets();
-            leader.on_progress(offsets.log_end, self.log.replicated_end(), clock::steady());
+            self.progress(leader, self.log.offsets().log_end);
         }
         self.publish(&mut state);
     }
 
     fn on_failed(&self) {
-        for parked in self.state.lock().parked.drain() {
-            let _ = parked.send(Err(ErrorCode::KafkaStorageError));
-        }
+        self.on_disk_failed();
     }
 }
 

@@ -118,6 +118,10 @@ impl Partition {
                 check_follower(&state, follower.replica, at.epochs)?;
             }
         }
+        if !self.log().is_online() {
+            // Also where there is nothing to read: what comes next comes elsewhere.
+            return Err(ReadError(ErrorCode::KafkaStorageError));
+        }
         // Offsets from before the read: an append in between must not make a follower look late.
         let offsets = self.snapshot();
         if let Some(diverging) = self.diverging(at, &offsets)? {
@@ -142,6 +146,9 @@ impl Partition {
             log_start: follower.log_start,
             broker_epoch: follower.broker_epoch,
         };
+        if fetch.fetch_offset > leader.log_end() {
+            self.note_fetches(leader);
+        }
         let progressed = leader.on_follower_fetch(fetch, follower.now).map_err(|refused| match refused {
             RefusedFetch::NotAReplica | RefusedFetch::StaleBrokerEpoch => ErrorCode::NotLeaderOrFollower,
         })?;
@@ -205,7 +212,10 @@ impl Partition {
         rack: &str,
         rack_of: impl Fn(BrokerId) -> Option<Option<&'a str>>,
     ) -> Option<BrokerId> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        if let Role::Leader(leader) = &mut state.role {
+            self.note_fetches(leader);
+        }
         let leader = state.leader()?;
         let candidates: Vec<Candidate<'_>> = leader
             .in_sync_with(offset)

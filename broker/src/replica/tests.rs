@@ -19,33 +19,59 @@ const B: BrokerId = BrokerId(2);
 const NOW: Timestamp = Timestamp(10_000);
 
 fn replica() -> Partition {
-    let id = TopicPartition::new("t", 0);
+    replica_of(0)
+}
+
+/// Replica of partition `index` of topic `t` on broker 1, with no role yet.
+pub(crate) fn replica_of(index: i32) -> Partition {
+    let id = TopicPartition::new("t", index);
     let config = LogConfig { durability: Durability::Replicated, ..LogConfig::default() };
     let options = LogOptions {
         disk: Arc::new(FaultyDisk::default()),
         config: Arc::new(config),
         ..LogOptions::new(id.clone(), NOW)
     };
-    let (log, _) = Log::open("/data/t-0".into(), options).unwrap();
+    let (log, _) = Log::open(format!("/data/t-{index}").into(), options).unwrap();
     let (proposals, _) = mpsc::unbounded_channel();
     Partition::new(id, TopicId(uuid::Uuid::from_u128(1)), A, Arc::new(log), proposals)
 }
 
-fn led_by(leader: BrokerId, epoch: i32, isr: &[BrokerId]) -> PartitionState {
+/// The metadata of a partition on brokers 1 and 2.
+pub(crate) fn led_by(leader: BrokerId, epoch: i32, isr: &[BrokerId]) -> PartitionState {
     PartitionState {
         leader: Some(leader),
         leader_epoch: LeaderEpoch(epoch),
         partition_epoch: epoch,
         replicas: vec![A, B],
         isr: isr.to_vec(),
-        eligible: isr.iter().copied().collect(),
+        eligible: Arc::new(isr.iter().copied().collect()),
         min_insync_replicas: 1,
         lag_max_ms: 30_000,
         throttled: Throttled::default(),
     }
 }
 
-fn append(replica: &Partition, value: &[u8]) -> (Offset, LeaderEpoch) {
+pub(crate) fn assume(replica: &Partition, state: PartitionState, now: Timestamp) {
+    replica.assume(state, now).unwrap();
+}
+
+pub(crate) fn leave(replica: &Partition) {
+    replica.leave();
+}
+
+pub(crate) fn fail_disk(replica: &Partition) {
+    replica.on_disk_failed();
+}
+
+/// Until when the follower had everything, as far as the leader knows.
+pub(crate) fn last_caught_up(replica: &Partition, follower: BrokerId) -> Timestamp {
+    let state = replica.state.lock();
+    let mut followers = state.leader().unwrap().followers();
+    followers.find(|(broker, _)| *broker == follower).unwrap().1.last_caught_up
+}
+
+/// Where the log ends then, and under which epoch that is.
+pub(crate) fn append(replica: &Partition, value: &[u8]) -> (Offset, LeaderEpoch) {
     let mut builder = BatchBuilder::new();
     builder.push(NOW, None, Some(value), &[]);
     let how = LeaderAppend {

@@ -3,7 +3,7 @@
 //!
 //! As in Kafka all bytes of such partitions count, but only those replicas wait that are not in sync.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use ottla_metadata::{ConfigResource, MetadataImage};
 use ottla_protocol::{BrokerId, Timestamp};
@@ -18,26 +18,63 @@ pub struct Throttled {
     pub as_follower: bool,
 }
 
-impl Throttled {
-    /// What the topic's configuration says of one of its partitions here.
-    pub fn of(image: &MetadataImage, topic: &str, partition: i32, local: BrokerId) -> Self {
+/// What the configuration of a topic says of its replicas on one broker.
+#[derive(Debug)]
+pub(super) struct ThrottledReplicas {
+    as_leader: Named,
+    as_follower: Named,
+}
+
+/// Partitions that a list names for one broker.
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    All,
+    Some(BTreeSet<i32>),
+}
+
+impl ThrottledReplicas {
+    pub(super) fn of(image: &MetadataImage, topic: &str, local: BrokerId) -> Self {
         let resource = ConfigResource::topic(topic);
-        let named = |key| image.configs.value(&resource, key).is_some_and(|list| names(list, partition, local));
+        let named = |key| image.configs.value(&resource, key).map_or_else(Named::none, |list| Named::read(list, local));
         Self {
             as_leader: named("leader.replication.throttled.replicas"),
             as_follower: named("follower.replication.throttled.replicas"),
         }
     }
+
+    pub(super) fn at(&self, partition: i32) -> Throttled {
+        Throttled { as_leader: self.as_leader.has(partition), as_follower: self.as_follower.has(partition) }
+    }
 }
 
-/// `*`, or `partition:broker` pairs.
-fn names(list: &str, partition: i32, broker: BrokerId) -> bool {
-    list.split(',').map(str::trim).any(|entry| {
-        entry == "*"
-            || entry
-                .split_once(':')
-                .is_some_and(|(index, id)| index.parse() == Ok(partition) && id.parse() == Ok(broker.0))
-    })
+impl Named {
+    const fn none() -> Self {
+        Self::Some(BTreeSet::new())
+    }
+
+    /// `*`, or `partition:broker` pairs.
+    fn read(list: &str, broker: BrokerId) -> Self {
+        let mut partitions = BTreeSet::new();
+        for entry in list.split(',').map(str::trim) {
+            if entry == "*" {
+                return Self::All;
+            }
+            if let Some((index, id)) = entry.split_once(':')
+                && id.parse() == Ok(broker.0)
+                && let Ok(index) = index.parse()
+            {
+                partitions.insert(index);
+            }
+        }
+        Self::Some(partitions)
+    }
+
+    fn has(&self, partition: i32) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(partitions) => partitions.contains(&partition),
+        }
+    }
 }
 
 /// A rate that is not to be exceeded.
@@ -142,9 +179,10 @@ mod tests {
 
     #[test]
     fn replicas_are_named_by_partition_and_broker() {
-        assert!(names("*", 3, BrokerId(1)));
-        assert!(names("0:1, 3:1", 3, BrokerId(1)));
-        assert!(!names("0:1,3:2,1:3", 3, BrokerId(1)));
-        assert!(!names("", 0, BrokerId(0)));
+        let names = |list, partition, broker| Named::read(list, BrokerId(broker)).has(partition);
+        assert!(names("*", 3, 1));
+        assert!(names("0:1, 3:1", 3, 1));
+        assert!(!names("0:1,3:2,1:3", 3, 1));
+        assert!(!names("", 0, 0));
     }
 }

@@ -12,7 +12,7 @@ use ottla_protocol::messages::{
 use ottla_protocol::{BrokerId, ErrorCode, TopicId};
 use uuid::Uuid;
 
-use crate::elections::BrokerMove;
+use crate::elections::{BrokerMove, TopicRules};
 use crate::partition_change::PartitionChangeBuilder;
 use crate::request::Decision;
 use crate::state::{Context, ControllerState};
@@ -33,6 +33,8 @@ impl ControllerState {
         for asked in &request.topics {
             let topic = self.image.topics.by_id(TopicId(asked.topic_id));
             let mut answer = TopicData::default().with_topic_id(asked.topic_id);
+            // Looked up once for all partitions of the topic.
+            let topic = topic.map(|topic| (topic.as_ref(), self.rules_of(&topic.name)));
             for partition in &asked.partitions {
                 let altered = match topic {
                     None => Err(ErrorCode::UnknownTopicId),
@@ -57,7 +59,7 @@ impl ControllerState {
     fn alter_one(
         &self,
         leader: BrokerId,
-        topic: &TopicImage,
+        (topic, rules): (&TopicImage, TopicRules),
         asked: &Asked,
         version: i16,
         records: &mut Vec<MetadataRecord>,
@@ -72,8 +74,8 @@ impl ControllerState {
         let acceptable = |broker| self.is_acceptable_leader(partition, broker);
         let default_dir = |broker| self.default_dir(broker);
         let change = PartitionChangeBuilder::new(partition, topic.id, asked.partition_index, &acceptable, &default_dir)
-            .elr(self.elr_enabled(), self.effective_min_isr(&topic.name))
-            .election(self.usual_election(&topic.name))
+            .elr(rules.elr_enabled, rules.min_isr)
+            .election(rules.election)
             .isr(wanted.iter().map(|(id, _)| *id).collect())
             .recovering(asked.leader_recovery_state == 1)
             .build();
@@ -140,9 +142,12 @@ impl ControllerState {
             let mut directory = dirs_response::DirectoryData::default().with_id(asked.id);
             for topic in &asked.topics {
                 let mut answer = dirs_response::TopicData::default().with_topic_id(topic.topic_id);
+                let found = self.image.topics.by_id(TopicId(topic.topic_id));
+                let found = found.map(|found| (found.as_ref(), self.rules_of(&found.name)));
                 for partition in &topic.partitions {
                     let index = partition.partition_index;
-                    let assigned = self.assign_to_dir(id, TopicId(topic.topic_id), index, asked.id);
+                    let assigned = found.ok_or(ErrorCode::UnknownTopicId);
+                    let assigned = assigned.and_then(|found| self.assign_to_dir(id, found, index, asked.id));
                     let code = match assigned {
                         Ok(record) => {
                             records.extend(record);
@@ -170,11 +175,10 @@ impl ControllerState {
     fn assign_to_dir(
         &self,
         broker: BrokerId,
-        topic: TopicId,
+        (topic, rules): (&TopicImage, TopicRules),
         index: i32,
         dir: Uuid,
     ) -> Result<Option<MetadataRecord>, ErrorCode> {
-        let topic = self.image.topics.by_id(topic).ok_or(ErrorCode::UnknownTopicId)?;
         let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         if !partition.replicas.contains(&broker) {
             return Err(ErrorCode::NotLeaderOrFollower);
@@ -187,7 +191,7 @@ impl ControllerState {
         };
         let default_dir = |broker| self.default_dir(broker);
         let change = PartitionChangeBuilder::new(partition, topic.id, index, &acceptable, &default_dir)
-            .elr(self.elr_enabled(), self.effective_min_isr(&topic.name))
+            .elr(rules.elr_enabled, rules.min_isr)
             .directory(broker, dir)
             .build();
         Ok(change.map(|change| MetadataRecord::PartitionChanged { change }))

@@ -22,6 +22,9 @@ use crate::state::{Context, ControllerState};
 /// A directory id below this is reserved.
 const RESERVED_DIRS: u128 = 100;
 
+/// Changes of one heartbeat of a broker that shuts down: they become one entry of the metadata log.
+const MOVED_AT_ONCE: usize = 10_000;
+
 impl ControllerState {
     /// BrokerRegistration, all versions.
     pub(crate) fn register_broker(
@@ -307,6 +310,8 @@ impl ControllerState {
         }
         let moved = BrokerMove { gone: Some(id), ..BrokerMove::default() };
         records.extend(self.after_broker_move(moved, |p| p.isr.contains(&id)));
+        // The next heartbeat goes on with the rest.
+        records.truncate(MOVED_AT_ONCE);
         records
     }
 

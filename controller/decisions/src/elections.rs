@@ -22,7 +22,24 @@ pub(crate) struct BrokerMove {
     pub crashed: Option<BrokerId>,
 }
 
+/// What the configuration says of the partitions of a topic. To look it up takes longer than to decide on one of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TopicRules {
+    pub elr_enabled: bool,
+    pub min_isr: usize,
+    pub election: Election,
+}
+
 impl ControllerState {
+    /// What the configuration says of a topic now.
+    pub(crate) fn rules_of(&self, topic: &str) -> TopicRules {
+        TopicRules {
+            elr_enabled: self.elr_enabled(),
+            min_isr: self.effective_min_isr(topic),
+            election: self.usual_election(topic),
+        }
+    }
+
     /// Records for every partition that `concerned` picks, after a broker's move.
     pub(crate) fn after_broker_move(
         &self,
@@ -45,10 +62,13 @@ impl ControllerState {
                 && (Some(broker) == moved.back || self.image.is_active(broker))
         };
         for topic in self.image.topics.iter() {
+            // Looked up once for all partitions of the topic, if it has one that is concerned.
+            let mut rules = None;
             for (index, partition) in (0..).zip(&topic.partitions) {
                 if !concerned(topic.id, index, partition) {
                     continue;
                 }
+                let rules = *rules.get_or_insert_with(|| self.rules_of(&topic.name));
                 let isr: Vec<BrokerId> = partition
                     .isr
                     .iter()
@@ -58,8 +78,8 @@ impl ControllerState {
                 let acceptable = |broker| is_up(broker) && self.replica_is_online(partition, broker);
                 let default_dir = |broker| self.default_dir(broker);
                 let change = PartitionChangeBuilder::new(partition, topic.id, index, &acceptable, &default_dir)
-                    .elr(self.elr_enabled(), self.effective_min_isr(&topic.name))
-                    .election(self.usual_election(&topic.name))
+                    .elr(rules.elr_enabled, rules.min_isr)
+                    .election(rules.election)
                     .unclean_shutdown(moved.crashed)
                     .isr(isr)
                     .build();
@@ -145,7 +165,8 @@ impl ControllerState {
         if needless {
             return Err(ApiError::general(ErrorCode::ElectionNotNeeded));
         }
-        self.election_record(found, index, partition, election).ok_or_else(|| {
+        let rules = TopicRules { election, ..self.rules_of(topic) };
+        self.election_record(found, index, partition, rules).ok_or_else(|| {
             ApiError::general(match election {
                 Election::Preferred => ErrorCode::PreferredLeaderNotAvailable,
                 _ => ErrorCode::EligibleLeadersNotAvailable,
@@ -158,13 +179,13 @@ impl ControllerState {
         topic: &TopicImage,
         index: i32,
         partition: &PartitionImage,
-        election: Election,
+        rules: TopicRules,
     ) -> Option<MetadataRecord> {
         let acceptable = |broker| self.is_acceptable_leader(partition, broker);
         let default_dir = |broker| self.default_dir(broker);
         let change = PartitionChangeBuilder::new(partition, topic.id, index, &acceptable, &default_dir)
-            .elr(self.elr_enabled(), self.effective_min_isr(&topic.name))
-            .election(election)
+            .elr(rules.elr_enabled, rules.min_isr)
+            .election(rules.election)
             .build()?;
         Some(MetadataRecord::PartitionChanged { change })
     }
@@ -174,16 +195,21 @@ impl ControllerState {
     pub fn balance_leaders(&self, limit: usize) -> Vec<MetadataRecord> {
         let mut records = Vec::new();
         for topic in self.image.topics.iter() {
+            let mut rules = None;
             for (index, partition) in (0..).zip(&topic.partitions) {
                 if records.len() >= limit {
                     return records;
                 }
+                if partition.leader.is_some() && partition.leader == partition.preferred_leader() {
+                    continue;
+                }
+                let rules = *rules.get_or_insert_with(|| self.rules_of(&topic.name));
                 let election = match partition.leader {
-                    None if self.unclean_election_enabled(&topic.name) => Election::Unclean,
-                    Some(_) if partition.leader != partition.preferred_leader() => Election::Preferred,
-                    _ => continue,
+                    None if rules.election == Election::Unclean => Election::Unclean,
+                    Some(_) => Election::Preferred,
+                    None => continue,
                 };
-                records.extend(self.election_record(topic, index, partition, election));
+                records.extend(self.election_record(topic, index, partition, TopicRules { election, ..rules }));
             }
         }
         records

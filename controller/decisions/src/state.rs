@@ -138,6 +138,11 @@ impl ControllerState {
         soft.mutations.quota_of(&self.image.client_quotas, burst_seconds, cx, strict_since)
     }
 
+    /// How many partitions a decision may have to look at.
+    pub const fn partitions(&self) -> usize {
+        self.image.topics.partition_count()
+    }
+
     /// After which silence a broker is fenced.
     pub fn session_timeout_ms(&self) -> i64 {
         match self.defaults.cluster_session_timeout_ms {

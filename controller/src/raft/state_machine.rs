@@ -14,6 +14,10 @@ use tokio::sync::watch;
 
 use super::snapshot::{self, SnapshotDir};
 use super::types::{Entry, LogId, Membership, Snapshot, SnapshotMeta, TypeConfig};
+use crate::long::long;
+
+/// Of a record in an entry, as a rule.
+const RECORD_BYTES: usize = 50;
 
 /// The image of this node, moved on by what raft commits.
 pub(crate) struct ImageMachine {
@@ -47,22 +51,25 @@ impl ImageMachine {
 
     fn replay(&mut self, entry: &Entry) -> io::Result<()> {
         let mut records = Vec::new();
+        let mut bytes = 0;
         match &entry.payload {
             EntryPayload::Blank => {}
             EntryPayload::Normal(batch) => {
-                records = batch.decode().map_err(|error| {
+                bytes = batch.0.len();
+                records = long(bytes / RECORD_BYTES, || batch.decode()).map_err(|error| {
                     io::Error::new(
                         io::ErrorKind::InvalidData,
                         format!("metadata entry {}: {error}", entry.log_id.index),
                     )
                 })?;
-                self.bytes_since_snapshot.fetch_add(batch.0.len() as u64, Ordering::Relaxed);
+                self.bytes_since_snapshot.fetch_add(bytes as u64, Ordering::Relaxed);
             }
             EntryPayload::Membership(membership) => {
                 self.membership = Membership::new(Some(entry.log_id), membership.clone());
             }
         }
-        self.image.replay_entry(Offset(entry.log_id.index as i64), entry.log_id.leader_id.term as i32, &records);
+        let (offset, epoch) = (Offset(entry.log_id.index as i64), entry.log_id.leader_id.term as i32);
+        long(bytes / RECORD_BYTES, || self.image.replay_entry(offset, epoch, &records));
         self.last_applied = Some(entry.log_id);
         Ok(())
     }

@@ -23,13 +23,11 @@ impl LogDirs {
             self.give_up(&id);
             let other = {
                 let mut logs = self.logs.write();
-                match logs.get_mut(&id) {
-                    None => {
-                        logs.insert(id.clone(), twin);
-                        continue;
-                    }
-                    Some(here) if rank(&twin) > rank(here) => std::mem::replace(here, twin),
-                    Some(_) => twin,
+                if logs.get(&id).is_some_and(|here| rank(&twin) <= rank(here)) {
+                    twin
+                } else {
+                    let Some(replaced) = logs.insert(id.clone(), twin) else { continue };
+                    replaced
                 }
             };
             let (log_end, from) = (other.log.offsets().log_end, other.log.dir());

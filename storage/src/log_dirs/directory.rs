@@ -1,6 +1,7 @@
 //! One log directory: its lock, its identity, its checkpoints and its clean-shutdown marker.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -35,7 +36,8 @@ pub struct Directory {
     pub cleaner: CheckpointFile,
     /// Missing in a directory that is offline from the start.
     pub journal: OnceLock<Arc<Journal>>,
-    writing: Mutex<()>,
+    /// What the checkpoints on the disk say, in short; `None` while nobody knows.
+    writing: Mutex<Option<u64>>,
     /// Whose offsets the checkpoints on the disk tell.
     remembered: Mutex<HashSet<TopicPartition>>,
     /// Logs that are here and could not be opened for want of space or of file descriptors.
@@ -50,6 +52,39 @@ pub struct KnownLog {
     pub log_start: Offset,
     /// It was closed before: all of it is sound.
     pub clean: bool,
+}
+
+/// In place of a log start that the checkpoint leaves out: the name of the first segment says it.
+const NOT_TOLD: Offset = Offset(-1);
+
+/// What checkpoints say, in 64 bits: two that differ say different things, whatever the order of the logs.
+#[derive(Default)]
+struct Summary(u64);
+
+impl Summary {
+    /// Recovery point, high watermark and log start.
+    fn add(&mut self, log: &Log) -> [Offset; 3] {
+        let offsets = log.offsets();
+        let is_told = log.segments().first().is_some_and(|first| offsets.log_start > first.base.max(Offset::ZERO));
+        let log_start = if is_told { offsets.log_start } else { NOT_TOLD };
+        let told = [offsets.recovery_point, log.high_watermark(), log_start];
+        self.mix(log.topic_partition(), told);
+        told
+    }
+
+    fn add_absent(&mut self, id: &TopicPartition, absent: &KnownLog) {
+        self.mix(id, [absent.recovery_point, absent.high_watermark, absent.log_start]);
+    }
+
+    fn mix(&mut self, id: &TopicPartition, told: [Offset; 3]) {
+        let mut hasher = DefaultHasher::new();
+        (id, told).hash(&mut hasher);
+        self.0 = self.0.wrapping_add(hasher.finish());
+    }
+
+    const fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// What the process before left in a directory.
@@ -119,7 +154,7 @@ impl Directory {
             log_starts: CheckpointFile::new(path, checkpoint::LOG_STARTS),
             cleaner: CheckpointFile::new(path, checkpoint::CLEANER),
             journal: OnceLock::new(),
-            writing: Mutex::new(()),
+            writing: Mutex::new(None),
             remembered: Mutex::default(),
             absent: Mutex::default(),
         }
@@ -186,8 +221,12 @@ impl Directory {
     }
 
     fn write_checkpoints(&self, disk: &dyn Disk, logs: &dyn Fn() -> Vec<Arc<Log>>) -> io::Result<()> {
-        let _one_at_a_time = self.writing.lock();
+        let mut written = self.writing.lock();
         self.health.check()?;
+        if written.is_some() && *written == Some(self.summary(&logs())) {
+            // Nothing has moved, as most of the time: of many partitions not even the texts are made.
+            return Ok(());
+        }
         let mut recovery_points = Offsets::new();
         let mut high_watermarks = Offsets::new();
         let mut log_starts = Offsets::new();
@@ -199,32 +238,48 @@ impl Directory {
             remembered.extend(told.iter().cloned());
             (logs, told)
         };
+        let mut summary = Summary::default();
         for log in logs {
-            let offsets = log.offsets();
             let id = log.topic_partition();
-            recovery_points.insert(id.clone(), offsets.recovery_point);
-            high_watermarks.insert(id.clone(), log.high_watermark());
-            if log.segments().first().is_some_and(|first| offsets.log_start > first.base.max(Offset::ZERO)) {
-                log_starts.insert(id.clone(), offsets.log_start);
+            let [recovery_point, high_watermark, log_start] = summary.add(&log);
+            recovery_points.insert(id.clone(), recovery_point);
+            high_watermarks.insert(id.clone(), high_watermark);
+            if log_start != NOT_TOLD {
+                log_starts.insert(id.clone(), log_start);
             }
         }
         // What is known of them must not be lost meanwhile: records that were deleted would be there again.
         for (id, absent) in &*self.absent.lock() {
+            summary.add_absent(id, absent);
             recovery_points.insert(id.clone(), absent.recovery_point);
             high_watermarks.insert(id.clone(), absent.high_watermark);
             if absent.log_start > Offset::ZERO {
                 log_starts.insert(id.clone(), absent.log_start);
             }
         }
-        let written = self
+        *written = None;
+        let done = self
             .log_starts
             .write(disk, &log_starts)
             .and_then(|()| self.recovery_points.write(disk, &recovery_points))
             .and_then(|()| self.high_watermarks.write(disk, &high_watermarks));
-        if written.is_ok() {
+        if done.is_ok() {
             *self.remembered.lock() = told;
+            *written = Some(summary.finish());
         }
-        written.inspect_err(|error| self.report(error))
+        done.inspect_err(|error| self.report(error))
+    }
+
+    /// What the checkpoints of these logs would say now.
+    fn summary(&self, logs: &[Arc<Log>]) -> u64 {
+        let mut summary = Summary::default();
+        for log in logs {
+            summary.add(log);
+        }
+        for (id, absent) in &*self.absent.lock() {
+            summary.add_absent(id, absent);
+        }
+        summary.finish()
     }
 
     /// After every log was closed: the checkpoints, then the marker that vouches for them.

@@ -11,13 +11,13 @@
 mod cleaning;
 mod copies;
 mod directory;
+mod hosted;
 mod meta_properties;
 mod moves;
 mod open;
 mod reserve;
 mod worker;
 
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -34,6 +34,7 @@ use crate::log::{Log, LogHost, LogOptions};
 use crate::segment::OpenFiles;
 use cleaning::Cleaning;
 use directory::Directory;
+use hosted::{Hosted, Logs};
 use moves::Moves;
 pub use moves::{MoveError, MoveStep, MovingLog};
 pub(crate) use reserve::Reserve;
@@ -118,7 +119,7 @@ pub struct LogDirInfo {
 #[derive(Debug)]
 pub struct LogDirs {
     dirs: Vec<Arc<Directory>>,
-    logs: RwLock<HashMap<TopicPartition, Hosted>>,
+    logs: RwLock<Logs>,
     /// Creation and deletion, one at a time; appends and reads do not come here.
     changing: Mutex<()>,
     open_files: Arc<OpenFiles>,
@@ -135,12 +136,6 @@ pub struct LogDirs {
     was_clean: bool,
     previous_broker_epoch: i64,
     pub(crate) options: LogDirsOptions,
-}
-
-#[derive(Debug, Clone)]
-struct Hosted {
-    log: Arc<Log>,
-    dir: Arc<Directory>,
 }
 
 impl LogDirs {

@@ -224,9 +224,7 @@ impl LogDirs {
         renamed?;
         // Decided, though perhaps not on the disk: whatever the error, nothing may be appended to the old files.
         disk.sync_dir(&from.path).inspect_err(|error| from.health.fail(&from.path, error))?;
-        if let Some(hosted) = self.logs.write().get_mut(id) {
-            hosted.dir = Arc::clone(&moving.to);
-        }
+        self.logs.write().relocate(id, &moving.to);
         Ok(())
     }
 
@@ -285,8 +283,7 @@ impl LogDirs {
         let coming: Vec<Arc<Move>> = self.moves.under_way.lock().values().cloned().collect();
         let logs = self.logs.read();
         let count = |dir: &Arc<Directory>| {
-            logs.values().filter(|hosted| Arc::ptr_eq(&hosted.dir, dir)).count()
-                + coming.iter().filter(|moving| Arc::ptr_eq(&moving.to, dir)).count()
+            logs.count_in(dir) + coming.iter().filter(|moving| Arc::ptr_eq(&moving.to, dir)).count()
         };
         match &self.dirs[..] {
             [only] => only.health.is_online().then(|| Arc::clone(only)),

@@ -1,6 +1,5 @@
 //! Opening all log directories and, several at a time, the logs in them.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,7 +57,7 @@ pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, 
     let open_files = Arc::new(OpenFiles::new(options.open_files_max.max(16)));
     let log_dirs = Arc::new(LogDirs {
         dirs: dirs.iter().map(|(dir, _)| Arc::clone(dir)).collect(),
-        logs: RwLock::new(HashMap::new()),
+        logs: RwLock::default(),
         changing: Mutex::new(()),
         open_files,
         worker: Worker::start(Arc::clone(&options.disk), options.journal.threads),

@@ -147,7 +147,7 @@ impl Process {
                 partition_epoch: partition.partition_epoch,
                 replicas: partition.replicas.clone(),
                 isr: partition.isr.clone(),
-                eligible: eligible.clone(),
+                eligible: Arc::new(eligible.clone()),
                 min_insync_replicas: cx.plan.min_insync_replicas,
                 lag_max_ms: LAG_MAX_MS,
             };

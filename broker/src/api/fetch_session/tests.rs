@@ -20,8 +20,17 @@ fn asked(partition: i32, offset: i64) -> Asked {
     }
 }
 
+const CONSUMER: Reader = Reader { isolation: Isolation::HighWatermark, follower: None, learns_by_moves: true };
+const FOLLOWER: Reader =
+    Reader { isolation: Isolation::LogEnd, follower: Some((BrokerId(2), 7)), learns_by_moves: true };
+
 fn request(session_id: i32, epoch: i32, asked: Vec<Asked>) -> SessionRequest {
-    SessionRequest { session_id, epoch, uses_topic_ids: false, is_follower: false, asked, forgotten: vec![] }
+    SessionRequest { session_id, epoch, uses_topic_ids: false, reader: CONSUMER, asked, forgotten: vec![] }
+}
+
+/// What is read for a request, in order.
+fn read(context: &FetchContext) -> Vec<i32> {
+    context.looks().iter().map(|look| look.asked.key.partition).collect()
 }
 
 fn told(high_watermark: i64, has_records: bool) -> Told {
@@ -56,14 +65,14 @@ fn an_incremental_answer_leaves_out_what_is_not_new() {
     let id = open(&sessions, 3, 0);
     assert_ne!(id, NO_SESSION);
     let context = resolve(&sessions, request(id, 1, vec![asked(0, 10)]), 1);
-    assert_eq!(context.asked().len(), 3, "all of the session's partitions are read");
-    assert_eq!(context.asked()[0].fetch_offset, Offset(10));
+    assert_eq!(context.looks().len(), 3, "all of the session's partitions are read");
+    assert_eq!(context.looks()[0].asked.fetch_offset, Offset(10));
     let answers = vec![(key(0), told(10, false)), (key(1), told(11, false)), (key(2), told(10, true))];
     let (same, answers) = sessions.finish(context, answers, |t| *t, Timestamp(1));
     assert_eq!((same, partitions(&answers.unwrap())), (id, vec![1, 2]));
     // 2 had records and goes to the end; an error is told, and what follows it too.
     let context = resolve(&sessions, request(id, 2, vec![]), 2);
-    assert_eq!(context.asked().iter().map(|a| a.key.partition).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(read(&context), [0, 1, 2]);
     let failed = Told { is_error: true, is_remarkable: true, ..told(-1, false) };
     let (_, answers) = sessions.finish(context, vec![(key(0), failed)], |t| *t, Timestamp(2));
     assert_eq!(partitions(&answers.unwrap()), [0]);
@@ -79,7 +88,7 @@ fn partitions_with_records_are_read_last_the_next_time() {
     let context = resolve(&sessions, request(id, 1, vec![]), 1);
     let _ = sessions.finish(context, vec![(key(0), told(20, true))], |t| *t, Timestamp(1));
     let context = resolve(&sessions, request(id, 2, vec![]), 1);
-    assert_eq!(context.asked().iter().map(|a| a.key.partition).collect::<Vec<_>>(), [1, 2, 0]);
+    assert_eq!(read(&context), [1, 2, 0]);
 }
 
 #[test]
@@ -101,7 +110,7 @@ fn a_session_without_partitions_is_closed() {
     let sessions = FetchSessions::new(10);
     let id = open(&sessions, 1, 0);
     let last = SessionRequest { forgotten: vec![key(0)], ..request(id, 1, vec![]) };
-    assert!(matches!(resolve(&sessions, last, 1), FetchContext::Sessionless(asked) if asked.is_empty()));
+    assert!(matches!(resolve(&sessions, last, 1), FetchContext::Sessionless(looks) if looks.is_empty()));
     assert_eq!(sessions.size(), (0, 0));
     let id = open(&sessions, 1, 0);
     assert!(matches!(resolve(&sessions, request(id, -1, vec![]), 1), FetchContext::Sessionless(_)));
@@ -136,12 +145,13 @@ fn a_complete_request_that_is_held_back_opens_no_session() {
 #[tokio::test]
 async fn a_follower_may_send_its_next_request_before_the_answer() {
     let sessions = FetchSessions::new(10);
-    let first = SessionRequest { is_follower: true, ..request(0, 0, vec![asked(0, 0)]) };
+    let first = SessionRequest { reader: FOLLOWER, ..request(0, 0, vec![asked(0, 0)]) };
     let context = resolve(&sessions, first, 0);
     let (id, _) = sessions.finish(context, vec![(key(0), told(10, false))], |t| *t, Timestamp(0));
-    let waits = resolve(&sessions, request(id, 1, vec![]), 1);
-    let next = resolve(&sessions, request(id, 2, vec![asked(1, 0)]), 1);
-    waits.overtaken().await;
+    let of_follower = |epoch, asked| SessionRequest { reader: FOLLOWER, ..request(id, epoch, asked) };
+    let mut waits = resolve(&sessions, of_follower(1, vec![]), 1);
+    let next = resolve(&sessions, of_follower(2, vec![asked(1, 0)]), 1);
+    assert_eq!(sessions.moved(&mut waits).await, None);
     let (_, answers) = sessions.finish(waits, vec![(key(0), told(11, true))], |t| *t, Timestamp(1));
     assert!(answers.unwrap().is_empty());
     let (_, answers) = sessions.finish(next, vec![(key(0), told(11, true))], |t| *t, Timestamp(1));
@@ -180,5 +190,5 @@ fn names_of_unknown_ids_are_found_later() {
     let (session, _) = sessions.finish(context, vec![(by_id, told(0, false))], |t| *t, Timestamp(0));
     let again = SessionRequest { uses_topic_ids: true, ..self::request(session, 1, vec![]) };
     let context = sessions.resolve(again, Timestamp(1), |_| Some("found".into()));
-    assert_eq!(context.asked()[0].name.as_deref(), Some("found"));
+    assert_eq!(context.looks()[0].asked.name.as_deref(), Some("found"));
 }

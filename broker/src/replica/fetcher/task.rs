@@ -30,6 +30,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 
 /// Until this broker's registration is looked for again.
 const UNREGISTERED_FOR: Duration = Duration::from_millis(20);
+/// Partitions of an answer before others on this thread get their turn.
+const HANDLED_AT_ONCE: usize = 64;
+
 /// How long a partition that is fetched too fast is left alone.
 const THROTTLED_FOR: Duration = Duration::from_millis(100);
 
@@ -288,11 +291,16 @@ impl Fetcher {
         }
         self.failures = 0;
         let mut grown = Vec::new();
+        let mut handled = 0;
         for topic in response.responses {
             let id = ottla_protocol::TopicId(topic.topic_id);
             for data in topic.partitions {
                 let key = (id, data.partition_index);
                 self.on_partition(key, data).await;
+                handled += 1;
+                if handled % HANDLED_AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
                 grown.extend(self.followed.get(&key).map(|followed| Arc::clone(&followed.partition)));
             }
         }
