@@ -116,6 +116,7 @@ fn measure_once(target: Target, arguments: &Arguments) -> Result<Sample, String>
         let records = arguments.megabytes * 1_000_000 / size;
         // The JVM broker compiles its hot loops first; both get the same warm-up.
         produce(&broker, &format!("warm-{size}"), records, size)?;
+        measure::touch_for_load(arguments.megabytes);
         let cpu = Cpu::of(&broker);
         let output = produce(&broker, &topic, records, size)?;
         let gigabytes = (records * size) as f64 / 1e9;

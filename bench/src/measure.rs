@@ -38,7 +38,16 @@ pub fn touch_memory() {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let free = info.lines().find_map(|line| line.strip_prefix("MemFree:"));
     let kibibytes = free.and_then(|text| text.trim().trim_end_matches(" kB").parse::<usize>().ok()).unwrap_or(0);
-    let bytes = kibibytes.saturating_sub(1 << 20) * 1024;
+    touch(kibibytes.saturating_sub(1 << 20) * 1024);
+}
+
+/// Writes to as much memory as a load is going to fill. What is free goes back to some hosts within seconds, so this comes right
+/// before each load.
+pub fn touch_for_load(megabytes: u64) {
+    touch(usize::try_from(megabytes).unwrap_or(0).saturating_mul(1_800_000));
+}
+
+fn touch(bytes: usize) {
     // In parts: one that cannot be had ends it, and is no reason not to measure.
     let mut touched: Vec<Vec<u8>> = Vec::new();
     while touched.len() * TOUCHED_AT_ONCE < bytes {
@@ -53,6 +62,13 @@ pub fn touch_memory() {
 }
 
 const TOUCHED_AT_ONCE: usize = 64 << 20;
+
+/// Bytes that a process has had written to the disk so far, through the page cache or past it.
+pub fn written_bytes(broker: &Broker) -> f64 {
+    let io = std::fs::read_to_string(format!("/proc/{}/io", broker.pid())).unwrap_or_default();
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+    line.and_then(|text| text.trim().parse().ok()).unwrap_or(0.0)
+}
 
 /// CPU time of a process so far.
 #[derive(Debug, Clone, Copy)]

@@ -5,14 +5,15 @@ mod common;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{Broker, Silence, batch, produce_request, topic};
-use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use ottla_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
 use ottla_protocol::messages::fetch_response::PartitionData;
 use ottla_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_protocol::messages::{DeleteRecordsRequest, FetchRequest, FetchResponse, ProduceRequest, ProduceResponse};
-use ottla_protocol::record_batch::BatchView;
+use ottla_protocol::record_batch::{BatchBuilder, BatchView};
+use ottla_protocol::{ErrorCode, ProducerEpoch, ProducerId, Timestamp};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -166,6 +167,60 @@ async fn what_cannot_be_produced_is_refused_by_partition() {
     request.topic_data[0].topic_id = Uuid::from_u128(7);
     let response: ProduceResponse = broker.call(13, request).await;
     assert_eq!(response.responses[0].partition_responses[0].error_code, ErrorCode::UnknownTopicId as i16);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_sent_at_once_are_answered_as_one_by_one() {
+    let broker = Broker::start().await;
+    broker.create_topic("alone", 2).await;
+    broker.create_topic("together", 2).await;
+    let counted = |sequence: i32, value: &str| {
+        let mut builder = BatchBuilder::new().producer(ProducerId(7), ProducerEpoch(0), sequence);
+        builder.push(Timestamp(1_700_000_000_000), None, Some(value.as_bytes()), &[]);
+        builder.build()
+    };
+    let mut damaged = batch(&["damaged"]).to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    // What several requests have for a partition, with what is refused among it.
+    let sent: Vec<(i32, Bytes)> = vec![
+        (0, counted(0, "first")),
+        (0, counted(1, "second")),
+        (1, batch(&["a", "b"])),
+        (0, damaged.into()),
+        (7, batch(&["nowhere"])),
+        (0, counted(2, "third")),
+        (0, counted(1, "second")),
+        (0, counted(9, "behind a gap")),
+        (0, counted(3, "fourth")),
+        (1, batch(&["c"])),
+        (1, [batch(&["d"]), batch(&["e"])].concat().into()),
+        (0, batch(&["of nobody"])),
+    ];
+    let request =
+        |name: &str, (partition, records): &(i32, Bytes)| produce_request(name, *partition, -1, records.clone());
+    let mut alone: Vec<ProduceResponse> = Vec::new();
+    for one in &sent {
+        alone.push(broker.call(9, request("alone", one)).await);
+    }
+    let together = broker.call_together(9, sent.iter().map(|one| request("together", one)).collect()).await;
+    let told = |answers: &[ProduceResponse]| {
+        let partition = |answer: &ProduceResponse| answer.responses[0].partition_responses[0].clone();
+        answers.iter().map(partition).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&together), told(&alone));
+    let codes: Vec<i16> = told(&together).iter().map(|partition| partition.error_code).collect();
+    let (ok, corrupt, unknown, gap, invalid) = (
+        0,
+        ErrorCode::CorruptMessage as i16,
+        ErrorCode::UnknownTopicOrPartition as i16,
+        ErrorCode::OutOfOrderSequenceNumber as i16,
+        ErrorCode::InvalidRecord as i16,
+    );
+    assert_eq!(codes, [ok, ok, ok, corrupt, unknown, ok, ok, gap, ok, ok, invalid, ok]);
+    let read: FetchResponse = broker.call(12, fetch("together", &[(0, 0)])).await;
+    assert_eq!(values(only(&read)), ["first", "second", "third", "fourth", "of nobody"]);
+    let read: FetchResponse = broker.call(12, fetch("together", &[(1, 0)])).await;
+    assert_eq!(values(only(&read)), ["a", "b", "c"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

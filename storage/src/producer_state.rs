@@ -5,6 +5,7 @@
 //! watermark; the last stable offset is the first offset of the oldest such transaction.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::LazyLock;
 
 use ottla_protocol::record_batch::{BatchHeader, sequence_after};
 use ottla_protocol::{ErrorCode, Offset, ProducerEpoch, ProducerId, Timestamp};
@@ -128,24 +129,50 @@ impl Producer {
 }
 
 /// All producers of a log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct ProducerState {
+    /// Made for the first producer: most logs that rest know none.
+    known: Option<Box<Known>>,
+    guards: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Known {
     producers: HashMap<ProducerId, Producer>,
     /// First offset to producer of every open transaction.
     open: BTreeMap<Offset, ProducerId>,
     /// First offset to marker offset of transactions whose marker the high watermark has not passed.
     uncommitted: BTreeMap<Offset, Offset>,
     unverified: HashMap<ProducerId, Unverified>,
-    guards: u64,
 }
 
+impl Known {
+    fn is_empty(&self) -> bool {
+        self.producers.is_empty() && self.open.is_empty() && self.uncommitted.is_empty() && self.unverified.is_empty()
+    }
+}
+
+static NOBODY: LazyLock<Known> = LazyLock::new(Known::default);
+
+impl PartialEq for ProducerState {
+    fn eq(&self, other: &Self) -> bool {
+        self.known() == other.known() && self.guards == other.guards
+    }
+}
+
+impl Eq for ProducerState {}
+
 impl ProducerState {
+    fn known(&self) -> &Known {
+        self.known.as_deref().unwrap_or_else(|| &NOBODY)
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.producers.is_empty()
+        self.known().producers.is_empty()
     }
 
     pub fn last_id(&self) -> Option<ProducerId> {
-        self.producers.keys().max().copied()
+        self.known().producers.keys().max().copied()
     }
 
     /// Checks a batch of records against what is known; an exact repetition of a recent batch is returned as such.
@@ -158,7 +185,7 @@ impl ProducerState {
         if !header.has_producer_id() || header.is_control() {
             return Ok(None);
         }
-        let known = self.producers.get(&header.producer_id);
+        let known = self.known().producers.get(&header.producer_id);
         if let Some(producer) = known {
             if header.producer_epoch < producer.epoch {
                 return Err(AppendError::invalid(
@@ -177,7 +204,7 @@ impl ProducerState {
         }
         let is_open =
             known.is_some_and(|known| known.txn_first_offset.is_some() && known.epoch == header.producer_epoch);
-        let unverified = self.unverified.get(&header.producer_id);
+        let unverified = self.known().unverified.get(&header.producer_id);
         if origin == AppendOrigin::Client && header.is_transactional() && !is_open {
             let verified = match verification {
                 Verification::NotNeeded | Verification::Ends { .. } => true,
@@ -215,7 +242,7 @@ impl ProducerState {
         marker: Marker,
         verification: Verification,
     ) -> Result<(), AppendError> {
-        let Some(producer) = self.producers.get(&header.producer_id) else { return Ok(()) };
+        let Some(producer) = self.known().producers.get(&header.producer_id) else { return Ok(()) };
         let has_own_epoch =
             matches!(verification, Verification::Ends { transaction_version } if transaction_version >= EPOCH_BUMPS);
         // With the epoch of an open transaction: it ended the one before, and comes (again) too late. Nothing lies beyond
@@ -250,7 +277,9 @@ impl ProducerState {
         if !header.has_producer_id() || header.is_control() {
             return;
         }
-        let producer = self.producers.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
+        let known = self.known.get_or_insert_default();
+        let producer =
+            known.producers.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
         producer.enter_epoch(header.producer_epoch);
         if header.base_sequence >= 0 {
             if producer.batches.len() == WINDOW {
@@ -265,31 +294,33 @@ impl ProducerState {
         }
         producer.last_timestamp = header.max_timestamp;
         if header.is_transactional() {
-            self.unverified.remove(&header.producer_id);
+            known.unverified.remove(&header.producer_id);
         }
         if header.is_transactional() && producer.txn_first_offset.is_none() {
             producer.txn_first_offset = Some(header.base_offset);
-            self.open.insert(header.base_offset, header.producer_id);
+            known.open.insert(header.base_offset, header.producer_id);
         }
     }
 
     /// Takes note of an appended marker; the aborted transaction that it ends, if any.
     pub fn apply_marker(&mut self, header: &BatchHeader, marker: Marker) -> Option<AbortedEntry> {
-        let producer = self.producers.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
+        let known = self.known.get_or_insert_default();
+        let producer =
+            known.producers.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
         producer.enter_epoch(header.producer_epoch);
         producer.coordinator_epoch = marker.coordinator_epoch;
         producer.last_timestamp = header.max_timestamp;
         // In version 2 a marker with the epoch of the question ends the transaction before: the question is of the next.
         let is_of_next =
             |unverified: &Unverified| unverified.adds_partitions && unverified.epoch == header.producer_epoch;
-        if !self.unverified.get(&header.producer_id).is_some_and(is_of_next) {
-            self.unverified.remove(&header.producer_id);
+        if !known.unverified.get(&header.producer_id).is_some_and(is_of_next) {
+            known.unverified.remove(&header.producer_id);
         }
         let first_offset = producer.txn_first_offset.take()?;
         let last_offset = header.base_offset;
-        self.open.remove(&first_offset);
-        let oldest_open = self.open.keys().next().copied();
-        self.uncommitted.insert(first_offset, last_offset);
+        known.open.remove(&first_offset);
+        let oldest_open = known.open.keys().next().copied();
+        known.uncommitted.insert(first_offset, last_offset);
         (!marker.commit).then(|| AbortedEntry {
             producer_id: header.producer_id,
             first_offset,
@@ -300,8 +331,8 @@ impl ProducerState {
 
     /// First offset of the oldest transaction that is open or not committed.
     pub fn first_unstable(&self) -> Option<Offset> {
-        let open = self.open.keys().next().copied();
-        let uncommitted = self.uncommitted.keys().next().copied();
+        let open = self.known().open.keys().next().copied();
+        let uncommitted = self.known().uncommitted.keys().next().copied();
         match (open, uncommitted) {
             (Some(open), Some(uncommitted)) => Some(open.min(uncommitted)),
             (one, other) => one.or(other),
@@ -309,22 +340,27 @@ impl ProducerState {
     }
 
     pub fn has_uncommitted(&self) -> bool {
-        !self.uncommitted.is_empty()
+        !self.known().uncommitted.is_empty()
     }
 
     /// The high watermark has moved: transactions whose marker lies before it are decided.
     pub fn on_high_watermark(&mut self, high_watermark: Offset) {
-        self.uncommitted.retain(|_, marker| *marker >= high_watermark);
+        if let Some(known) = &mut self.known {
+            known.uncommitted.retain(|_, marker| *marker >= high_watermark);
+        }
     }
 
     /// The log begins at `start` now: nobody waits for transactions before it.
     pub fn on_log_start(&mut self, start: Offset) {
-        self.uncommitted.retain(|_, marker| *marker >= start);
+        if let Some(known) = &mut self.known {
+            known.uncommitted.retain(|_, marker| *marker >= start);
+        }
     }
 
     /// Whether the producer has an open transaction under this epoch.
     pub fn has_open_transaction(&self, id: ProducerId, epoch: ProducerEpoch) -> bool {
-        self.producers.get(&id).is_some_and(|producer| producer.txn_first_offset.is_some() && producer.epoch == epoch)
+        let known = self.known().producers.get(&id);
+        known.is_some_and(|producer| producer.txn_first_offset.is_some() && producer.epoch == epoch)
     }
 
     /// Before the coordinator is asked about a transaction that has written nothing here yet; `None` when it has, and
@@ -340,7 +376,7 @@ impl ProducerState {
             return None;
         }
         let guards = &mut self.guards;
-        let unverified = self.unverified.entry(id).or_insert_with(|| {
+        let unverified = self.known.get_or_insert_default().unverified.entry(id).or_insert_with(|| {
             *guards += 1;
             let guard = VerificationGuard(*guards);
             Unverified { guard, epoch, lowest_sequence: sequence, adds_partitions, since: now }
@@ -357,21 +393,26 @@ impl ProducerState {
     /// Whether a transactional batch of the producer would be taken now, having been admitted with this guard (`None`:
     /// because its transaction was open here).
     pub fn is_verified(&self, id: ProducerId, epoch: ProducerEpoch, guard: Option<VerificationGuard>) -> bool {
-        let current = self.unverified.get(&id).map(|unverified| unverified.guard);
+        let current = self.known().unverified.get(&id).map(|unverified| unverified.guard);
         self.has_open_transaction(id, epoch) || (guard.is_some() && guard == current)
     }
 
     /// Forgets producers that were silent for `expiration_ms` and have no open transaction.
     pub fn expire(&mut self, now: Timestamp, expiration_ms: i64) {
-        self.unverified.retain(|_, unverified| now.0.saturating_sub(unverified.since.0) < expiration_ms);
-        self.producers.retain(|_, producer| {
+        let Some(known) = &mut self.known else { return };
+        known.unverified.retain(|_, unverified| now.0.saturating_sub(unverified.since.0) < expiration_ms);
+        known.producers.retain(|_, producer| {
             producer.txn_first_offset.is_some() || now.0.saturating_sub(producer.last_timestamp.0) < expiration_ms
         });
+        if known.is_empty() {
+            self.known = None;
+        }
     }
 
     /// The last offset that a producer's deduplication or fencing depends on: compaction keeps the batch there.
     pub fn last_batch_offsets(&self) -> HashMap<ProducerId, (ProducerEpoch, Option<Offset>)> {
-        self.producers
+        let producers = &self.known().producers;
+        producers
             .iter()
             .map(|(id, producer)| (*id, (producer.epoch, producer.batches.back().map(|batch| batch.last_offset))))
             .collect()
@@ -381,7 +422,7 @@ impl ProducerState {
     pub fn snapshot(&self) -> ProducerSnapshot {
         let entries = self.entries();
         let of_producer = |entry: &ProducerSnapshotEntry| {
-            let batches = self.producers.get(&entry.producer_id).map(|producer| &producer.batches);
+            let batches = self.known().producers.get(&entry.producer_id).map(|producer| &producer.batches);
             let before_last = batches.map_or(0, |batches| batches.len().saturating_sub(1));
             let older = batches.into_iter().flatten().take(before_last);
             older.map(|batch| (entry.producer_id, *batch)).collect::<Vec<_>>()
@@ -392,8 +433,8 @@ impl ProducerState {
 
     /// What DescribeProducers tells, by producer id.
     pub fn entries(&self) -> Vec<ProducerSnapshotEntry> {
-        let mut entries: Vec<_> = self
-            .producers
+        let producers = &self.known().producers;
+        let mut entries: Vec<_> = producers
             .iter()
             .map(|(&producer_id, producer)| {
                 let last = producer.batches.back();
@@ -415,7 +456,7 @@ impl ProducerState {
 
     /// From a snapshot; producers that have expired since are left out.
     pub fn from_snapshot(snapshot: &ProducerSnapshot, now: Timestamp, expiration_ms: i64) -> Self {
-        let mut state = Self::default();
+        let mut known = Known::default();
         let mut older: HashMap<ProducerId, VecDeque<BatchMetadata>> = HashMap::new();
         for (producer, batch) in &snapshot.older {
             older.entry(*producer).or_default().push_back(*batch);
@@ -438,10 +479,11 @@ impl ProducerState {
                 });
             }
             if let Some(first) = entry.current_txn_first_offset {
-                state.open.insert(first, entry.producer_id);
+                known.open.insert(first, entry.producer_id);
             }
-            state.producers.insert(entry.producer_id, producer);
+            known.producers.insert(entry.producer_id, producer);
         }
+        let mut state = Self { known: Some(Box::new(known)), guards: 0 };
         state.expire(now, expiration_ms);
         state
     }

@@ -538,7 +538,12 @@ impl Partition {
             }
         }
         let new = LogOffsetSnapshot { leader_epoch: state.epoch(), ..offsets(&self.log) };
-        let old = self.snapshot.send_replace(new);
+        let mut old = new;
+        // Few partitions have somebody who waits for every change. Who subscribes now finds what is put here.
+        self.snapshot.send_if_modified(|snapshot| {
+            old = std::mem::replace(snapshot, new);
+            self.snapshot.receiver_count() > 0
+        });
         self.waiters.on_moved(&old, &new);
     }
 

@@ -50,6 +50,10 @@ pub enum Silence {
 
 impl<R: Decodable + HeaderVersion> Sent<R> {
     pub async fn value(mut self) -> R {
+        self.next_value().await
+    }
+
+    async fn next_value(&mut self) -> R {
         let mut length = [0; 4];
         self.socket.read_exact(&mut length).await.expect("an answer");
         let mut frame = vec![0; u32::from_be_bytes(length) as usize];
@@ -124,17 +128,8 @@ impl Broker {
     where
         Q: RequestMessage + HeaderVersion + Encodable,
     {
-        let mut frame = BytesMut::new();
-        RequestHeader::default()
-            .with_request_api_key(Q::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(CORRELATION_ID)
-            .with_client_id(Some(StrBytes::from_string(client_id.to_owned())))
-            .encode(&mut frame, Q::header_version(version))
-            .unwrap();
-        request.encode(&mut frame, version).unwrap();
+        let frame = encoded(client_id, version, &request);
         let mut socket = TcpStream::connect(&self.server.bootstrap_servers()[0]).await.unwrap();
-        socket.write_all(&(frame.len() as u32).to_be_bytes()).await.unwrap();
         socket.write_all(&frame).await.unwrap();
         Sent { socket, version, answer: PhantomData }
     }
@@ -146,6 +141,23 @@ impl Broker {
         Q::Response: Decodable + HeaderVersion + 'static,
     {
         self.ask(version, request).await.value().await
+    }
+
+    /// The answers to requests that are sent at once, over one connection.
+    pub async fn call_together<Q>(&self, version: i16, requests: Vec<Q>) -> Vec<Q::Response>
+    where
+        Q: RequestMessage + HeaderVersion + Encodable,
+        Q::Response: Decodable + HeaderVersion + 'static,
+    {
+        let frames: Vec<u8> = requests.iter().flat_map(|request| encoded("test", version, request)).collect();
+        let mut socket = TcpStream::connect(&self.server.bootstrap_servers()[0]).await.unwrap();
+        socket.write_all(&frames).await.unwrap();
+        let mut sent = Sent { socket, version, answer: PhantomData };
+        let mut answers = Vec::new();
+        for _ in &requests {
+            answers.push(sent.next_value().await);
+        }
+        answers
     }
 
     pub async fn create_topic(&self, name: &str, partitions: i32) -> CreateTopicsResponse {
@@ -191,6 +203,22 @@ pub fn settings(dir: &Path, overrides: &[(&str, &str)]) -> Arc<Settings> {
 
 pub fn topic(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+/// A frame with its length.
+fn encoded<Q: RequestMessage + HeaderVersion + Encodable>(client_id: &str, version: i16, request: &Q) -> BytesMut {
+    let mut frame = BytesMut::from(&[0; 4][..]);
+    RequestHeader::default()
+        .with_request_api_key(Q::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(CORRELATION_ID)
+        .with_client_id(Some(StrBytes::from_string(client_id.to_owned())))
+        .encode(&mut frame, Q::header_version(version))
+        .unwrap();
+    request.encode(&mut frame, version).unwrap();
+    let length = (frame.len() - 4) as u32;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    frame
 }
 
 /// A batch of records with these values, no keys.

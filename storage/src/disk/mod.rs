@@ -130,15 +130,19 @@ pub fn read_exact_at(file: &dyn DiskFile, buf: &mut [u8], position: u64) -> io::
     if read == buf.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// What new files are filled from: never written to, so that it takes no memory of its own.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+#[repr(align(4096))]
+struct Zeros([u8; 256 << 10]);
 
-/// Makes the first `len` bytes of a file zeros that the file system has given space to.
+/// What new files are filled from: never written to, so that it takes no memory of its own.
+static ZEROS: Zeros = Zeros([0; 256 << 10]);
+
+/// Makes the first `len` bytes of a file zeros that the file system has given space to. A file that was opened for direct
+/// writes gets a multiple of [`BLOCK`].
 pub fn fill_with_zeros(file: &dyn DiskFile, len: u64) -> io::Result<()> {
     let mut position = 0;
     while position < len {
-        let many = usize::try_from(len - position).unwrap_or(usize::MAX).min(ZEROS.len());
-        file.write_at(&[&ZEROS[..many]], position)?;
+        let many = usize::try_from(len - position).unwrap_or(usize::MAX).min(ZEROS.0.len());
+        file.write_at(&[&ZEROS.0[..many]], position)?;
         position += many as u64;
     }
     Ok(())

@@ -66,12 +66,14 @@ impl Plan {
     /// Makes it.
     pub fn make(self) -> io::Result<JournalFile> {
         let Self { disk, dir, path, size } = self;
-        let fill = || {
-            let file = disk.open(&path, OpenMode::Truncate)?;
+        let fill = || -> io::Result<Arc<dyn DiskFile>> {
+            disk.open(&path, OpenMode::Truncate)?;
+            // Past the page cache from the beginning: what lies there each later write would have to throw out.
+            let file = disk.open_direct(&path)?;
             fill_with_zeros(&*file, size)?;
             file.sync_data()?;
             disk.sync_dir(&dir)?;
-            disk.open_direct(&path)
+            Ok(file)
         };
         let file = fill().inspect_err(|_| {
             // Half a file would only take space where there is none.

@@ -366,7 +366,7 @@ impl Log {
             self.unlink_renamed(doomed.to_vec())?;
             self.remove_snapshots(newest, |offset| offset < start)
         })?;
-        tracing::info!(partition = %self.id, segments = doomed.len(), reason = ?reasons[0], log_start = %self.log_start(), "old segments deleted");
+        tracing::info!(partition = %self.topic_partition(), segments = doomed.len(), reason = ?reasons[0], log_start = %self.log_start(), "old segments deleted");
         Ok(doomed.len())
     }
 

@@ -45,7 +45,6 @@ pub(crate) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 /// One partition's log.
 #[derive(Debug)]
 pub struct Log {
-    id: TopicPartition,
     /// What is on the disk, shared with those who bring it there.
     durable: Arc<Durable>,
     /// Where `strict` appends go besides the segment; none for a log that stands alone.
@@ -105,8 +104,8 @@ pub(crate) trait LogHost: std::fmt::Debug + Send + Sync {
 }
 
 impl Log {
-    pub const fn topic_partition(&self) -> &TopicPartition {
-        &self.id
+    pub fn topic_partition(&self) -> &TopicPartition {
+        self.durable.id()
     }
 
     /// Zero if the directory does not say.
@@ -123,7 +122,7 @@ impl Log {
 
     /// The partition's directory.
     pub fn dir(&self) -> PathBuf {
-        self.home().path().to_path_buf()
+        self.home().path()
     }
 
     /// The log directory that holds it.

@@ -66,9 +66,8 @@ impl Log {
     /// Opens the log in `dir`, or begins one there. Says what recovery did.
     pub fn open(dir: PathBuf, options: LogOptions) -> io::Result<(Self, RecoveryReport)> {
         let LogOptions { config, now, disk, health, open_files, .. } = options;
-        let id = options.id.clone();
         disk.create_dir_all(&dir)?;
-        let home = Arc::new(Home::new(disk, dir, health, open_files));
+        let home = Arc::new(Home::new(disk, &dir, health, open_files));
         let (topic_id, named) = settle_topic_id(&home, options.topic_id)?;
         let (mut segments, found_none) = find_segments(&home, options.log_start, now)?;
         let stored = read_file(&*home.disk, &home.file(EPOCHS_FILE))?
@@ -121,8 +120,9 @@ impl Log {
         epochs.truncate_from_start(log_start);
         let high_watermark = options.high_watermark.clamp(log_start, log_end);
         producers.on_high_watermark(high_watermark);
+        // Most logs have one, and stay as they are.
+        segments.shrink_to_fit();
         let log = Self {
-            id,
             durable: Arc::new(Durable::new(
                 options.id,
                 topic_id,
@@ -155,7 +155,7 @@ impl Log {
             high_watermark: AtomicI64::new(high_watermark.0),
             host: OnceLock::new(),
         };
-        report.tell(&log.id, sound_end);
+        report.tell(&log.topic_partition(), sound_end);
         Ok((log, report))
     }
 

@@ -150,7 +150,7 @@ impl Log {
     pub(crate) fn retire(&self, to: std::path::PathBuf) -> io::Result<()> {
         let _order = self.flushing.lock();
         self.writer.lock().closed = true;
-        self.home().rename(to)
+        self.home().rename(&to)
     }
 
     /// Makes a copy that has all batches of `log` into what a clean stop of `log` would leave, and syncs it.

@@ -76,7 +76,7 @@ impl Log {
             self.insist(|| self.unlink_renamed(segments[kept..].to_vec()))?;
         }
         self.insist(|| self.remove_snapshots(None, |snapshot| snapshot > end))?;
-        tracing::info!(partition = %self.id, log_end = %end, "log truncated");
+        tracing::info!(partition = %self.topic_partition(), log_end = %end, "log truncated");
         if self.config.load().durability != Durability::Ephemeral {
             // What was cut off must not come back behind what is written next.
             self.insist_on_sync(|| {
@@ -151,7 +151,7 @@ impl Log {
             self.once_more(|| self.write_epochs())
         })?;
         drop(writer);
-        tracing::info!(partition = %self.id, start = %offset, "log emptied");
+        tracing::info!(partition = %self.topic_partition(), start = %offset, "log emptied");
         self.checkpoint()
     }
 

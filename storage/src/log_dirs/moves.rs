@@ -189,7 +189,7 @@ impl LogDirs {
         if let Some(listener) = moving.log.durable().listener() {
             listener.on_durable();
         }
-        self.worker.remove_dir_later(old.path().to_path_buf(), moving.log.config().file_delete_delay_ms);
+        self.worker.remove_dir_later(old.path(), moving.log.config().file_delete_delay_ms);
         self.write_cleaned(id);
         // Where this fails the next start does it.
         if let Err(error) = remove_if_present(&*self.options.disk, &swap) {
@@ -208,18 +208,18 @@ impl LogDirs {
             moving.is_complete.store(true, Ordering::Release);
             self.checkpoint_dir(&moving.to)?;
             rewrite_atomic(disk, swap, encode_uuid(from.id).as_bytes())?;
-            copy.rename(moving.to.path.join(id.to_string()))?;
+            copy.rename(&moving.to.path.join(id.to_string()))?;
             disk.sync_dir(&moving.to.path)
         });
         let renamed = named.and_then(|()| {
             old.guard(|| {
                 from.journal.get().map_or(Ok(()), |journal| journal.reset(moving.log.durable()))?;
-                old.rename(from.path.join(format!("{}-delete", moving.name)))
+                old.rename(&from.path.join(format!("{}-delete", moving.name)))
             })
         });
         if renamed.is_err() && *copy.path() != *moving.future {
             // Not decided. The -swap file stays, so that a start sees either name of the copy for what it is.
-            let _ = copy.rename(moving.future.clone());
+            let _ = copy.rename(&moving.future);
         }
         renamed?;
         // Decided, though perhaps not on the disk: whatever the error, nothing may be appended to the old files.

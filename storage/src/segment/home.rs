@@ -1,8 +1,10 @@
 //! Where a partition's files live, and the bound on how many of them are open.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -22,6 +24,8 @@ pub struct DirHealth {
     /// The disk is full: producers are refused, what they are refused for goes on.
     full: AtomicBool,
     reserve: OnceLock<Arc<Reserve>>,
+    /// What its partitions share.
+    volume: Mutex<Weak<Volume>>,
 }
 
 /// Is called once a log directory has failed.
@@ -158,12 +162,33 @@ impl OpenFiles {
     }
 }
 
-/// A partition's directory.
-pub struct Home {
+/// What the partitions of a log directory have in common.
+pub struct Volume {
     pub disk: Arc<dyn Disk>,
     pub health: Arc<DirHealth>,
     pub open_files: Arc<OpenFiles>,
-    path: RwLock<Arc<Path>>,
+    dir: PathBuf,
+}
+
+/// A partition's directory.
+pub struct Home {
+    volume: Arc<Volume>,
+    /// Its name in the log directory.
+    name: RwLock<Box<OsStr>>,
+}
+
+impl Deref for Home {
+    type Target = Volume;
+
+    fn deref(&self) -> &Volume {
+        &self.volume
+    }
+}
+
+impl fmt::Debug for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Volume").field(&self.dir).finish()
+    }
 }
 
 impl fmt::Debug for Home {
@@ -173,23 +198,33 @@ impl fmt::Debug for Home {
 }
 
 impl Home {
-    pub fn new(disk: Arc<dyn Disk>, path: PathBuf, health: Arc<DirHealth>, open_files: Arc<OpenFiles>) -> Self {
-        Self { disk, health, open_files, path: RwLock::new(path.into()) }
+    pub fn new(disk: Arc<dyn Disk>, path: &Path, health: Arc<DirHealth>, open_files: Arc<OpenFiles>) -> Self {
+        let (dir, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
+        let mut known = health.volume.lock();
+        let is_same = |known: &Arc<Volume>| known.dir == dir && Arc::ptr_eq(&known.open_files, &open_files);
+        let volume = known.upgrade().filter(is_same).unwrap_or_else(|| {
+            let volume = Volume { disk, health: Arc::clone(&health), open_files, dir: dir.to_path_buf() };
+            let volume = Arc::new(volume);
+            *known = Arc::downgrade(&volume);
+            volume
+        });
+        drop(known);
+        Self { volume, name: RwLock::new(name.into()) }
     }
 
-    pub fn path(&self) -> Arc<Path> {
-        Arc::clone(&self.path.read())
+    pub fn path(&self) -> PathBuf {
+        self.volume.dir.join(&**self.name.read())
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.path.read().join(name)
+        self.path().join(name)
     }
 
-    /// Renames the directory; files that are open stay so, the others are opened at their new place.
-    pub fn rename(&self, to: PathBuf) -> io::Result<()> {
-        let mut path = self.path.write();
-        self.disk.rename(&path, &to)?;
-        *path = to.into();
+    /// Renames the directory within the log directory; files that are open stay so, the others are opened at their new place.
+    pub fn rename(&self, to: &Path) -> io::Result<()> {
+        let mut name = self.name.write();
+        self.disk.rename(&self.volume.dir.join(&**name), to)?;
+        *name = to.file_name().unwrap_or_default().into();
         Ok(())
     }
 
@@ -291,6 +326,11 @@ impl LazyFile {
             handle: Mutex::new(None),
             used: AtomicBool::new(false),
         })
+    }
+
+    /// Another file of the same segment.
+    pub fn beside(&self, kind: FileKind) -> Arc<Self> {
+        Self::new(Arc::clone(&self.home), self.base, kind, *self.suffix.lock())
     }
 
     pub fn path(&self) -> PathBuf {

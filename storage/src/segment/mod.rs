@@ -80,12 +80,13 @@ impl Segment {
         modified: Timestamp,
     ) -> Self {
         let file = |kind| LazyFile::new(Arc::clone(home), base.0, kind, suffix);
+        let log = file(FileKind::Log);
         Self {
             base,
             offset_index: SparseIndex::new(file(FileKind::Index), fresh),
             time_index: SparseIndex::new(file(FileKind::TimeIndex), fresh),
-            txn_index: TxnIndex::new(file(FileKind::TxnIndex), txn_len),
-            log: file(FileKind::Log),
+            txn_index: TxnIndex::new(Arc::clone(&log), txn_len),
+            log,
             size: AtomicU64::new(size),
             max_timestamp: Mutex::new(None),
             first_timestamp: AtomicI64::new(i64::MIN),
@@ -375,9 +376,10 @@ impl Segment {
 
     /// Closes the files; they are opened again when they are needed.
     pub fn close_files(&self) {
-        for file in self.files() {
+        for file in [&self.log, self.offset_index.file(), self.time_index.file()] {
             file.close();
         }
+        self.txn_index.close();
     }
 }
 

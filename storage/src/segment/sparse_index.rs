@@ -85,14 +85,22 @@ pub struct SparseIndex<E> {
 struct State<E> {
     /// Entries in the file; `None` until it was looked at.
     written: Option<u32>,
-    pending: Vec<E>,
+    /// Made for the first: a log that rests has none.
+    #[expect(clippy::box_collection, reason = "two words less in each index of each segment")]
+    pending: Option<Box<Vec<E>>>,
     last: Option<E>,
+}
+
+impl<E> State<E> {
+    fn pending(&self) -> &[E] {
+        self.pending.as_deref().map_or(&[], Vec::as_slice)
+    }
 }
 
 impl<E: IndexEntry> SparseIndex<E> {
     /// `fresh`: the file is known not to exist.
     pub fn new(file: Arc<LazyFile>, fresh: bool) -> Self {
-        let state = State { written: fresh.then_some(0), pending: Vec::new(), last: None };
+        let state = State { written: fresh.then_some(0), pending: None, last: None };
         Self { file, state: RwLock::new(state), entry: PhantomData }
     }
 
@@ -104,7 +112,7 @@ impl<E: IndexEntry> SparseIndex<E> {
     pub fn len(&self) -> io::Result<usize> {
         self.load()?;
         let state = self.state.read();
-        Ok(state.written.unwrap_or(0) as usize + state.pending.len())
+        Ok(state.written.unwrap_or(0) as usize + state.pending().len())
     }
 
     pub fn last(&self) -> io::Result<Option<E>> {
@@ -122,9 +130,9 @@ impl<E: IndexEntry> SparseIndex<E> {
             Some(last) if is_before(&last) => return Ok(Some(last)),
             Some(_) => {}
         }
-        let in_memory = state.pending.partition_point(&is_before);
+        let in_memory = state.pending().partition_point(&is_before);
         if let Some(at) = in_memory.checked_sub(1) {
-            return Ok(Some(state.pending[at]));
+            return Ok(Some(state.pending()[at]));
         }
         let written = state.written.unwrap_or(0);
         if written == 0 {
@@ -139,17 +147,19 @@ impl<E: IndexEntry> SparseIndex<E> {
     pub fn append(&self, entry: E) -> io::Result<()> {
         self.load()?;
         let mut state = self.state.write();
-        state.pending.push(entry);
+        state.pending.get_or_insert_default().push(entry);
         state.last = Some(entry);
-        if state.pending.len() >= PENDING_MAX { self.write_pending(&mut state) } else { Ok(()) }
+        if state.pending().len() >= PENDING_MAX { self.write_pending(&mut state) } else { Ok(()) }
     }
 
     /// Keeps the entries for which `keep` holds; it must hold for a prefix of them.
     pub fn truncate(&self, keep: impl Fn(&E) -> bool) -> io::Result<()> {
         self.load()?;
         let mut state = self.state.write();
-        let in_memory = state.pending.partition_point(&keep);
-        state.pending.truncate(in_memory);
+        let in_memory = state.pending().partition_point(&keep);
+        if let Some(pending) = &mut state.pending {
+            pending.truncate(in_memory);
+        }
         let written = state.written.unwrap_or(0);
         if in_memory == 0 && written > 0 {
             let file = self.file.existing()?;
@@ -160,7 +170,7 @@ impl<E: IndexEntry> SparseIndex<E> {
             }
             state.last = if kept == 0 { None } else { Some(read_entry(&*file, kept - 1)?) };
         } else {
-            state.last = state.pending.last().copied();
+            state.last = state.pending().last().copied();
         }
         Ok(())
     }
@@ -169,7 +179,7 @@ impl<E: IndexEntry> SparseIndex<E> {
     pub fn clear(&self) -> io::Result<()> {
         let mut state = self.state.write();
         self.file.created()?.set_len(0)?;
-        *state = State { written: Some(0), pending: Vec::new(), last: None };
+        *state = State { written: Some(0), pending: None, last: None };
         Ok(())
     }
 
@@ -187,17 +197,17 @@ impl<E: IndexEntry> SparseIndex<E> {
 
     fn write_pending(&self, state: &mut State<E>) -> io::Result<()> {
         let file = self.file.created()?;
-        if state.pending.is_empty() {
+        if state.pending().is_empty() {
             return Ok(());
         }
         let written = state.written.unwrap_or(0);
-        let mut bytes = Vec::with_capacity(state.pending.len() * E::SIZE);
-        for entry in &state.pending {
+        let mut bytes = Vec::with_capacity(state.pending().len() * E::SIZE);
+        for entry in state.pending() {
             entry.encode(&mut bytes);
         }
         file.write_at(&[&bytes], u64::from(written) * E::SIZE as u64)?;
-        state.written = Some(written + u32::try_from(state.pending.len()).map_err(io::Error::other)?);
-        state.pending = Vec::new();
+        state.written = Some(written + u32::try_from(state.pending().len()).map_err(io::Error::other)?);
+        state.pending = None;
         Ok(())
     }
 

@@ -1,12 +1,12 @@
 //! `.txnindex`: the aborted transactions whose marker lies in the segment. The file exists only if there are any.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use ottla_protocol::{Offset, ProducerId};
 
-use super::home::LazyFile;
+use super::home::{FileKind, LazyFile};
 
 const ENTRY_SIZE: usize = 34;
 const VERSION: i16 = 0;
@@ -55,18 +55,27 @@ impl AbortedEntry {
 /// The file and its length.
 #[derive(Debug)]
 pub struct TxnIndex {
-    file: Arc<LazyFile>,
+    /// That of the segment.
+    log: Arc<LazyFile>,
+    /// Made when it is asked for: few segments have one.
+    file: OnceLock<Arc<LazyFile>>,
     len: AtomicU64,
 }
 
 impl TxnIndex {
-    /// `len`: bytes of the file, 0 if there is none.
-    pub const fn new(file: Arc<LazyFile>, len: u64) -> Self {
-        Self { file, len: AtomicU64::new(len) }
+    /// The index beside `log`. `len`: bytes of the file, 0 if there is none.
+    pub const fn new(log: Arc<LazyFile>, len: u64) -> Self {
+        Self { log, file: OnceLock::new(), len: AtomicU64::new(len) }
     }
 
-    pub const fn file(&self) -> &Arc<LazyFile> {
-        &self.file
+    pub fn file(&self) -> &Arc<LazyFile> {
+        self.file.get_or_init(|| self.log.beside(FileKind::TxnIndex))
+    }
+
+    pub fn close(&self) {
+        if let Some(file) = self.file.get() {
+            file.close();
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -80,13 +89,13 @@ impl TxnIndex {
             return Ok(Vec::new());
         }
         let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-        let read = self.file.existing()?.read_at(&mut bytes, 0)?;
+        let read = self.file().existing()?.read_at(&mut bytes, 0)?;
         bytes[..read].chunks_exact(ENTRY_SIZE).map(AbortedEntry::decode).collect()
     }
 
     pub fn append(&self, entry: &AbortedEntry) -> io::Result<()> {
         let len = self.len.load(Ordering::Acquire);
-        self.file.created()?.write_at(&[&entry.encode()], len)?;
+        self.file().created()?.write_at(&[&entry.encode()], len)?;
         self.len.store(len + ENTRY_SIZE as u64, Ordering::Release);
         Ok(())
     }
@@ -99,19 +108,19 @@ impl TxnIndex {
             return Ok(());
         }
         let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-        let read = self.file.existing()?.read_at(&mut bytes, 0)?;
+        let read = self.file().existing()?.read_at(&mut bytes, 0)?;
         let kept: Vec<u8> = sound(&bytes[..read], offset).iter().flat_map(AbortedEntry::encode).collect();
         if !bytes.starts_with(&kept) {
-            self.file.created()?.write_at(&[&kept], 0)?;
+            self.file().created()?.write_at(&[&kept], 0)?;
         }
         let kept = kept.len();
-        self.file.created()?.set_len(kept as u64)?;
+        self.file().created()?.set_len(kept as u64)?;
         self.len.store(kept as u64, Ordering::Release);
         Ok(())
     }
 
     pub fn sync(&self) -> io::Result<()> {
-        if self.is_empty() { Ok(()) } else { self.file.created()?.sync_data() }
+        if self.is_empty() { Ok(()) } else { self.file().created()?.sync_data() }
     }
 }
 
