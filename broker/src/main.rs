@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use ottla::cli::{Action, COMMANDS, Cli, HealthArgs, Start};
@@ -23,6 +23,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Ending takes no longer than this, whatever hangs. Syncing a thousand logs to a busy disk takes many seconds, and what is
 /// not synced has to be checked at the next start.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
+
+/// A terminal, a supervisor and `timeout` may each send the same one.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// By then what runs but once has run.
 const START_MAX: Duration = Duration::from_secs(2);
@@ -248,9 +251,18 @@ async fn serve(settings: Arc<Settings>, loggers: Loggers) -> Result<(), Box<dyn 
             Err(_) => server.end().await,
         }
     };
+    let begun = Instant::now();
+    let insisted = async {
+        loop {
+            stopped(&mut terminate, &mut interrupt).await;
+            if begun.elapsed() > SAME_SIGNAL {
+                return;
+            }
+        }
+    };
     tokio::select! {
         () = shutdown => info!("shutdown is complete"),
-        _ = stopped(&mut terminate, &mut interrupt) => warn!("ended at once by a second signal"),
+        () = insisted => warn!("ended at once by a second signal"),
         () = tokio::time::sleep(SHUTDOWN_MAX) => {
             return Err("shutdown took too long and was cut off: the next start checks the logs as after a crash".into());
         }

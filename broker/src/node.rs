@@ -62,6 +62,11 @@ pub enum StartError {
          format --cluster-id`"
     )]
     NoClusterId,
+    #[error(
+        "{0}: an Apache Kafka node has run on this directory, and its metadata log is not in Ottla's format. Nothing was \
+         changed. Start on a directory of its own: partition directories can be moved there once their topics exist (README)"
+    )]
+    OfApacheKafka(PathBuf),
     #[error("{0}: {1}")]
     Io(PathBuf, std::io::Error),
 }
@@ -107,11 +112,15 @@ impl Ground {
         controller_listeners: Vec<Endpoint>,
         fatal: Fatal,
     ) -> Result<Self, StartError> {
+        let metadata_dir = settings.text("metadata.log.dir").map(PathBuf::from);
+        let metadata_dir = metadata_dir.or_else(|| settings.log_dirs.first().cloned()).unwrap_or_default();
+        // Before anything is written: whoever tried it goes on with Kafka, which would miss its marker of a clean shutdown.
+        if let Some(dir) = settings.log_dirs.iter().chain([&metadata_dir]).find(|dir| is_of_apache_kafka(dir)) {
+            return Err(StartError::OfApacheKafka(dir.clone()));
+        }
         let cluster_id: Arc<str> = cluster_id(&settings)?.into();
         let log_dirs = open_log_dirs(&settings, &cluster_id).await?;
         let dirs = log_dirs.dirs();
-        let metadata_dir = settings.text("metadata.log.dir").map(PathBuf::from);
-        let metadata_dir = metadata_dir.or_else(|| settings.log_dirs.first().cloned()).unwrap_or_default();
         let directory_id = dirs
             .iter()
             .find(|dir| same_dir(&dir.path, &metadata_dir))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_controller::{Controller, RequestOrigin};
-use ottla_metadata::{Endpoint, FeatureRange};
+use ottla_metadata::{Endpoint, FeatureRange, FeaturesImage};
 use ottla_protocol::messages::broker_registration_request::{Feature, Listener};
 use ottla_protocol::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest};
 use ottla_protocol::{BrokerId, ErrorCode, Offset, StrBytes};
@@ -38,6 +38,11 @@ pub struct Identity {
 pub enum RegistrationError {
     #[error("registration refused: {}", .0.message())]
     Refused(ErrorCode),
+    /// The cluster has moved on, or was never this far back.
+    #[error(
+        "registration refused: this build cannot run the feature levels of the cluster ({0}): run another build here"
+    )]
+    Features(String),
     #[error("metadata stopped coming in")]
     Stopped,
 }
@@ -85,6 +90,10 @@ impl Registered {
                     let code = ErrorCode::from_code(committed.response.error_code);
                     let code = code.unwrap_or(ErrorCode::UnknownServerError);
                     // Another life of this broker may not have ended in the controller's eyes yet.
+                    if code == ErrorCode::UnsupportedVersion {
+                        let image = publisher.applied().borrow().clone();
+                        return Err(RegistrationError::Features(unsupported(&identity.features, &image.features)));
+                    }
                     if code != ErrorCode::DuplicateBrokerRegistration {
                         return Err(RegistrationError::Refused(code));
                     }
@@ -223,6 +232,19 @@ impl Life {
     }
 }
 
+/// Levels of the cluster outside of what a build supports, with what it supports.
+fn unsupported(supported: &[FeatureRange], finalized: &FeaturesImage) -> String {
+    let range = |name: &str| supported.iter().find(|range| &*range.name == name).map_or((0, 0), |r| (r.min, r.max));
+    let named = finalized.iter().map(|(name, level)| (&**name, level));
+    // What the cluster has not enabled is at level 0.
+    let absent = supported.iter().map(|range| (&*range.name, 0)).filter(|(name, _)| finalized.level(name) == 0);
+    let wrong = named.chain(absent).filter_map(|(name, level)| {
+        let (min, max) = range(name);
+        (level < min || level > max).then(|| format!("{name} is at {level}, this build runs {min} to {max}"))
+    });
+    wrong.collect::<Vec<_>>().join("; ")
+}
+
 fn registration_request(identity: &Identity, incarnation: Uuid) -> BrokerRegistrationRequest {
     let text = |text: &str| StrBytes::from_string(text.to_owned());
     let listeners = identity.listeners.iter().map(|listener| {
@@ -247,4 +269,25 @@ fn registration_request(identity: &Identity, incarnation: Uuid) -> BrokerRegistr
         .with_rack(identity.rack.as_deref().map(text))
         .with_log_dirs(identity.log_dirs.clone())
         .with_previous_broker_epoch(identity.previous_broker_epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ottla_metadata::{MetadataImage, MetadataRecord};
+
+    #[test]
+    fn levels_that_a_build_cannot_run_are_named_with_what_it_can() {
+        let levels = [("metadata.version", 25), ("later.version", 2), ("group.version", 1)];
+        let records = levels.map(|(name, level)| MetadataRecord::FeatureLevel { name: name.into(), level });
+        let mut image = MetadataImage::default();
+        image.replay_entry(Offset::ZERO, 1, &records);
+        let range = |name: &str, min, max| FeatureRange { name: name.into(), min, max };
+        let own = [range("metadata.version", 7, 20), range("group.version", 0, 1), range("needed.version", 1, 1)];
+        assert_eq!(
+            unsupported(&own, &image.features),
+            "later.version is at 2, this build runs 0 to 0; metadata.version is at 25, this build runs 7 to 20; \
+             needed.version is at 0, this build runs 1 to 1"
+        );
+    }
 }

@@ -151,8 +151,11 @@ impl Server {
         let settings = &self.house.settings;
         let folders: Vec<String> =
             settings.log_dirs.iter().map(|folder| absolute(folder).display().to_string()).collect();
+        // Files, environment and dynamic configs may each have set it, and Kafka's flush keys.
+        let image = self.house.metadata.load();
+        let durability = self.house.effective.at(&image).broker_text("log.durability").unwrap_or_default();
         info!(
-            "Kafka Server started. Ottla {} (node {}, cluster {}): bootstrap.servers={}, data in {}",
+            "Kafka Server started. Ottla {} (node {}, cluster {}): bootstrap.servers={}, data in {} (log.durability={durability})",
             env!("CARGO_PKG_VERSION"),
             settings.node_id,
             self.house.cluster_id,

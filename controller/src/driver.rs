@@ -25,6 +25,7 @@ use ottla_state_machine::StateMachine;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::audit;
 use crate::controller::{Committed, broker_id};
 use crate::elections::Heard;
 use crate::long::long;
@@ -229,6 +230,8 @@ impl Driver {
         state.controllers = self.controllers();
         let mut records: Vec<MetadataRecord> = Vec::new();
         let mut decided: Vec<(oneshot::Sender<Answer>, ControllerResponse)> = Vec::new();
+        let mut origins: Vec<(RequestOrigin, std::ops::Range<usize>)> = Vec::new();
+        let before = self.images.borrow().clone();
         let next_offset = Offset(state.image.offset.0 + 1);
         let mut next = Some(first);
         while let Some(Submission { origin, request, answer }) = next.take() {
@@ -238,7 +241,11 @@ impl Driver {
                 decision.records.iter().for_each(|record| state.replay(record));
                 decision
             });
+            let begin = records.len();
             records.extend(decision.records);
+            if records.len() > begin {
+                origins.push((origin, begin..records.len()));
+            }
             decided.push((answer, decision.response));
             // A broker epoch is the offset of the entry: two lives of one broker may not share one.
             let registers = matches!(request, ControllerRequest::RegisterBroker(_));
@@ -247,6 +254,9 @@ impl Driver {
             }
         }
         let committed = if records.is_empty() { Ok(state.image.offset) } else { self.propose(&records).await };
+        if committed.is_ok() {
+            origins.iter().for_each(|(origin, range)| audit::log(origin, &records[range.clone()], &before));
+        }
         for (answer, response) in decided {
             // Nobody waits any more: what was decided holds all the same.
             let _ = answer.send(committed.map(|offset| Committed { response, offset }));

@@ -3,6 +3,7 @@
 //! Invariant: this crate opens no socket; raft's messages leave through a transport that the host hands in. Begin with
 //! [`Controller`].
 
+mod audit;
 mod clocks;
 mod controller;
 mod disk;
@@ -22,6 +23,7 @@ mod typed;
 mod voters;
 
 pub use controller::{Assigned, Committed, Controller, StartError, assignment_request, read_assignment};
+pub use member::is_of_apache_kafka;
 pub use options::{AutoJoin, ControllerOptions, Joining};
 pub use ottla_decisions::{
     ControllerDefaults, ControllerRequest, ControllerResponse, InternalTopicGrowth, RequestOrigin,

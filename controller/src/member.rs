@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use crate::raft::network::{AddressBook, Network, Transport};
 use crate::raft::snapshot::SnapshotDir;
 use crate::raft::state_machine::ImageMachine;
 use crate::raft::types::{Raft, Snapshot, VoterNode};
+use crate::raft::vote::VoteFile;
 use crate::voters::{Members, Voters, is_nil};
 
 /// The folder of the metadata log.
@@ -70,6 +72,11 @@ pub(crate) struct Member {
     driver: Mutex<Option<JoinHandle<()>>>,
     joiner: Mutex<Option<JoinHandle<()>>>,
     watch: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Whether the metadata log in a log directory is that of an Apache Kafka node, which nobody else can read.
+pub fn is_of_apache_kafka(log_dir: &Path) -> bool {
+    VoteFile::new(&log_dir.join(METADATA_DIR)).is_of_apache_kafka()
 }
 
 impl Member {

@@ -3,7 +3,7 @@
 //! A batch that passes stays as the client sent it, save where the topic asks for other timestamps or another codec.
 
 use bytes::{Bytes, BytesMut};
-use ottla_protocol::compression::CompressionError;
+use ottla_protocol::compression::{Codec, CompressionError};
 use ottla_protocol::record_batch::{
     BatchBuilder, BatchError, BatchHeader, BatchView, TimestampType, batches, stamp_timestamps,
 };
@@ -12,6 +12,10 @@ use ottla_protocol::{ErrorCode, Timestamp, TopicPartition};
 use crate::config::{CompressionType, LogConfig};
 use crate::errors::{AppendError, RecordError};
 use crate::log::AppendOrigin;
+
+/// The records of a batch that is compressed anew (another `compression.type`), beside `max.message.bytes`: as much as one record may
+/// take.
+const REBUILT_BYTES_MAX: usize = 64 << 20;
 
 /// Errors of single records that an answer names.
 const RECORD_ERRORS_MAX: usize = 100;
@@ -117,11 +121,23 @@ fn from_client(
             }
             let mut records = batch.records().map_err(|error| corrupt(&error))?;
             let mut delta = 0;
+            // It is in memory as a whole before it is compressed, and what is not to be compressed has no other size.
+            let bytes_max = REBUILT_BYTES_MAX.saturating_add(config.max_message_bytes.unsigned_abs() as usize);
             while let Some(record) = records.next_record().map_err(|error| corrupt(&error))? {
                 let headers = record.headers().map(|header| (header.key, header.value));
                 let timestamp = batch.timestamp_of(record.timestamp_delta);
                 builder.push_at(delta, timestamp, record.key, record.value, headers);
                 delta += 1;
+                if wanted == Codec::None {
+                    check_size(builder.size(), config)?;
+                } else if builder.size() > bytes_max {
+                    return Err(AppendError::invalid(
+                        ErrorCode::MessageTooLarge,
+                        format!(
+                            "The records take more than {bytes_max} bytes, which is too much to compress them anew."
+                        ),
+                    ));
+                }
             }
             let bytes = builder.build();
             check_size(bytes.len(), config)?;

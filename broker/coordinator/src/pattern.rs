@@ -6,7 +6,7 @@ use regex::{Regex, RegexBuilder};
 /// The longest pattern that is compiled, and the memory that it may take: anybody may send one, and each is compiled by a
 /// task that others wait for.
 const BYTES_MAX: usize = 4096;
-const MEMORY_BYTES_MAX: usize = 1 << 20;
+const MEMORY_BYTES_MAX: usize = 1 << 18;
 
 /// Why a text is no pattern.
 #[derive(Debug, thiserror::Error)]

@@ -22,6 +22,7 @@ use ottla_protocol::{BrokerId, ErrorCode, StrBytes};
 use super::config_changes::{self, Changes, Decided};
 use super::explain::Explain;
 use super::topics::origin;
+use super::turn::Turn;
 use super::wire::text;
 use super::{ApiSpec, House, Reply, RequestContext, topic_names};
 use crate::config::Effective;
@@ -93,12 +94,20 @@ impl Configs {
         }
         let explained = self.explain.asked_for(&request).await;
         let mut budget = Budget(DESCRIBED_MAX);
-        let results = request.resources.iter().map(|resource| {
+        let mut results = Vec::new();
+        let mut turn = Turn::begin();
+        let mut seen = HashSet::new();
+        // A resource that is named again is told once: its name is much shorter than all that it has.
+        for resource in &request.resources {
+            if !seen.insert((resource.resource_type, resource.resource_name.as_str())) {
+                continue;
+            }
+            turn.pass().await;
             let result = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
             let keys = asked_keys(resource);
-            match budget.spend(|| self.describe(resource)) {
+            results.push(match budget.spend(|| self.describe(resource)) {
                 Ok(described) => result.with_configs(
                     described
                         .into_iter()
@@ -113,9 +122,9 @@ impl Configs {
                 Err((code, message)) => {
                     result.with_error_code(code.code()).with_error_message(Some(StrBytes::from_string(message)))
                 }
-            }
-        });
-        cx.reply(&DescribeConfigsResponse::default().with_results(results.collect()))
+            });
+        }
+        cx.reply(&DescribeConfigsResponse::default().with_results(results))
     }
 
     fn describe(&self, resource: &DescribeConfigsResource) -> Result<Vec<Described>, Refusal> {

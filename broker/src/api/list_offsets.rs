@@ -10,6 +10,7 @@ use ottla_protocol::messages::list_offsets_response::{ListOffsetsPartitionRespon
 use ottla_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Timestamp};
 
+use super::turn::Turn;
 use super::{ApiSpec, House, Reply, RequestContext};
 use crate::replica::{Epochs, Isolation, OffsetFound, OffsetQuery, Partitions};
 
@@ -50,19 +51,25 @@ impl ListOffsets {
             _ => Isolation::LogEnd,
         };
         let leader_only = request.replica_id.0 != DEBUGGING_CONSUMER;
-        let topics = request.topics.iter().map(|topic| {
-            let partitions = topic.partitions.iter().map(|asked| {
+        let mut topics = Vec::with_capacity(request.topics.len());
+        let mut turn = Turn::begin();
+        for topic in &request.topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for asked in &topic.partitions {
                 if repeated.contains(&(topic.name.as_str(), asked.partition_index)) {
-                    return without_offset(asked, ErrorCode::InvalidRequest);
+                    partitions.push(without_offset(asked, ErrorCode::InvalidRequest));
+                    continue;
                 }
-                match self.find(cx.version, &topic.name, asked, isolation, leader_only) {
+                // A timestamp is looked for in a batch, which may expand to many times its size.
+                turn.pass().await;
+                partitions.push(match self.find(cx.version, &topic.name, asked, isolation, leader_only) {
                     Ok(found) => answered(cx.version, asked, found),
                     Err(code) => without_offset(asked, code),
-                }
-            });
-            ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
-        });
-        cx.reply(&ListOffsetsResponse::default().with_topics(topics.collect()))
+                });
+            }
+            topics.push(ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions));
+        }
+        cx.reply(&ListOffsetsResponse::default().with_topics(topics))
     }
 
     fn find(

@@ -41,6 +41,7 @@ mod topic_names;
 mod topics;
 pub mod transaction_gate;
 mod transactions;
+mod turn;
 mod txn_admin;
 mod txn_markers;
 pub mod wire;

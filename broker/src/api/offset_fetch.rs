@@ -1,7 +1,7 @@
 //! OffsetFetch: v1-10. v2 may ask for all topics and has an error for the whole, v7 waits for open transactions, v8 many
 //! groups, v9 member epochs, v10 topic ids.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ottla_coordinator::group::{GroupRequest, GroupResponse, GroupShard};
 use ottla_metadata::MetadataImage;
@@ -31,7 +31,7 @@ pub(super) async fn handle(handler: &Offsets, cx: &RequestContext, request: Offs
     let image = handler.metadata.load();
     let require_stable = request.require_stable;
     let mut pending = Vec::new();
-    for mut group in groups(request, cx.version) {
+    for mut group in once(groups(request, cx.version)) {
         let refused = if cx.version >= 10 { name_topics(&mut group, &image) } else { Vec::new() };
         let ask = GroupRequest::OffsetFetch { client: client(cx), group: group.clone(), require_stable };
         let waiting = ask_group(&handler.coordinators, &group.group_id.0.clone(), ask).await;
@@ -64,6 +64,19 @@ fn groups(request: OffsetFetchRequest, version: i16) -> Vec<OffsetFetchRequestGr
     });
     let group = OffsetFetchRequestGroup::default().with_group_id(request.group_id).with_member_epoch(-1);
     vec![group.with_topics(topics)]
+}
+
+/// A partition that is named again is told once: a request of repetitions would have an answer of many times its size.
+fn once(mut groups: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
+    let mut seen: HashMap<(StrBytes, StrBytes, Uuid), HashSet<i32>> = HashMap::new();
+    for group in &mut groups {
+        let id = group.group_id.0.clone();
+        for topic in group.topics.iter_mut().flatten() {
+            let partitions = seen.entry((id.clone(), topic.name.0.clone(), topic.topic_id)).or_default();
+            topic.partition_indexes.retain(|index| partitions.insert(*index));
+        }
+    }
+    groups
 }
 
 /// Gives topics that come by id their names; those that have none are taken out and refused.

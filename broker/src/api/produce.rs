@@ -20,6 +20,7 @@ use ottla_storage::{AppendOrigin, Verification};
 use tokio::time::Instant;
 
 use super::transaction_gate::{Question, TransactionGate, adds_partitions, told, transactional};
+use super::turn::Turn;
 use super::wire::{current_leader, endpoint_of, is_internal, text};
 use super::{ApiSpec, House, Reply, RequestContext, Response};
 use crate::clock;
@@ -65,8 +66,6 @@ struct Pending {
     epoch: LeaderEpoch,
 }
 
-/// How long one request may append without letting others work.
-const TURN: Duration = Duration::from_millis(10);
 /// How long a flush is waited for where the request's timeout does not say it.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -95,7 +94,7 @@ impl Produce {
             Err(code) => return self.refuse(cx, &request, code),
         };
         let now = clock::now();
-        let (mut pending, mut turn) = (Vec::new(), Instant::now());
+        let (mut pending, mut turn) = (Vec::new(), Turn::begin());
         let mut topics = Vec::with_capacity(request.topic_data.len());
         let round = Round { cx, image: &image, acks, now, admission };
         for topic in request.topic_data {
@@ -123,7 +122,7 @@ impl Produce {
         &self,
         round: &Round<'_>,
         topic: TopicProduceData,
-        (place, pending, turn): (usize, &mut Vec<Pending>, &mut Instant),
+        (place, pending, turn): (usize, &mut Vec<Pending>, &mut Turn),
     ) -> TopicProduceResponse {
         let Round { cx, image, .. } = *round;
         let TopicProduceData { name, topic_id, partition_data, .. } = topic;
@@ -133,10 +132,7 @@ impl Produce {
         let mut responses = Vec::with_capacity(partition_data.len());
         for data in partition_data {
             // Batches that expand to many times their size take long to check: the others of the broker have their turn.
-            if turn.elapsed() > TURN {
-                tokio::task::yield_now().await;
-                *turn = Instant::now();
-            }
+            turn.pass().await;
             let index = data.index;
             let appended = match known_name {
                 None => Err(Refusal::code(ErrorCode::UnknownTopicId)),

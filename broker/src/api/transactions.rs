@@ -31,6 +31,9 @@ pub struct Transactions {
     metadata: MetadataCache,
 }
 
+/// Transactions of one request that are asked about at a time: each costs a task.
+const TRANSACTIONS_AT_ONCE_MAX: usize = 256;
+
 const NO_PRODUCER: Producer = Producer { id: ottla_protocol::ProducerId::NONE, epoch: ProducerEpoch(-1) };
 
 impl Transactions {
@@ -81,10 +84,14 @@ impl Transactions {
         Reply::Later(Box::pin(async move {
             let response = AddPartitionsToTxnResponse::default();
             if cx.version >= 4 {
-                // All at once: each waits for the in-sync replicas, and a broker that asks sends its next batch only after
+                // Many at once: each waits for the in-sync replicas, and a broker that asks sends its next batch only after
                 // the answer.
                 let mut asked = JoinSet::new();
+                let mut results = Vec::new();
                 for transaction in request.transactions {
+                    if asked.len() == TRANSACTIONS_AT_ONCE_MAX {
+                        results.extend(asked.join_next().await.and_then(Result::ok));
+                    }
                     let (handler, version) = (handler.clone(), cx.version);
                     asked.spawn(async move {
                         let id = transaction.transactional_id.clone();
@@ -92,7 +99,6 @@ impl Transactions {
                         AddPartitionsToTxnResult::default().with_transactional_id(id).with_topic_results(topics)
                     });
                 }
-                let mut results = Vec::new();
                 while let Some(answered) = asked.join_next().await {
                     results.extend(answered.ok());
                 }

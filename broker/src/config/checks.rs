@@ -30,6 +30,17 @@ const REMOVED: &[&str] = &[
     "offsets.commit.required.acks",
 ];
 
+/// What is to be done by a class: there is no JVM to load it into.
+const CLASSES: &[&str] = &[
+    "alter.config.policy.class.name",
+    "client.quota.callback.class",
+    "create.topic.policy.class.name",
+    "kafka.metrics.reporters",
+    "metric.reporters",
+    "remote.log.metadata.manager.class.name",
+    "remote.log.storage.manager.class.name",
+];
+
 /// A key of one of these families protects something.
 const SECURITY: &[&str] = &[
     "ssl.",
@@ -78,6 +89,17 @@ pub fn removed_keys(values: &mut BTreeMap<String, String>) -> Vec<String> {
     warnings.extend(removed.map(|key| format!("{key} was removed in Kafka 4.0 and is ignored")));
     values.retain(|key, _| !key.starts_with("zookeeper.") && !REMOVED.contains(&key.as_str()));
     warnings
+}
+
+/// Classes that were asked for, but for what Kafka's own defaults and files name. Whoever relies on a policy is to know that nobody
+/// applies it.
+pub fn classes(values: &BTreeMap<String, String>) -> Option<String> {
+    let is_asked_for = |key: &&str| {
+        let value = values.get(*key).map(String::as_str).unwrap_or_default().trim();
+        !value.is_empty() && !value.starts_with("org.apache.kafka.")
+    };
+    let keys: Vec<&str> = CLASSES.iter().copied().filter(is_asked_for).collect();
+    (!keys.is_empty()).then(|| format!("classes are not loaded: what {} asks for is not done", keys.join(", ")))
 }
 
 /// An authorizer that lets everybody do everything while there are no ACLs is no door to close: none can be made here.
@@ -255,6 +277,15 @@ mod tests {
         let open = [("authorizer.class.name", "kafka.security.authorizer.AclAuthorizer"), (EVERYONE, "true")];
         assert!(settings(&open).unwrap().warnings[0].contains("everyone may do everything"));
         assert!(settings(&[open[0], (EVERYONE, "false")]).unwrap_err().0.contains("authorizer.class.name"));
+    }
+
+    #[test]
+    fn classes_that_are_not_loaded_are_named() {
+        let policy = ("create.topic.policy.class.name", "com.example.Names");
+        let reporter = ("metric.reporters", "org.apache.kafka.common.metrics.JmxReporter");
+        let warned = settings(&[policy, reporter]).unwrap().warnings;
+        assert_eq!(warned, ["classes are not loaded: what create.topic.policy.class.name asks for is not done"]);
+        assert!(settings(&[reporter]).unwrap().warnings.is_empty());
     }
 
     #[test]

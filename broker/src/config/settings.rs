@@ -67,7 +67,8 @@ impl Settings {
         checks::alias_broker_id(&mut values)?;
         let declared_topics = declared_topics::read(&values.remove(declared_topics::KEY).unwrap_or_default())?;
         let is_of_zookeeper_age = values.contains_key("zookeeper.connect");
-        let warnings = checks::removed_keys(&mut values);
+        let mut warnings = checks::removed_keys(&mut values);
+        warnings.extend(checks::classes(&values));
         let unknown = checks::unknown_keys(&values)?;
         for (key, value) in &values {
             if let Some(definition) = config_def::broker(config_def::listener_key(key).unwrap_or(key)) {

@@ -26,6 +26,12 @@ impl VoteFile {
         Self { path: dir.join("quorum-state") }
     }
 
+    /// Whether Apache Kafka wrote it. Ours has a `version`, theirs a `data_version`.
+    pub(crate) fn is_of_apache_kafka(&self) -> bool {
+        let text = fs::read(&self.path).unwrap_or_default();
+        serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|state| state.get("data_version").is_some())
+    }
+
     /// The vote that was saved last.
     pub(crate) fn load(&self) -> io::Result<Option<Vote>> {
         let bytes = match fs::read(&self.path) {
