@@ -90,6 +90,7 @@ fn led_by(state: &ControllerState, broker: i32) -> usize {
 fn heartbeat(state: &mut ControllerState, soft: &mut SoftState, broker: i32) -> (usize, BrokerHeartbeatResponse) {
     let request = BrokerHeartbeatRequest::default()
         .with_broker_id(broker.into())
+        .with_broker_epoch(0)
         .with_current_metadata_offset(state.image.offset.0)
         .with_want_shut_down(broker == 1);
     let origin = RequestOrigin::internal();
