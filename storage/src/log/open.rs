@@ -155,7 +155,7 @@ impl Log {
             high_watermark: AtomicI64::new(high_watermark.0),
             host: OnceLock::new(),
         };
-        report.tell(&log.topic_partition(), sound_end);
+        report.tell(log.topic_partition(), sound_end);
         Ok((log, report))
     }
 
