@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ottla_controller::{
     AutoJoin, Controller, ControllerDefaults, ControllerOptions, InternalTopicGrowth, Joining, VoterInfo,
+    is_of_apache_kafka,
 };
 use ottla_metadata::config_def;
 use ottla_metadata::{Endpoint, MetadataImage};

@@ -74,11 +74,11 @@ fn named(resource: &ConfigResource) -> String {
 }
 
 fn entity_text(entity: &QuotaEntity) -> String {
-    let part = |(kind, name): &(_, Option<_>)| match name {
+    let parts = entity.0.iter().map(|(kind, name)| match name {
         Some(name) => format!("{kind} {name:?}"),
         None => format!("default {kind}"),
-    };
-    entity.0.iter().map(part::<std::sync::Arc<str>>).collect::<Vec<_>>().join(", ")
+    });
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -408,6 +408,25 @@ mod tests {
         }
     }
 
+    /// 96 MiB in a few kilobytes: in memory as a whole it would cost every request of its kind as much.
+    #[test]
+    fn what_expands_too_far_is_not_compressed_anew() {
+        let zeros = vec![0; 32 << 20];
+        let mut builder = BatchBuilder::new().compression(Codec::Zstd, None);
+        (0..3).for_each(|_| builder.push(Timestamp(900), None, Some(&zeros), &[]));
+        let bomb = builder.build();
+        assert!(bomb.len() < 1 << 20);
+        let compressed_as = |codec| LogConfig {
+            compression_type: CompressionType::Codec { codec, level: None },
+            ..LogConfig::default()
+        };
+        for codec in [Codec::Gzip, Codec::None] {
+            let error = check(&bomb, &compressed_as(codec)).unwrap_err();
+            assert_eq!(error.error_code(), ErrorCode::MessageTooLarge, "{codec:?}: {error}");
+        }
+        assert!(check(&bomb, &compressed_as(Codec::Zstd)).is_ok());
+    }
+
     #[test]
     fn a_segment_has_to_hold_what_is_written_and_not_what_came() {
         let compression_type = CompressionType::Codec { codec: Codec::Gzip, level: None };

@@ -193,4 +193,26 @@ mod tests {
         assert_eq!(told(ErrorCode::CoordinatorLoadInProgress), ErrorCode::CoordinatorLoadInProgress);
         assert_eq!(told(ErrorCode::StaleMemberEpoch), ErrorCode::StaleMemberEpoch);
     }
+
+    #[test]
+    fn a_partition_that_is_named_again_is_told_once() {
+        let topic = |name: &str, partitions: &[i32]| {
+            let name = TopicName(StrBytes::from_string(name.to_owned()));
+            OffsetFetchRequestTopics::default().with_name(name).with_partition_indexes(partitions.to_vec())
+        };
+        let group = |id: &str, topics| {
+            let id = ottla_protocol::messages::GroupId(StrBytes::from_string(id.to_owned()));
+            OffsetFetchRequestGroup::default().with_group_id(id).with_topics(Some(topics))
+        };
+        let asked = vec![
+            group("a", vec![topic("t", &[1, 0, 1]), topic("t", &[0, 2])]),
+            group("b", vec![topic("t", &[0])]),
+            group("a", vec![topic("t", &[0]), topic("u", &[0])]),
+        ];
+        let told: Vec<Vec<Vec<i32>>> = once(asked)
+            .into_iter()
+            .map(|group| group.topics.unwrap_or_default().into_iter().map(|topic| topic.partition_indexes).collect())
+            .collect();
+        assert_eq!(told, [vec![vec![1, 0], vec![2]], vec![vec![0]], vec![vec![], vec![0]]]);
+    }
 }
