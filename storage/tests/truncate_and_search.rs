@@ -78,6 +78,42 @@ fn a_follower_begins_at_a_log_start_within_a_batch() {
     assert_eq!((report.cut, follower.offsets().log_start, follower.offsets().log_end), (None, Offset(16), Offset(30)));
 }
 
+/// The leader's epochs begin at its log start by now, so all that it can tell a follower with another history is to cut its
+/// log there. Its first batch begins before.
+#[test]
+fn a_follower_that_was_cut_to_a_log_start_within_a_batch_goes_on() {
+    let (leader_disk, follower_disk) = (FaultyDisk::default(), FaultyDisk::default());
+    let (leader, _) = Log::open(dir(), options(&leader_disk)).unwrap();
+    for _ in 0..10 {
+        append(&leader, 3).unwrap();
+    }
+    leader.set_high_watermark(Offset(30));
+    leader.increment_log_start_offset(Offset(16)).unwrap();
+    let fetch = |from| leader.read(from, 1 << 20, Offset(i64::MAX), true).unwrap().records[0].read_all().unwrap();
+    // Of batches of one record, and of two: the cut leaves a batch's end at the log start, or before it.
+    for (records, next) in [(1, Offset(15)), (2, Offset(14))] {
+        let (follower, _) = Log::open(dir(), options(&follower_disk.after_kill())).unwrap();
+        for _ in 0..20 {
+            append(&follower, records).unwrap();
+        }
+        follower.truncate_to(Offset(16)).unwrap();
+        assert_eq!(follower.offsets().log_end, Offset(16));
+        let appended = follower.append_as_follower(fetch(Offset(16)).into(), Timestamp(1));
+        if next == Offset(15) {
+            appended.unwrap();
+            assert_eq!(follower.offsets().log_end, Offset(30));
+            assert_eq!(contents(&follower, Offset(15))[0].0, 15);
+            continue;
+        }
+        // A hole is not left: the follower asks again, and learns that the leader has nothing there.
+        appended.unwrap_err();
+        assert_eq!(follower.offsets().log_end, next);
+        follower.truncate_fully_and_start_at(Offset(16)).unwrap();
+        follower.append_as_follower(fetch(Offset(16)).into(), Timestamp(1)).unwrap();
+        assert_eq!(follower.offsets().log_end, Offset(30));
+    }
+}
+
 /// Each entry points to where the next one does: a sound batch, but not the one that it tells.
 #[test]
 fn an_index_entry_that_points_to_another_batch_is_not_believed() {

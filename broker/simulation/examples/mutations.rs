@@ -2,18 +2,18 @@
 //!
 //! ```text
 //!   cargo run -p ottla-simulation --example mutations            all of mutations/*.txt; writes mutations/RESULTS.md
-//!   cargo run -p ottla-simulation --example mutations -- epoch   those with `epoch` (or another word) in the name; writes nothing
+//!   cargo run -p ottla-simulation --example mutations -- epoch   those with `epoch` (or another word) in the name; writes their rows
 //! ```
 //!
 //! The bugs are textual patches (`- ` what is there, `+ ` what takes its place). All are applied to a copy of the tree in
 //! `target/mutations`, each behind a switch that an environment variable turns on, so that one build serves for all and
-//! the code that ships has neither switches nor bugs. First the simulation is asked (`OTTLA_SEEDS`, 0..200), then the
-//! tests of the crate that was patched.
+//! the code that ships has neither switches nor bugs. First the simulation is asked, with the seeds that its own test runs
+//! (`OTTLA_SEEDS` asks with others), then the tests of the crate that was patched.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
@@ -24,7 +24,7 @@ use lists::{Mutation, read_lists};
 
 const CRATES: [&str; 6] =
     ["protocol", "storage", "controller/metadata", "controller/decisions", "broker/replication", "broker/simulation"];
-const TIMEOUT: Duration = Duration::from_secs(240);
+const TIMEOUT: Duration = Duration::from_secs(900);
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
@@ -39,11 +39,13 @@ fn main() {
     let wanted: Vec<String> = env::args().skip(1).collect();
     let mut results: Vec<(&Mutation, Option<String>)> = Vec::new();
     let simulation = build(&tree, "broker/simulation", &["--test", "seeds"]);
-    assert!(passes(&tree, &simulation[0], ""), "without a mutation nothing fails");
+    assert_eq!(who_notices(&tree, &simulation[0], ""), None, "without a mutation nothing fails");
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str()));
     for mutation in mutations.iter().filter(|one| is_wanted(&one.name)) {
         let begun = Instant::now();
-        let caught = (!passes(&tree, &simulation[0], &mutation.name)).then(|| SIMULATION.to_owned());
+        let caught = who_notices(&tree, &simulation[0], &mutation.name);
+        let caught =
+            caught.map(|what| format!("{SIMULATION}: {}", what.unwrap_or_else(|| "it does not end".to_owned())));
         told(mutation, caught.as_deref(), begun);
         results.push((mutation, caught));
     }
@@ -55,40 +57,56 @@ fn main() {
         }
         let tests = build(&tree, package, &["--lib", "--tests"]);
         let tests: Vec<_> = tests.into_iter().filter(|(_, path)| !path.contains("/seeds-")).collect();
-        assert!(tests.iter().all(|test| passes(&tree, test, "")), "without a mutation nothing fails");
+        for test in &tests {
+            assert_eq!(who_notices(&tree, test, ""), None, "without a mutation nothing fails");
+        }
         for (mutation, by) in results.iter_mut().filter(|(mutation, by)| by.is_none() && of_package(mutation)) {
             let begun = Instant::now();
-            *by = tests.iter().find(|test| !passes(&tree, test, &mutation.name)).map(|(_, path)| {
-                let name = Path::new(path).file_name().unwrap().to_string_lossy().into_owned();
-                format!("tests: {}", name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name))
+            *by = tests.iter().find_map(|test| {
+                let what = who_notices(&tree, test, &mutation.name)?;
+                let name = Path::new(&test.1).file_name().unwrap().to_string_lossy().into_owned();
+                let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name);
+                Some(format!("tests: `{name}`, {}", what.unwrap_or_else(|| "does not end".to_owned())))
             });
             told(mutation, by.as_deref(), begun);
         }
     }
-    let report = report(&results);
+    let path = root.join("broker/simulation/mutations/RESULTS.md");
+    let before = fs::read_to_string(&path).unwrap_or_default();
+    let report = report(&mutations, &results, &before);
     println!("{report}");
-    if wanted.is_empty() {
-        fs::write(root.join("broker/simulation/mutations/RESULTS.md"), report).unwrap();
-    }
+    fs::write(path, report).unwrap();
 }
 
 const SIMULATION: &str = "the simulation";
+const NOBODY: &str = "**nobody**";
 
 fn told(mutation: &Mutation, by: Option<&str>, begun: Instant) {
     eprintln!("{:>5.1} s  {}: {}", begun.elapsed().as_secs_f32(), mutation.name, by.unwrap_or("not seen"));
 }
 
-fn report(results: &[(&Mutation, Option<String>)]) -> String {
-    let caught = results.iter().filter(|(_, by)| by.is_some()).count();
-    let simulation = results.iter().filter(|(_, by)| by.as_deref() == Some(SIMULATION)).count();
+/// The table: what was found now, and for the others what the table said before.
+fn report(mutations: &[Mutation], results: &[(&Mutation, Option<String>)], before: &str) -> String {
+    let found = |mutation: &Mutation| -> Option<String> {
+        if let Some((_, by)) = results.iter().find(|(one, _)| one.name == mutation.name) {
+            return Some(by.clone().unwrap_or_else(|| NOBODY.to_owned()));
+        }
+        let row = before.lines().find_map(|row| row.strip_prefix(&format!("| {} | ", mutation.name)))?;
+        row.split_once(" | ").map(|(_, by)| by.trim_end_matches(" |").to_owned())
+    };
+    let rows: Vec<(&Mutation, String)> =
+        mutations.iter().filter_map(|mutation| Some((mutation, found(mutation)?))).collect();
+    let caught = rows.iter().filter(|(_, by)| by != NOBODY).count();
+    let simulation = rows.iter().filter(|(_, by)| by.starts_with(SIMULATION)).count();
     let mut text = format!(
-        "# Mutations\n\nWritten by `cargo run -p ottla-simulation --example mutations`.\n\n{caught} of {} caught, {simulation} \
-         of them by the simulation (asked first), the others by the tests of their crate.\n\n| Mutation | In | Caught by \
-         |\n|---|---|---|\n",
-        results.len()
+        "# Mutations\n\nWritten by `cargo run -p ottla-simulation --example mutations`, which asks the simulation first, with \
+         the seeds that its test runs,\nand the tests of the crate about what it did not see. A run of some renews the rows of \
+         those.\n\nOf {} mutations {} were run and {caught} were caught, {simulation} of them by the simulation.\n\n| Mutation \
+         | In | Caught by |\n|---|---|---|\n",
+        mutations.len(),
+        rows.len(),
     );
-    for (mutation, by) in results {
-        let by = by.as_deref().unwrap_or("**nobody**");
+    for (mutation, by) in rows {
         writeln!(text, "| {} | {} (`{}`) | {by} |", mutation.name, mutation.list, mutation.file).unwrap();
     }
     text
@@ -127,7 +145,7 @@ fn copy_dir(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let (path, name) = (entry.path(), entry.file_name());
-        let skipped = ["target", "fuzz", "codegen", "state-machine", "mutations"];
+        let skipped = ["target", "codegen", "state-machine", "mutations"];
         // These want the sources as they are.
         let of_sources = ["tests/mutations.rs", "examples/mutations.rs"];
         if skipped.iter().any(|skipped| name == *skipped) || of_sources.iter().any(|file| path.ends_with(file)) {
@@ -165,30 +183,48 @@ fn build(tree: &Path, package: &str, which: &[&str]) -> Vec<(String, String)> {
     executables.map(|line| (package.to_owned(), path(line))).collect()
 }
 
-fn passes(tree: &Path, (package, test): &(String, String), mutant: &str) -> bool {
+/// `None` if a test passes in spite of a mutation; else what it says, if it ends at all.
+fn who_notices(tree: &Path, (package, test): &(String, String), mutant: &str) -> Option<Option<String>> {
+    let told = tree.with_file_name("told");
+    let into = |name: &str| fs::File::create(told.with_extension(name)).unwrap();
     let mut child = Command::new(test)
         .current_dir(tree.join(package))
         .env("OTTLA_MUTANT", mutant)
-        .env("OTTLA_SEEDS", env::var("OTTLA_SEEDS").unwrap_or_else(|_| "0..200".to_owned()))
         .env("OTTLA_FAILURES", "1")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdout(into("out"))
+        .stderr(into("err"))
         .spawn()
         .unwrap();
-    wait(&mut child)
+    let status = wait(&mut child);
+    if status.is_some_and(|status| status.success()) {
+        return None;
+    }
+    let read = |name: &str| String::from_utf8_lossy(&fs::read(told.with_extension(name)).unwrap()).into_owned();
+    Some(status.map(|_| what_failed(&read("out"), &read("err"))))
+}
+
+/// Of the simulation the first seed that fails and the invariant, of other tests the first that fails.
+fn what_failed(out: &str, err: &str) -> String {
+    let of_seed = err.lines().chain(out.lines()).find(|line| line.starts_with("seed "));
+    if let Some((seed, what)) = of_seed.and_then(|line| line.split_once(": ")) {
+        let what = what.split_once(": ").map_or(what, |(invariant, _)| invariant);
+        return format!("{what} ({seed})");
+    }
+    let test = out.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    test.map_or_else(|| "it ends early".to_owned(), |test| format!("`{test}`"))
 }
 
 /// What does not end is caught as well.
-fn wait(child: &mut Child) -> bool {
+fn wait(child: &mut Child) -> Option<ExitStatus> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
-            return status.success();
+            return Some(status);
         }
         if Instant::now() > deadline {
             child.kill().unwrap();
             child.wait().unwrap();
-            return false;
+            return None;
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -96,6 +96,7 @@ impl Context {
             loss: plan.message_loss,
             duplication: plan.message_duplication,
             delay_max: plan.delay_max,
+            stragglers: plan.stragglers,
             ..Network::default()
         };
         Self {
@@ -129,10 +130,10 @@ impl Context {
     }
 
     pub fn send(&mut self, from: Node, to: Node, message: Message) {
-        let [first, mut second] = self.network.deliveries(from, to, self.now, &mut self.rng);
-        if matches!(&message, Message::Produce(request) if request.is_marker) {
-            second = None;
-        }
+        // A coordinator writes a marker over one connection, until it is answered: none comes when the next transaction has begun.
+        let is_marker = matches!(&message, Message::Produce(request) if request.is_marker);
+        let [first, second] = self.network.deliveries(from, to, self.now, !is_marker, &mut self.rng);
+        let second = second.filter(|_| !is_marker);
         if let Some(at) = second {
             self.at(at, Event::Deliver { from, to, message: message.clone() });
         }

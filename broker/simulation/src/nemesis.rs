@@ -2,18 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use ottla_decisions::ControllerRequest;
+use ottla_decisions::{ControllerRequest, IdSource};
+use ottla_protocol::BrokerId;
 use ottla_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
-use ottla_protocol::messages::{AlterPartitionReassignmentsRequest, ElectLeadersRequest};
+use ottla_protocol::messages::alter_partition_request::{BrokerState, PartitionData, TopicData};
+use ottla_protocol::messages::{AlterPartitionReassignmentsRequest, AlterPartitionRequest, ElectLeadersRequest};
 use ottla_storage::disk::faulty::Operation;
 use std::rc::Rc;
 
+use crate::broker::registration;
+use crate::clients::is_exactly_once;
 use crate::context::Event;
 use crate::message::{CONTROLLERS, FIRST_CLIENT, FIRST_CONTROLLER, Message, Node};
 use crate::observation::Observation;
 use crate::plan::LossRule;
 use crate::world::World;
+
+/// Some stay away for so long that everybody misses them.
+const LONG_MS: usize = 2_200;
 
 /// How often each kind of fault happened: a simulation that never reached a state proves nothing about it.
 pub type Counts = std::collections::BTreeMap<&'static str, u64>;
@@ -39,14 +48,17 @@ pub struct Nemesis {
 impl World {
     pub fn on_nemesis(&mut self) {
         let wait = (1_000.0 / self.cx.plan.fault_rate) as usize;
-        let wait = 1 + self.cx.below(2 * wait) as i64;
+        let mut wait = 1 + self.cx.below(2 * wait) as i64;
+        if self.cx.plan.bursts > 0.0 && self.cx.chance(self.cx.plan.bursts) {
+            wait = 1 + wait % 25;
+        }
         self.cx.after(wait, Event::Nemesis);
         let broker = 1 + self.cx.below(self.brokers.len()) as Node;
         let controller = FIRST_CONTROLLER + self.cx.below(usize::from(CONTROLLERS)) as Node;
         if self.cx.plan.only_overload {
             return self.overload(broker);
         }
-        match self.cx.below(24) {
+        match self.cx.below(29) {
             0 => self.pause(broker),
             1 | 2 => self.end(broker, End::Kill),
             3 | 4 => self.end(broker, End::PowerCut),
@@ -69,6 +81,14 @@ impl World {
             20 => self.break_disk(broker),
             21 => self.end(broker, End::Wipe),
             22 => self.slow_or_skewed(broker),
+            23 => {
+                self.count("slow controller");
+                let by = 20 + self.cx.below(200) as i64;
+                self.cx.network.slow_down(controller, by);
+            }
+            24 => self.start_second_process(broker),
+            25 => self.meddle(broker),
+            26 | 27 => self.part_from_leader(broker),
             _ => self.delete_records(),
         }
     }
@@ -155,8 +175,13 @@ impl World {
         if end != End::Kill {
             self.cx.observe(Observation::Damaged { broker: node });
         }
-        let pause = 10 + self.cx.below(900) as i64;
-        self.cx.after(pause, Event::Start { node });
+        let pause = match self.cx.below(12) {
+            // Back before anybody has missed it.
+            0..=3 => 1 + self.cx.below(30),
+            4 => LONG_MS + self.cx.below(800),
+            _ => 10 + self.cx.below(900),
+        };
+        self.cx.after(pause as i64, Event::Start { node });
     }
 
     fn everybody_loses_power(&mut self) {
@@ -261,6 +286,58 @@ impl World {
         self.tell_controller(ElectLeadersRequest::default().with_election_type(0).with_topic_partitions(None));
     }
 
+    /// A process that says it is a broker which runs already: started twice, or from a copy of its machine.
+    fn start_second_process(&mut self, broker: Node) {
+        // Where the first one is silent the second takes its place, and what the first has in memory is no more.
+        if self.cx.plan.loss == LossRule::FewerThanMinIsr || !self.started.contains(&broker) {
+            return;
+        }
+        self.count("second process");
+        let (incarnation, dir) = (self.cx.uuid(), self.cx.uuid());
+        self.tell_controller(registration(broker, incarnation, dir, -1));
+    }
+
+    /// A broker asks for an in-sync set that is not its to ask for: of a partition which another one leads, or under an
+    /// epoch of its own that has passed.
+    fn meddle(&mut self, broker: Node) {
+        let image = self.quorum.committed();
+        let index = self.cx.below(usize::try_from(self.cx.plan.partitions).unwrap_or(1)) as i32;
+        let Some(topic) = image.topics.by_name("t") else { return };
+        let Some(partition) = topic.partition(index) else { return };
+        let mut leader_epoch = partition.leader_epoch.0;
+        let mut asks = BrokerId(i32::from(broker));
+        if let (Some(leader), true) = (partition.leader, self.cx.chance(0.5)) {
+            (asks, leader_epoch) = (leader, leader_epoch - 1);
+        } else if partition.leader == Some(asks) {
+            return;
+        }
+        let Some(epoch) = image.brokers.get(&asks).map(|registered| registered.epoch) else { return };
+        self.count("meddling");
+        let member = BrokerState::default().with_broker_id(asks.0.into()).with_broker_epoch(epoch);
+        let data = PartitionData::default()
+            .with_partition_index(index)
+            .with_leader_epoch(leader_epoch)
+            .with_partition_epoch(partition.partition_epoch)
+            .with_new_isr_with_epochs(vec![member]);
+        let topic = TopicData::default().with_topic_id(topic.id.0).with_partitions(vec![data]);
+        let request = AlterPartitionRequest::default().with_broker_id(asks.0.into()).with_broker_epoch(epoch);
+        self.tell_controller(request.with_topics(vec![topic]));
+    }
+
+    /// A follower and its leader lose each other; everybody else reaches both.
+    fn part_from_leader(&mut self, broker: Node) {
+        let index = self.cx.below(usize::try_from(self.cx.plan.partitions).unwrap_or(1)) as i32;
+        let leader = self.quorum.committed().topics.partition("t", index).and_then(|partition| partition.leader);
+        let Some(leader) = leader.map(|leader| leader.0 as Node).filter(|leader| *leader != broker) else { return };
+        self.count("parted from the leader");
+        self.cx.network.cut(broker, leader);
+        if self.cx.chance(0.5) {
+            self.cx.network.cut(leader, broker);
+        }
+        let after = 100 + self.cx.below(1_500) as i64;
+        self.cx.after(after, Event::Mend { node: 0 });
+    }
+
     fn shut_down(&mut self, broker: Node) {
         if !self.nodes.is_running(broker) {
             return;
@@ -293,6 +370,8 @@ impl World {
         let kinds = [Operation::Write, Operation::SyncData, Operation::Create, Operation::SyncDir, Operation::Rename];
         let kind = kinds[self.cx.below(kinds.len())];
         let mut left = self.cx.below(4);
+        let failed = Arc::new(AtomicBool::new(false));
+        self.failed_disks.insert(broker, Arc::clone(&failed));
         if let Some(machine) = self.brokers.get(&broker) {
             machine.disk.set_fault(move |operation, _| {
                 if operation != kind {
@@ -301,6 +380,7 @@ impl World {
                 left = left.checked_sub(1).unwrap_or(usize::MAX);
                 (left == usize::MAX).then(|| {
                     left = usize::MAX - 1;
+                    failed.store(true, Ordering::Relaxed);
                     io::Error::from_raw_os_error(5)
                 })
             });
@@ -326,7 +406,14 @@ impl World {
 
     fn delete_records(&mut self) {
         let partition = self.cx.below(usize::try_from(self.cx.plan.partitions).unwrap_or(1)) as i32;
-        let known = self.watch.ledger().values(partition).len();
+        // What is left is enough to know its producers by: of one that a log has forgotten any sequence number is taken for a
+        // first one, and its batches may overtake each other.
+        let values = self.watch.ledger().values(partition);
+        let mut last = std::collections::BTreeMap::new();
+        for (offset, value) in values.iter().enumerate().filter(|(_, value)| is_exactly_once(**value)) {
+            last.insert(value >> 24, offset);
+        }
+        let known = last.into_values().min().unwrap_or(0);
         let leader = self.leader_of(partition);
         if let (Some(leader), true) = (leader, known > 0) {
             self.count("records deleted");

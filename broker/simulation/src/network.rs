@@ -7,6 +7,9 @@ use rand::rngs::StdRng;
 
 use crate::message::Node;
 
+/// How late a message may come at most that has been forgotten in some buffer.
+const STRAGGLES_MS: i64 = 700;
+
 /// The network's state.
 #[derive(Debug, Default)]
 pub struct Network {
@@ -19,6 +22,7 @@ pub struct Network {
     pub loss: f64,
     pub duplication: f64,
     pub delay_max: i64,
+    pub stragglers: f64,
 }
 
 impl Network {
@@ -44,11 +48,19 @@ impl Network {
         self.heal();
         self.loss = 0.0;
         self.duplication = 0.0;
+        self.stragglers = 0.0;
         self.delay_max = 3;
     }
 
     /// When the copies of a message arrive: none, one or two.
-    pub fn deliveries(&mut self, from: Node, to: Node, now: i64, rng: &mut StdRng) -> [Option<i64>; 2] {
+    pub fn deliveries(
+        &mut self,
+        from: Node,
+        to: Node,
+        now: i64,
+        may_straggle: bool,
+        rng: &mut StdRng,
+    ) -> [Option<i64>; 2] {
         if !self.reaches(from, to) || (self.loss > 0.0 && rng.random_bool(self.loss)) {
             return [None, None];
         }
@@ -58,6 +70,9 @@ impl Network {
         let last = self.last.entry((from, to)).or_insert(0);
         let at = if rng.random_bool(0.95) { at.max(*last) } else { at };
         *last = at.max(*last);
+        // Sent before its connection was lost, and found in a buffer long after.
+        let late = may_straggle && self.stragglers > 0.0 && rng.random_bool(self.stragglers);
+        let at = if late { at + rng.random_range(0..STRAGGLES_MS) } else { at };
         let again = self.duplication > 0.0 && rng.random_bool(self.duplication);
         [Some(at), again.then(|| at + rng.random_range(0..=self.delay_max * 10))]
     }

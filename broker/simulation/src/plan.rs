@@ -38,6 +38,20 @@ pub struct Plan {
     pub message_loss: f64,
     pub message_duplication: f64,
     pub delay_max: i64,
+    /// Messages that arrive long after those that were sent behind them.
+    pub stragglers: f64,
+    /// Faults that come with another one on their heels.
+    pub bursts: f64,
+    /// A controller loses its office while what it proposed is on its way.
+    pub lost_offices: f64,
+    /// Between two checkpoints of a broker, at most. As rare as a real one's, or so frequent that they hide what a flush owes.
+    pub checkpoint_ms: i64,
+    /// Bytes that each record has beside its value: with many of them a batch spans sectors, and a power cut tears it.
+    pub padding: usize,
+    /// `retention.bytes`; -1 for a log that keeps everything. Enough is kept to know the producers by. Not where power is cut:
+    /// this disk may then undo the deletion of any segment alone, which leaves a hole in what was deleted; a journaling file
+    /// system undoes the last ones.
+    pub retention_bytes: i64,
     /// Nothing fails: nodes are slow, and controllers take over from each other.
     pub only_overload: bool,
 }
@@ -58,7 +72,8 @@ impl Plan {
         // Without ELR the last member of an ISR is trusted whatever happened to it.
         let elr = loss != LossRule::Kills || rng.random_bool(0.7);
         let harsh = rng.random_bool(0.5);
-        Self {
+        let large_segments = rng.random_bool(0.5);
+        let mut plan = Self {
             loss,
             brokers,
             newcomer,
@@ -66,7 +81,7 @@ impl Plan {
             replication_factor: 3,
             min_insync_replicas,
             elr,
-            segment_bytes: if rng.random_bool(0.5) { 600 } else { 4_000 },
+            segment_bytes: if large_segments { 4_000 } else { 600 },
             index_interval_bytes: if rng.random_bool(0.5) { 150 } else { 600 },
             calm_at: rng.random_range(3_000..6_000),
             end_at: 30_000,
@@ -74,8 +89,20 @@ impl Plan {
             message_loss: if harsh { rng.random_range(0.0..0.08) } else { 0.0 },
             message_duplication: if harsh { rng.random_range(0.0..0.05) } else { 0.0 },
             delay_max: if harsh { rng.random_range(3..60) } else { 3 },
+            stragglers: if rng.random_bool(0.5) { rng.random_range(0.0..0.03) } else { 0.0 },
+            bursts: if rng.random_bool(0.5) { rng.random_range(0.1..0.5) } else { 0.0 },
+            lost_offices: if rng.random_bool(0.5) { rng.random_range(0.0..0.06) } else { 0.0 },
+            checkpoint_ms: if rng.random_bool(0.5) { 600 } else { 6_000 },
+            padding: if large_segments && rng.random_bool(0.4) { rng.random_range(200..900) } else { 0 },
+            retention_bytes: if loss == LossRule::Kills && rng.random_bool(0.5) { 12_000 } else { -1 },
             only_overload: false,
+        };
+        // Where trouble seldom comes alone all three replicas are to be in sync: one that lags is then eligible beside an
+        // in-sync set that others are still in.
+        if plan.bursts > 0.4 {
+            plan.min_insync_replicas = plan.replication_factor;
         }
+        plan
     }
 }
 
@@ -86,6 +113,9 @@ impl Plan {
             newcomer: false,
             message_loss: 0.0,
             message_duplication: 0.0,
+            stragglers: 0.0,
+            bursts: 0.0,
+            lost_offices: 0.0,
             delay_max: 60,
             fault_rate: 6.0,
             only_overload: true,

@@ -21,7 +21,7 @@ use ottla_state_machine::StateMachine;
 use crate::context::{Context, Event};
 use crate::message::{CONTROLLERS, Entry, FIRST_CONTROLLER, Message, Node};
 use crate::nodes::Nodes;
-use crate::observation::Observation;
+use crate::observation::{Decided, Observation};
 use crate::plan::SESSION_TIMEOUT_MS;
 
 /// A leader that does not hear from a majority for so long is replaced.
@@ -37,6 +37,8 @@ pub struct Quorum {
     term: i32,
     leader: Option<usize>,
     unhealthy_since: Option<i64>,
+    /// Since when the same controller leads and is heard by a majority.
+    steady_since: Option<i64>,
     controllers: Vec<Controller>,
     defaults: Arc<ControllerDefaults>,
     next_balance: i64,
@@ -102,7 +104,16 @@ impl Quorum {
             controllers: Default::default(),
         };
         let controllers = (0..CONTROLLERS).map(|_| Controller { state: state.clone(), office: None }).collect();
-        Self { log: Vec::new(), term: 0, leader: None, unhealthy_since: None, controllers, defaults, next_balance: 500 }
+        Self {
+            log: Vec::new(),
+            term: 0,
+            leader: None,
+            unhealthy_since: None,
+            steady_since: None,
+            controllers,
+            defaults,
+            next_balance: 500,
+        }
     }
 
     /// The image at the end of the committed log, by whoever has it.
@@ -115,6 +126,11 @@ impl Quorum {
 
     pub fn log(&self) -> &[Rc<Entry>] {
         &self.log
+    }
+
+    /// For how long nothing has kept the controller from its work.
+    pub fn steady_for(&self, now: i64) -> i64 {
+        self.steady_since.map_or(0, |since| now - since)
     }
 
     pub fn leader(&self) -> Option<Node> {
@@ -170,7 +186,9 @@ impl Quorum {
         let healthy = self.leader.is_some_and(|leader| Self::has_majority(leader, nodes, cx));
         if healthy {
             self.unhealthy_since = None;
+            self.steady_since.get_or_insert(cx.now);
         } else {
+            self.steady_since = None;
             let since = *self.unhealthy_since.get_or_insert(cx.now);
             if cx.now - since >= ELECTION_TIMEOUT_MS || self.term == 0 {
                 self.elect(nodes, cx);
@@ -197,7 +215,7 @@ impl Quorum {
         }
         self.term += 1;
         self.leader = Some(new);
-        self.unhealthy_since = None;
+        (self.unhealthy_since, self.steady_since) = (None, None);
         self.append(Entry { epoch: self.term, records: vec![MetadataRecord::NoOp {}] }, cx);
         let end = self.log.len();
         let mut image = self.controllers[new].state.image.clone();
@@ -244,6 +262,13 @@ impl Quorum {
                 _ => None,
             })
             .collect();
+        for record in &entry.records {
+            if let MetadataRecord::BrokerChange { change } = record
+                && change.fenced == Some(false)
+            {
+                cx.observe(Observation::Unfenced { broker: change.id.0, epoch: change.epoch });
+            }
+        }
         self.log.push(Rc::new(entry));
         if !changed.is_empty() {
             let image = self.committed();
@@ -350,12 +375,23 @@ impl Quorum {
             while let Some((from, id, request)) = office.waiting.pop_front() {
                 let now = Timestamp(cx.now);
                 let mut of_request = ottla_decisions::Context { origin: &origin, now, next_offset, ids: cx };
+                let image = state.image.clone();
                 let decision = state.decide(&mut office.soft, &request, &mut of_request);
                 for record in &decision.records {
                     state.replay(record);
                 }
+                let response = Rc::new(decision.response);
+                cx.observe(Observation::Decided(Box::new(Decided {
+                    now: cx.now,
+                    controller: node(index),
+                    term: office.term,
+                    image,
+                    request: Rc::clone(&request),
+                    response: Rc::clone(&response),
+                    records: decision.records.len(),
+                })));
                 records.extend(decision.records);
-                answers.push((from, id, Rc::new(decision.response)));
+                answers.push((from, id, response));
                 if matches!(*request, ControllerRequest::RegisterBroker(_)) {
                     break;
                 }
@@ -396,6 +432,15 @@ impl Quorum {
             return;
         }
         let in_office = self.leader == Some(index) && office.term == self.term;
+        if in_office && cx.plan.lost_offices > 0.0 && cx.chance(cx.plan.lost_offices) {
+            cx.tell(|| format!("controller {controller} loses its office"));
+            let term = self.term;
+            self.elect(nodes, cx);
+            if self.term > term {
+                return;
+            }
+        }
+        let Some(office) = &mut self.controllers[index].office else { return };
         if !in_office || !Self::has_majority(index, nodes, cx) {
             // It waits until it is in touch again, or out of office.
             cx.after(20, Event::Proposed { controller, proposal });

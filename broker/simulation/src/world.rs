@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ottla_decisions::ControllerRequest;
 use ottla_protocol::messages::CreateTopicsRequest;
@@ -20,6 +22,9 @@ use crate::observation::Observation;
 use crate::plan::Plan;
 use crate::quorum::Quorum;
 
+/// A session, and the longest that a last heartbeat may have been on its way.
+const SILENCE_MAX_MS: i64 = 2_000;
+
 /// Everything.
 #[derive(Debug)]
 pub struct World {
@@ -33,6 +38,10 @@ pub struct World {
     pub started: BTreeSet<Node>,
     /// Brokers whose disk is about to end their lives.
     pub dying: BTreeMap<Node, End>,
+    /// Whether an operation has failed on a disk that is to fail.
+    pub failed_disks: BTreeMap<Node, Arc<AtomicBool>>,
+    /// Since when a broker does not run.
+    silent_since: BTreeMap<Node, i64>,
     producers: BTreeMap<Node, Producer>,
     consumers: BTreeMap<Node, Consumer>,
     calm: bool,
@@ -63,6 +72,8 @@ impl World {
             nemesis: Nemesis::default(),
             started: BTreeSet::new(),
             dying: BTreeMap::new(),
+            failed_disks: BTreeMap::new(),
+            silent_since: BTreeMap::new(),
             producers: BTreeMap::new(),
             consumers: BTreeMap::new(),
             calm: false,
@@ -167,6 +178,7 @@ impl World {
             Event::QuorumTick => {
                 self.quorum.tick(&self.nodes, &mut self.cx);
                 self.look_who_is_well();
+                self.look_who_is_silent();
             }
             Event::Start { node } => self.start(node),
             Event::Resume { node } => {
@@ -251,6 +263,14 @@ impl World {
     }
 
     fn grant_wish(&mut self, node: Node) {
+        self.end_or_go_on(node);
+        let outlives = self.brokers.get(&node).is_some_and(|broker| broker.process.is_some());
+        if outlives && self.failed_disks.get(&node).is_some_and(|failed| failed.load(Ordering::Relaxed)) {
+            self.cx.observe(Observation::OutlivesItsDisk { broker: node });
+        }
+    }
+
+    fn end_or_go_on(&mut self, node: Node) {
         let process = self.brokers.get_mut(&node).and_then(|broker| broker.process.as_mut());
         match process.and_then(|process| process.wish) {
             None => {}
@@ -281,6 +301,7 @@ impl World {
             return;
         }
         self.started.insert(node);
+        self.failed_disks.remove(&node);
         if let Some(machine) = self.brokers.get_mut(&node)
             && !machine.start(life, &mut self.cx)
         {
@@ -300,6 +321,22 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Brokers that do not run, and that the controller has had the time to miss.
+    fn look_who_is_silent(&mut self) {
+        let now = self.cx.now;
+        for node in self.brokers.keys().copied() {
+            if self.nodes.is_up(node) {
+                self.silent_since.remove(&node);
+                continue;
+            }
+            let for_ms = now - *self.silent_since.entry(node).or_insert(now);
+            let for_ms = for_ms.min(self.quorum.steady_for(now));
+            if for_ms > SILENCE_MAX_MS {
+                self.cx.observe(Observation::Silent { broker: node, for_ms });
+            }
+        }
     }
 
     /// A broker that died is well again once it is in sync wherever it has a replica.

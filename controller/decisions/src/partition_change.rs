@@ -181,7 +181,9 @@ impl<'a> PartitionChangeBuilder<'a> {
             return;
         }
         let mut eligible: Vec<BrokerId> = self.elr.iter().chain(&self.partition.isr).copied().collect();
-        eligible.retain(|replica| !self.isr.contains(replica) && self.unclean_shutdown != Some(*replica));
+        // A replica that is taken away is none any more: should it be added again one day, it will begin with nothing.
+        eligible.retain(|replica| self.replicas.contains(replica) && !self.isr.contains(replica));
+        eligible.retain(|replica| self.unclean_shutdown != Some(*replica));
         eligible.sort_unstable();
         eligible.dedup();
         self.elr = eligible;

@@ -70,17 +70,26 @@ impl Log {
         let markers = markers(&batches)?;
         let mut writer = self.writer.lock();
         self.check_writable(&writer)?;
-        // The leader's log start may lie within a batch, after DeleteRecords: the batch comes whole, so that an empty log
-        // must begin with it. The leader's log start is taken over once it is committed here.
+        // The leader's log start may lie within a batch, after DeleteRecords, and the batch comes whole. An empty log begins
+        // with it; the leader's log start is taken over once it is committed here. Where there are records before it the
+        // leader's epochs said no more than that they may differ behind its log start: within the batch they surely do.
         if let [first, ..] = &batches[..]
-            && self.log_start() == self.log_end()
             && first.header.base_offset < self.log_end()
             && first.header.next_offset() > self.log_end()
         {
+            let base = first.header.base_offset;
             drop(writer);
-            self.truncate_fully_and_start_at(first.header.base_offset)?;
+            if self.log_start() == self.log_end() {
+                self.truncate_fully_and_start_at(base)?;
+            } else {
+                self.truncate_to(base)?;
+            }
             writer = self.writer.lock();
             self.check_writable(&writer)?;
+            // A batch of another history went with it: what lies between is to be asked for.
+            if self.log_end() < base {
+                return Err(AppendError::OutOfOrderOffsets { first: base, end: self.log_end() });
+            }
         }
         let mut end = self.log_end();
         for batch in &batches {

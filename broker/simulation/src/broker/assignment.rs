@@ -38,6 +38,7 @@ impl Process {
             file_delete_delay_ms: 0,
             // The journal that makes `strict` fast is not in this world: every append is flushed by itself.
             durability: Durability::Replicated,
+            retention_bytes: cx.plan.retention_bytes,
             flush_messages: if cx.plan.loss == LossRule::Strict { 1 } else { i64::MAX },
             message_timestamp_after_max_ms: i64::MAX,
             ..LogConfig::default()
@@ -68,9 +69,18 @@ impl Process {
                     )
                 });
                 self.replicas.insert(partition, Replica { log: Arc::new(log), role: Role::None });
+                if !is_new {
+                    cx.observe(Observation::Opened { broker: node, partition });
+                }
                 true
             }
-            Err(_) => false,
+            Err(error) => {
+                // A directory in which nothing can be begun has failed, unless it is full.
+                if is_new && error.kind() != std::io::ErrorKind::StorageFull {
+                    self.wish.get_or_insert(super::Wish::Halt);
+                }
+                false
+            }
         }
     }
 

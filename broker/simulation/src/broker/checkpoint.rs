@@ -32,15 +32,15 @@ pub fn take_over(disk: &dyn Disk) -> std::io::Result<Left> {
     let text = |path: &str| -> std::io::Result<Option<String>> {
         Ok(read_file(disk, Path::new(path))?.and_then(|bytes| String::from_utf8(bytes).ok()))
     };
+    // A file that is replaced atomically is whole: whoever finds a torn one has lost what it vouched for.
+    let torn = |path: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, format!("{path} is torn"));
     let mut left = Left::default();
-    for line in text(FILE)?.unwrap_or_default().lines() {
-        let numbers: Vec<i64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
-        if let [partition, recovery_point, high_watermark, log_start] = numbers[..] {
-            let positions = Positions { recovery_point, high_watermark, log_start };
-            left.logs.insert(i32::try_from(partition).unwrap_or(-1), positions);
-        }
+    if let Some(text) = text(FILE)? {
+        left.logs = positions(&text).ok_or_else(|| torn(FILE))?;
     }
-    left.clean_epoch = text(MARKER)?.and_then(|text| text.parse().ok());
+    if let Some(text) = text(MARKER)? {
+        left.clean_epoch = Some(text.parse().map_err(|_| torn(MARKER))?);
+    }
     if left.clean_epoch.is_some() {
         disk.remove_file(Path::new(MARKER))?;
         disk.sync_dir(Path::new("/data"))?;
@@ -48,9 +48,23 @@ pub fn take_over(disk: &dyn Disk) -> std::io::Result<Left> {
     Ok(left)
 }
 
+/// The first line says how many others there are; `None` if it is not so.
+fn positions(text: &str) -> Option<BTreeMap<i32, Positions>> {
+    let mut lines = text.lines();
+    let many: usize = lines.next()?.parse().ok()?;
+    let mut logs = BTreeMap::new();
+    for line in lines {
+        let numbers: Vec<i64> = line.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
+        let [partition, recovery_point, high_watermark, log_start] = numbers[..] else { return None };
+        logs.insert(i32::try_from(partition).ok()?, Positions { recovery_point, high_watermark, log_start });
+    }
+    (logs.len() == many).then_some(logs)
+}
+
 /// Writes where the logs are. A failure shows in the next operation on the disk.
 pub fn write<'a>(disk: &dyn Disk, logs: impl Iterator<Item = (i32, &'a Arc<Log>)>) -> std::io::Result<()> {
-    let mut text = String::new();
+    let logs: Vec<_> = logs.collect();
+    let mut text = format!("{}\n", logs.len());
     for (partition, log) in logs {
         let offsets = log.offsets();
         let (point, high, start) = (offsets.recovery_point.0, log.high_watermark().0, offsets.log_start.0);

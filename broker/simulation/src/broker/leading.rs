@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::message::{
     FetchAnswer, FetchFailure, FetchRequest, Fetched, Message, Node, ProduceRequest, ReadAnswer, ReadRequest,
 };
+use crate::observation::Observation;
 use crate::plan::REQUEST_TIMEOUT_MS;
 
 /// One leadership of one partition, with those who wait for it.
@@ -158,9 +159,18 @@ impl Process {
                 .leader
                 .on_follower_fetch(fetch, Timestamp(cx.now))
                 .map_err(|_| ErrorCode::NotLeaderOrFollower)?;
+            let leader_epoch = leading.leader.epoch().0;
             if let Some(proposal) = progressed.proposal {
                 self.propose(partition, proposal, cx);
             }
+            cx.observe(Observation::FollowerHeard {
+                broker: self.node,
+                partition,
+                replica: request.replica,
+                leader_epoch,
+                follower_epoch: request.current_epoch,
+                offset: request.offset,
+            });
         }
         self.publish(partition, cx);
         let (log, _) = self.leading(partition)?;
@@ -220,10 +230,15 @@ impl Process {
     pub(super) fn check_lag(&mut self, cx: &mut Context) {
         let partitions: Vec<i32> = self.replicas.keys().copied().collect();
         for partition in partitions {
-            let Ok((_, leading)) = self.leading(partition) else { continue };
-            if let Some(proposal) = leading.leader.propose_shrink(Timestamp(cx.now)) {
+            let Ok((log, leading)) = self.leading(partition) else { continue };
+            let proposal = leading.leader.propose_shrink(Timestamp(cx.now));
+            let has_proposal = leading.proposal.is_some() || proposal.is_some();
+            let (epoch, log_end) = (leading.leader.epoch().0, log.offsets().log_end.0);
+            if let Some(proposal) = proposal {
                 self.propose(partition, proposal, cx);
             }
+            let (broker, now) = (self.node, cx.now);
+            cx.observe(Observation::LagChecked { broker, partition, now, epoch, log_end, has_proposal });
         }
     }
 
@@ -236,7 +251,9 @@ impl Process {
             if *member == own { own_epoch } else { leading.leader.fetched_broker_epoch(*member) }
         };
         let broker_epochs = proposal.isr.iter().map(epoch_of).collect();
+        let isr = proposal.isr.iter().map(|member| member.0).collect();
         leading.proposal = Some(Proposed { proposal, broker_epochs, sent_at: i64::MIN / 2 });
+        cx.observe(Observation::Proposes { broker: self.node, partition, isr });
         self.propose_again(cx);
     }
 

@@ -10,13 +10,14 @@ use ottla_protocol::messages::{
     AssignReplicasToDirsRequest, BrokerHeartbeatRequest, BrokerRegistrationRequest, assign_replicas_to_dirs_request,
     broker_registration_request,
 };
-use ottla_protocol::{ErrorCode, StrBytes};
+use ottla_protocol::{ErrorCode, StrBytes, Timestamp};
 use ottla_storage::OpenFiles;
+use uuid::Uuid;
 
 use super::checkpoint::take_over;
 use super::{Ask, Broker, Process, Wish};
 use crate::context::{Context, Event};
-use crate::message::{CONTROLLERS, FIRST_CONTROLLER, Message};
+use crate::message::{CONTROLLERS, FIRST_CONTROLLER, Message, Node};
 use crate::plan::{HEARTBEAT_MS, LAG_MAX_MS, REQUEST_TIMEOUT_MS, TICK_MS};
 
 impl Broker {
@@ -43,7 +44,7 @@ impl Broker {
             has_heard_of_controller: false,
             metadata_asked_at: i64::MIN,
             next_flush: cx.now + 200,
-            next_checkpoint: cx.now + 300,
+            next_checkpoint: cx.now + cx.plan.checkpoint_ms / 2,
             next_lag_check: cx.now + LAG_MAX_MS / 2,
             wants_shutdown: false,
             skew: self.clock_skew,
@@ -88,34 +89,35 @@ impl Process {
                 // A failed sync takes the directory offline, which ends the process.
                 let _ = replica.log.flush();
             }
+            if cx.plan.retention_bytes >= 0 {
+                self.apply_retention(cx);
+            }
         }
         if cx.now >= self.next_checkpoint {
-            self.next_checkpoint = cx.now + 100 + cx.below(500) as i64;
+            self.next_checkpoint = cx.now + 100 + cx.below(cx.plan.checkpoint_ms as usize - 100) as i64;
             self.checkpoint();
         }
         self.settle(cx);
     }
 
+    fn is_superseded(&self) -> bool {
+        let own = ottla_protocol::BrokerId(i32::from(self.node));
+        self.image.brokers.get(&own).is_some_and(|broker| self.epoch.is_some_and(|epoch| epoch < broker.epoch))
+    }
+
+    fn apply_retention(&mut self, cx: &mut Context) {
+        let now = Timestamp(self.wall_clock(cx));
+        for (partition, replica) in &self.replicas {
+            // As a failed sync.
+            if replica.log.apply_retention(now).is_ok_and(|gone| gone > 0) {
+                self.touched.insert(*partition);
+            }
+        }
+    }
+
     fn register(&mut self, cx: &mut Context) {
-        let feature = |(name, max): (&'static str, i16)| {
-            broker_registration_request::Feature::default()
-                .with_name(StrBytes::from_static_str(name))
-                .with_min_supported_version(if max > 7 { 7 } else { 0 })
-                .with_max_supported_version(max)
-        };
-        let features = [
-            ("metadata.version", 30),
-            ("group.version", 1),
-            ("transaction.version", 2),
-            ("eligible.leader.replicas.version", 1),
-        ];
-        let request = BrokerRegistrationRequest::default()
-            .with_broker_id(i32::from(self.node).into())
-            .with_cluster_id(StrBytes::from_static_str("cluster"))
-            .with_incarnation_id(self.incarnation)
-            .with_log_dirs(vec![self.dir_id])
-            .with_previous_broker_epoch(self.left.clean_epoch.unwrap_or(-1))
-            .with_features(features.map(feature).into());
+        let previous = self.left.clean_epoch.unwrap_or(-1);
+        let request = registration(self.node, self.incarnation, self.dir_id, previous);
         self.ask(Ask::Register, request.into(), cx);
     }
 
@@ -177,6 +179,15 @@ impl Process {
                 self.close();
                 self.wish.get_or_insert(Wish::ShutDown);
             }
+            // Another process has taken this broker's id: whoever started both starts this one anew. The answer alone
+            // may be that of a controller which has lost its office.
+            (Ask::Heartbeat, Ok(ControllerResponse::BrokerHeartbeat(response)))
+                if response.error_code == ErrorCode::StaleBrokerEpoch.code() && self.is_superseded() =>
+            {
+                let node = self.node;
+                cx.tell(|| format!("broker {node} is no longer registered"));
+                self.wish.get_or_insert(Wish::Halt);
+            }
             (Ask::AlterPartition { partition, leader_epoch, partition_epoch }, answer) => {
                 self.on_alter_partition(partition, leader_epoch, partition_epoch, answer, cx);
             }
@@ -185,7 +196,7 @@ impl Process {
     }
 
     /// Hears who the active controller is, as from its own place in the quorum.
-    pub fn hear_of_controller(&mut self, controller: crate::message::Node) {
+    pub fn hear_of_controller(&mut self, controller: Node) {
         (self.controller, self.has_heard_of_controller) = (controller, true);
     }
 
@@ -197,4 +208,27 @@ impl Process {
         }
         self.controller = FIRST_CONTROLLER + cx.below(usize::from(CONTROLLERS)) as u16;
     }
+}
+
+/// How a process makes itself known to the controller.
+pub fn registration(node: Node, incarnation: Uuid, dir: Uuid, previous: i64) -> BrokerRegistrationRequest {
+    let feature = |(name, max): (&'static str, i16)| {
+        broker_registration_request::Feature::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_min_supported_version(if max > 7 { 7 } else { 0 })
+            .with_max_supported_version(max)
+    };
+    let features = [
+        ("metadata.version", 30),
+        ("group.version", 1),
+        ("transaction.version", 2),
+        ("eligible.leader.replicas.version", 1),
+    ];
+    BrokerRegistrationRequest::default()
+        .with_broker_id(i32::from(node).into())
+        .with_cluster_id(StrBytes::from_static_str("cluster"))
+        .with_incarnation_id(incarnation)
+        .with_log_dirs(vec![dir])
+        .with_previous_broker_epoch(previous)
+        .with_features(features.map(feature).into())
 }

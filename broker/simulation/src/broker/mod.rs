@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use ottla_metadata::MetadataImage;
 use ottla_protocol::{BrokerId, Offset};
+use ottla_replication::Leader;
 use ottla_storage::disk::faulty::FaultyDisk;
 use ottla_storage::{DirHealth, Log, OpenFiles};
 use uuid::Uuid;
@@ -34,6 +35,8 @@ use crate::observation::{Observation, ReplicaState};
 
 use checkpoint::Left;
 use leading::Leading;
+
+pub use lifecycle::registration;
 
 /// The machine.
 #[derive(Debug)]
@@ -139,6 +142,14 @@ impl Broker {
         self.process.as_ref()?.replicas.get(&partition).map(|replica| &replica.log)
     }
 
+    /// What the running process leads of a partition.
+    pub fn leader(&self, partition: i32) -> Option<&Leader> {
+        match &self.process.as_ref()?.replicas.get(&partition)?.role {
+            Role::Leader(leading) => Some(&leading.leader),
+            _ => None,
+        }
+    }
+
     pub fn image(&self) -> Option<&MetadataImage> {
         self.process.as_ref().map(|process| &process.image)
     }
@@ -156,6 +167,11 @@ fn new_disk() -> FaultyDisk {
 impl Process {
     pub fn epoch(&self) -> Option<i64> {
         self.epoch
+    }
+
+    /// The last image that became roles.
+    pub fn applied(&self) -> &MetadataImage {
+        &self.applied
     }
 
     pub fn life(&self) -> u64 {

@@ -4,7 +4,7 @@ mod consumer;
 mod producer;
 
 pub use consumer::Consumer;
-pub use producer::{Kind, Producer, is_exactly_once};
+pub use producer::{Kind, Producer, is_exactly_once, is_transactional};
 
 use bytes::Bytes;
 use ottla_protocol::Timestamp;
@@ -14,9 +14,10 @@ use ottla_protocol::record_batch::{BatchBuilder, BatchView};
 pub const MARKER: u64 = u64::MAX;
 
 /// A batch of records, each of which says who wrote it and the how-manieth it was.
-pub fn push_values(builder: &mut BatchBuilder, values: &[u64]) {
+pub fn push_values(builder: &mut BatchBuilder, values: &[u64], padding: usize) {
+    let key = vec![0xa5; padding];
     for value in values {
-        builder.push(Timestamp(1_000_000_000), None, Some(&value.to_be_bytes()), &[]);
+        builder.push(Timestamp(1_000_000_000), Some(&key), Some(&value.to_be_bytes()), &[]);
     }
 }
 

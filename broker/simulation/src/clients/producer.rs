@@ -15,6 +15,10 @@ use crate::plan::{REQUEST_TIMEOUT_MS, TICK_MS};
 
 const IN_FLIGHT_MAX: usize = 5;
 const BACKOFF_MS: i64 = 30;
+/// The kind of producer, as each value tells it.
+const PLAIN: u64 = 1;
+const IDEMPOTENT: u64 = 2;
+const TRANSACTIONAL: u64 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -28,7 +32,12 @@ pub enum Kind {
 
 /// Whether a value was written by a producer whose records may appear only once and in order.
 pub fn is_exactly_once(value: u64) -> bool {
-    value != super::MARKER && (value >> 40) != 1
+    value != super::MARKER && (value >> 40) != PLAIN
+}
+
+/// Whether a value was written in a transaction.
+pub fn is_transactional(value: u64) -> bool {
+    (value >> 40) == TRANSACTIONAL
 }
 
 /// A client that writes to one partition.
@@ -163,7 +172,11 @@ impl Producer {
 
     fn write(&mut self, cx: &mut Context) {
         let count = 1 + cx.below(3);
-        let kind = if self.kind == Kind::Plain { 1 } else { 2 };
+        let kind = match self.kind {
+            Kind::Plain => PLAIN,
+            Kind::Idempotent => IDEMPOTENT,
+            Kind::Transactional => TRANSACTIONAL,
+        };
         let values: Vec<u64> =
             (0..count as u64).map(|n| kind << 40 | u64::from(self.node) << 24 | (self.written + n)).collect();
         self.written += count as u64;
@@ -177,7 +190,7 @@ impl Producer {
             builder = builder.transactional(true);
             of_transaction.extend(&values);
         }
-        push_values(&mut builder, &values);
+        push_values(&mut builder, &values, cx.plan.padding);
         let batch = Batch {
             values,
             records: build(builder),

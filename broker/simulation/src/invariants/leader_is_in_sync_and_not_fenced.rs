@@ -1,4 +1,4 @@
-//! A committed image names no leader that is fenced or outside of the ISR, no ISR member that is no replica, and nobody
+//! A committed image names no leader that is fenced or outside of the ISR, no member of ISR or ELR that is no replica, and nobody
 //! who is both in sync and merely eligible (KIP-966).
 
 use super::{Invariant, View};
@@ -31,6 +31,9 @@ impl Invariant for LeaderIsInSyncAndNotFenced {
         }
         if image.eligible_leader_replicas.iter().any(|eligible| image.isr.contains(eligible)) {
             return tell("a member of the ISR is in the ELR");
+        }
+        if !image.eligible_leader_replicas.iter().all(|eligible| image.replicas.contains(eligible)) {
+            return tell("a member of the ELR is no replica");
         }
         if !image.eligible_leader_replicas.is_empty() && image.isr.len() >= view.plan.min_insync_replicas {
             return tell("enough are in sync and the ELR is not empty");

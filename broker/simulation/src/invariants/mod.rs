@@ -1,19 +1,34 @@
 //! What must hold in every world, one file each.
 
+mod a_finished_reassignment_is_in_sync;
 mod aborted_records_are_never_read;
 mod acknowledged_records_are_committed;
+mod batches_in;
+mod eligible_replicas_come_second;
+mod eligible_replicas_hold_all_committed;
 mod exactly_once_and_in_order;
+mod failed_disks_are_not_written_on;
 mod high_watermark_never_moves_back;
 mod images_are_deterministic;
 mod in_sync_replicas_hold_all_committed;
+mod laggards_are_proposed_to_leave;
 mod leader_is_in_sync_and_not_fenced;
+mod leaders_and_followers_are_of_one_epoch;
+mod leaders_never_unlearn;
 mod ledger;
 mod logs_agree_in_the_end;
+mod logs_agree_with_themselves;
+mod nobody_is_proposed_in_vain;
 mod offsets_keep_their_order;
 mod one_leader_per_epoch;
+mod only_those_with_a_say_are_heeded;
+mod open_transactions_are_not_stable;
 mod partition_epochs_only_grow;
 mod readers_never_travel_in_time;
+mod silence_ends_a_session;
 mod snapshot_and_tail_equal_replay;
+mod unfenced_brokers_know_of_their_life;
+mod who_leaves_is_followed_by_nobody;
 
 use std::collections::BTreeMap;
 
@@ -80,6 +95,20 @@ impl Default for Watch {
                 Box::new(logs_agree_in_the_end::LogsAgreeInTheEnd),
                 Box::new(images_are_deterministic::ImagesAreDeterministic::default()),
                 Box::new(snapshot_and_tail_equal_replay::SnapshotAndTailEqualReplay),
+                Box::new(eligible_replicas_hold_all_committed::EligibleReplicasHoldAllCommitted),
+                Box::new(eligible_replicas_come_second::EligibleReplicasComeSecond::default()),
+                Box::new(open_transactions_are_not_stable::OpenTransactionsAreNotStable::default()),
+                Box::new(logs_agree_with_themselves::LogsAgreeWithThemselves::default()),
+                Box::new(a_finished_reassignment_is_in_sync::AFinishedReassignmentIsInSync::default()),
+                Box::new(unfenced_brokers_know_of_their_life::UnfencedBrokersKnowOfTheirLife),
+                Box::new(only_those_with_a_say_are_heeded::OnlyThoseWithASayAreHeeded::default()),
+                Box::new(who_leaves_is_followed_by_nobody::WhoLeavesIsFollowedByNobody::default()),
+                Box::new(silence_ends_a_session::SilenceEndsASession),
+                Box::new(leaders_never_unlearn::LeadersNeverUnlearn::default()),
+                Box::new(leaders_and_followers_are_of_one_epoch::LeadersAndFollowersAreOfOneEpoch),
+                Box::new(nobody_is_proposed_in_vain::NobodyIsProposedInVain),
+                Box::new(laggards_are_proposed_to_leave::LaggardsAreProposedToLeave::default()),
+                Box::new(failed_disks_are_not_written_on::FailedDisksAreNotWrittenOn),
             ],
         }
     }

@@ -1,4 +1,5 @@
-//! Leader epochs and partition epochs of committed images only grow, and a new leader has a new epoch.
+//! Leader epochs and partition epochs of committed images only grow; a new leader has a new epoch, and so has who stays when
+//! a replica is taken away, which is then fenced by it.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ impl Invariant for PartitionEpochsOnlyGrow {
         }
         let grows = image.partition_epoch > before.partition_epoch && image.leader_epoch >= before.leader_epoch;
         let led_anew = image.leader == before.leader || image.leader_epoch > before.leader_epoch;
+        let kept = before.replicas.iter().all(|replica| image.replicas.contains(replica));
+        let led_anew = led_anew && (kept || image.leader_epoch > before.leader_epoch);
         if grows && led_anew { Ok(()) } else { Err(format!("t-{index} was {before:?} and is {image:?}")) }
     }
 }
