@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{append, config};
@@ -87,7 +87,7 @@ fn a_new_log_goes_where_few_are_after_deletions_and_restarts_too() {
         create(&dirs, partition);
     }
     let place = |dirs: &Arc<LogDirs>, partition: i32| dirs.get(&id(partition)).unwrap().parent_dir();
-    let in_b: Vec<i32> = (0..9).filter(|partition| place(&dirs, *partition) == PathBuf::from("/b")).collect();
+    let in_b: Vec<i32> = (0..9).filter(|partition| place(&dirs, *partition) == Path::new("/b")).collect();
     assert_eq!(in_b.len(), 3, "spread evenly");
     for partition in &in_b[..2] {
         dirs.delete_log(&id(*partition)).unwrap();

@@ -76,10 +76,15 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
 }
 
 fn act(options: &Options, pattern_type: i8, out: &mut dyn Write) -> Result<(), Failure> {
-    properties::refuse_security(&properties::load(options.text("command-config").filter(|path| !path.is_empty()))?)?;
+    let config = properties::of_connection(options.text("command-config").filter(|path| !path.is_empty()))?;
     let controller = options.text("bootstrap-controller");
     let bootstrap = controller.or(options.text("bootstrap-server")).unwrap_or_default();
-    let mut client = Client::connect_to(bootstrap, TIMEOUT, controller.is_some())?;
+    let mut client = Client::connect_to(
+        bootstrap,
+        TIMEOUT,
+        controller.is_some(),
+        properties::client_id(&config, properties::ADMIN),
+    )?;
     if options.has("add") {
         add(&mut client, options, pattern_type, out)
     } else if options.has("remove") {

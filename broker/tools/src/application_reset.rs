@@ -81,9 +81,9 @@ fn reset(options: &Options, id: &str, out: &mut dyn Write) -> Result<bool, Failu
             "Option --config-file has been deprecated and will be removed in a future version. Use --command-config instead."
         )?;
     }
-    let config = properties::load(options.text("config-file").or(options.text("command-config")))?;
-    properties::refuse_security(&config)?;
-    let mut client = Client::connect(options.text("bootstrap-server").unwrap_or("localhost:9092"), TIMEOUT)?;
+    let config = properties::of_connection(options.text("config-file").or(options.text("command-config")))?;
+    let bootstrap = options.text("bootstrap-server").unwrap_or("localhost:9092");
+    let mut client = Client::connect(bootstrap, TIMEOUT, properties::client_id(&config, properties::ADMIN))?;
     remove_members(&mut client, options, id, out)?;
     let all: BTreeSet<String> = topics(&mut client, None)?.into_keys().collect();
     if options.has("dry-run") {

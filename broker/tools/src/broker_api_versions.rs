@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client::{Client, Target};
 use super::options::{Kind, Options, Spec, flag, value};
-use super::{Failure, Tool};
+use super::{Failure, Tool, properties};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -36,7 +36,12 @@ const SPECS: &[Spec] = &[
 ];
 
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-    let mut client = Client::connect(options.required("bootstrap-server")?, TIMEOUT)?;
+    let config = properties::of_connection(options.text("command-config"))?;
+    let mut client = Client::connect(
+        options.required("bootstrap-server")?,
+        TIMEOUT,
+        properties::client_id(&config, properties::ADMIN),
+    )?;
     let brokers = client.brokers().clone();
     let racks = client.racks().clone();
     for (id, (host, port)) in brokers {

@@ -45,12 +45,17 @@ pub struct Client {
 
 impl Client {
     /// Reads `host:port,host:port` and connects to the first broker that answers.
-    pub fn connect(bootstrap: &str, timeout: Duration) -> Result<Self, Failure> {
-        Self::connect_to(bootstrap, timeout, false)
+    pub fn connect(bootstrap: &str, timeout: Duration, client_id: &str) -> Result<Self, Failure> {
+        Self::connect_to(bootstrap, timeout, false, client_id)
     }
 
     /// As [`Client::connect`]; controllers do not know Metadata, so they are only talked to directly.
-    pub fn connect_to(bootstrap: &str, timeout: Duration, is_controller: bool) -> Result<Self, Failure> {
+    pub fn connect_to(
+        bootstrap: &str,
+        timeout: Duration,
+        is_controller: bool,
+        client_id: &str,
+    ) -> Result<Self, Failure> {
         let bootstrap = parse_bootstrap(bootstrap)?;
         let mut client = Self {
             bootstrap,
@@ -59,20 +64,12 @@ impl Client {
             controller: None,
             connections: HashMap::new(),
             timeout,
-            client_id: StrBytes::from_static_str("adminclient-1"),
+            client_id: StrBytes::from_string(client_id.to_owned()),
         };
         if !is_controller {
             client.refresh()?;
         }
         Ok(client)
-    }
-
-    /// Calls itself so from now on.
-    pub fn rename(&mut self, client_id: &str) {
-        self.client_id = StrBytes::from_string(client_id.to_owned());
-        for connection in self.connections.values_mut() {
-            connection.client_id = self.client_id.clone();
-        }
     }
 
     /// The brokers by id.
@@ -156,7 +153,7 @@ impl Client {
         self.brokers
             .get(&id)
             .cloned()
-            .ok_or_else(|| Failure::failed(format!("Broker {id} is not a live broker of this cluster")))
+            .ok_or_else(|| Failure::lost(format!("Broker {id} is not a live broker of this cluster")))
     }
 
     /// Who coordinates a group: its broker's id, host and port.
@@ -197,8 +194,11 @@ impl Client {
     }
 
     fn any_connection(&mut self) -> Result<&mut Connection, Failure> {
-        let candidates: Vec<(String, u16)> =
+        let mut candidates: Vec<(String, u16)> =
             self.bootstrap.iter().cloned().chain(self.brokers.values().cloned()).collect();
+        // One that answered before is asked first: to reach one that is gone may take as long as the timeout.
+        let is_open = |address: &(String, u16)| self.connections.get(address).is_some_and(|open| !open.is_broken);
+        candidates.sort_by_key(|address| !is_open(address));
         let mut last = Failure::failed("No bootstrap servers given");
         for address in candidates {
             match self.open(address.clone()) {
@@ -241,7 +241,7 @@ const RESPONSE_BYTES_MAX: usize = 256 * 1024 * 1024;
 impl Connection {
     fn open((host, port): &(String, u16), timeout: Duration, client_id: StrBytes) -> Result<Self, Failure> {
         let unreachable = |why: &dyn std::fmt::Display| {
-            Failure::failed(format!("Connection to {host}:{port} could not be established: {why}"))
+            Failure::lost(format!("Connection to {host}:{port} could not be established: {why}"))
         };
         let addresses = (host.as_str(), *port).to_socket_addrs().map_err(|error| unreachable(&error))?;
         let mut last = unreachable(&"the name has no address");
@@ -333,7 +333,7 @@ impl Connection {
         let mut body = Vec::new();
         (&mut self.stream).take(length as u64).read_to_end(&mut body).map_err(disconnected)?;
         if body.len() < length {
-            return Err(Failure::failed("The broker closed the connection in the middle of an answer"));
+            return Err(Failure::lost("The broker closed the connection in the middle of an answer"));
         }
         let mut body = Bytes::from(body);
         // A broker that does not know this version of ApiVersions answers in version 0 (KIP-511).
@@ -356,7 +356,7 @@ fn disconnected(error: std::io::Error) -> Failure {
             ErrorCode::RequestTimedOut.code(),
             Some("Timed out waiting for a node assignment.".into()),
         ),
-        _ => Failure::failed(format!("The connection was lost: {error}")),
+        _ => Failure::lost(format!("The connection was lost: {error}")),
     }
 }
 

@@ -43,8 +43,9 @@ const SPECS: &[Spec] = &[
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     check(options)?;
     let work = || -> Result<Client, Failure> {
-        properties::refuse_security(&properties::load(options.text("command-config"))?)?;
-        Client::connect(options.text("bootstrap-server").unwrap_or_default(), TIMEOUT)
+        let config = properties::of_connection(options.text("command-config"))?;
+        let bootstrap = options.text("bootstrap-server").unwrap_or_default();
+        Client::connect(bootstrap, TIMEOUT, properties::client_id(&config, properties::ADMIN))
     };
     match work().and_then(|mut client| act(&mut client, options, out)) {
         Ok(()) => Ok(ExitCode::SUCCESS),

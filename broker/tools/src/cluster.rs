@@ -9,7 +9,7 @@ use ottla_protocol::ErrorCode;
 
 use super::client::{Client, Target};
 use super::options::{Kind, Options, Spec, flag, value};
-use super::{Failure, Tool};
+use super::{Failure, Tool, properties};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const CONTROLLERS: i8 = 2;
@@ -53,7 +53,15 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         },
         out,
     )?;
-    let connect = || Client::connect_to(bootstrap, TIMEOUT, endpoint_type == CONTROLLERS);
+    let config = properties::of_connection(options.text("command-config"))?;
+    let connect = || {
+        Client::connect_to(
+            bootstrap,
+            TIMEOUT,
+            endpoint_type == CONTROLLERS,
+            properties::client_id(&config, properties::ADMIN),
+        )
+    };
     match command {
         "cluster-id" => {
             let request = DescribeClusterRequest::default().with_endpoint_type(endpoint_type);

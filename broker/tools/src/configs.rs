@@ -127,13 +127,18 @@ fn work(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
     let entities = entities(options);
     check(options, &entities)?;
     let changes = changes(options)?;
-    properties::refuse_security(&properties::load(options.text("command-config"))?)?;
+    let config = properties::of_connection(options.text("command-config"))?;
     let controllers = options.text("bootstrap-controller");
     let bootstrap = options.text("bootstrap-server").or(controllers).unwrap_or_default();
     if options.has("alter") && entities.types.len() != entities.names.len() {
         return Err(Failure::failed("An entity name must be specified for every entity type"));
     }
-    let client = &mut Client::connect_to(bootstrap, TIMEOUT, controllers.is_some())?;
+    let client = &mut Client::connect_to(
+        bootstrap,
+        TIMEOUT,
+        controllers.is_some(),
+        properties::client_id(&config, properties::ADMIN),
+    )?;
     let kind = entities.types[0].as_str();
     if matches!(kind, "users" | "clients" | "ips") {
         return if options.has("alter") {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ottla_protocol::ErrorCode;
 use rand::Rng;
 
 use super::client::Client;
-use super::fetcher::{Fetcher, Start, topic_metadata};
+use super::fetcher::{Fetched, Fetcher, Start, topic_metadata};
 use super::formatter::{Formatter, Unwritten};
 use super::group_member::GroupMember;
 use super::options::{Kind, Options, Spec, flag, key_values, value};
@@ -66,6 +67,9 @@ const FORMATTERS: [&str; 2] = [
 const SILENT_FORMATTER: &str = "org.apache.kafka.tools.consumer.NoOpMessageFormatter";
 const AUTO_COMMIT_EVERY: Duration = Duration::from_secs(5);
 const TOPICS_SEEN_EVERY: Duration = Duration::from_secs(5);
+/// Between attempts while a broker is out of reach, as Kafka's clients wait (`retry.backoff.ms`, `retry.backoff.max.ms`).
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What the command line and the property files ask for.
 struct Wanted {
@@ -113,8 +117,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     }));
     let formatter = if class == SILENT_FORMATTER { None } else { Some(Formatter::new(&printing)?) };
     let is_stopping = stop_on_signals()?;
-    let mut client = Client::connect(bootstrap, Duration::from_secs(30))?;
-    client.rename(&wanted.client_id);
+    let mut client = Client::connect(bootstrap, Duration::from_secs(30), &wanted.client_id)?;
     let mut count = 0;
     let outcome = consume(&mut client, &wanted, formatter.as_ref(), &is_stopping, &mut count, out);
     // A reader that went away (`| head`) ends the tool quietly.
@@ -140,48 +143,24 @@ fn consume(
     count: &mut u64,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut fetcher = Fetcher::new(wanted.is_read_committed, wanted.reset);
-    let mut member = match (&wanted.topic, wanted.partition) {
-        (Some(topic), Some((partition, start))) => {
-            fetcher.assign(client, &BTreeMap::from([((topic.clone(), partition), start)]))?;
-            None
-        }
-        _ => Some(GroupMember::new(&wanted.group).with_instance_id(wanted.instance_id.as_deref())),
-    };
-    let mut topics = BTreeSet::new();
-    let mut topics_due = Instant::now();
-    let mut commit_due = Instant::now() + AUTO_COMMIT_EVERY;
-    let mut is_joined = false;
+    let mut reading = Reading::new(wanted);
+    let mut outage = Outage::default();
     let mut last_record = Instant::now();
     while !is_stopping.load(Ordering::Relaxed) && wanted.max_messages.is_none_or(|max| *count < max) {
-        if let Some(member) = &mut member {
-            if Instant::now() >= topics_due {
-                topics_due = Instant::now() + TOPICS_SEEN_EVERY;
-                let seen = subscribed_topics(client, wanted)?;
-                is_joined &= seen == topics;
-                topics = seen;
+        let record = match reading.next(client) {
+            Ok(record) => {
+                outage = Outage::default();
+                record
             }
-            if is_joined && !member.heartbeat(client)? {
-                commit(member, client, wanted, &fetcher);
-                is_joined = false;
+            // Brokers come and go; only --timeout-ms bounds how long they are waited for.
+            Err(failure) if reading.may_go_on(&failure) => {
+                outage.wait_out(&failure);
+                reading.look_around(client);
+                None
             }
-            if !is_joined {
-                let partitions = member.join(client, &topics)?;
-                let committed = member.committed(client, &partitions)?;
-                let reset = wanted.reset.unwrap_or(Start::Latest);
-                let starts = partitions.into_iter().map(|partition| {
-                    let start = committed.get(&partition).map_or(reset, |offset| Start::At(*offset));
-                    (partition, start)
-                });
-                fetcher.assign(client, &starts.collect())?;
-                is_joined = true;
-            }
-            if Instant::now() >= commit_due {
-                commit_due = Instant::now() + AUTO_COMMIT_EVERY;
-                commit(member, client, wanted, &fetcher);
-            }
-        }
-        match fetcher.next(client)? {
+            Err(failure) => return Err(failure),
+        };
+        match record {
             Some(record) => {
                 last_record = Instant::now();
                 *count += 1;
@@ -207,18 +186,146 @@ fn consume(
             }
         }
     }
-    if let Some(member) = member.filter(|_| is_joined) {
-        commit(&member, client, wanted, &fetcher);
-        member.leave(client)?;
-    }
-    Ok(())
+    reading.end(client)
 }
 
-/// A commit that fails is tried again with the next one, as Kafka's automatic commits are.
+/// Where the reading stands.
+struct Reading<'a> {
+    wanted: &'a Wanted,
+    fetcher: Fetcher,
+    /// `None` reads the one partition that is wanted, without a group.
+    member: Option<GroupMember>,
+    /// The member has joined, and the fetcher knows where to begin.
+    is_assigned: bool,
+    topics: BTreeSet<String>,
+    topics_due: Instant,
+    commit_due: Instant,
+}
+
+impl<'a> Reading<'a> {
+    fn new(wanted: &'a Wanted) -> Self {
+        let member = match wanted.partition {
+            Some(_) => None,
+            None => Some(GroupMember::new(&wanted.group).with_instance_id(wanted.instance_id.as_deref())),
+        };
+        Self {
+            wanted,
+            fetcher: Fetcher::new(wanted.is_read_committed, wanted.reset),
+            member,
+            is_assigned: false,
+            topics: BTreeSet::new(),
+            topics_due: Instant::now(),
+            commit_due: Instant::now() + AUTO_COMMIT_EVERY,
+        }
+    }
+
+    /// The next record, if one came in half a second. What failed is done again by the next call.
+    fn next(&mut self, client: &mut Client) -> Result<Option<Fetched>, Failure> {
+        match &mut self.member {
+            Some(member) => {
+                if Instant::now() >= self.topics_due {
+                    let seen = subscribed_topics(client, self.wanted)?;
+                    self.topics_due = Instant::now() + TOPICS_SEEN_EVERY;
+                    self.is_assigned &= seen == self.topics;
+                    self.topics = seen;
+                }
+                if self.is_assigned && !member.heartbeat(client)? {
+                    commit(member, client, self.wanted, &self.fetcher);
+                    self.is_assigned = false;
+                }
+                if !self.is_assigned {
+                    let partitions = member.join(client, &self.topics)?;
+                    let committed = member.committed(client, &partitions)?;
+                    let reset = self.wanted.reset.unwrap_or(Start::Latest);
+                    let starts = partitions.into_iter().map(|partition| {
+                        let start = committed.get(&partition).map_or(reset, |offset| Start::At(*offset));
+                        (partition, start)
+                    });
+                    self.fetcher.assign(client, &starts.collect())?;
+                    self.is_assigned = true;
+                }
+                if Instant::now() >= self.commit_due {
+                    self.commit_due = Instant::now() + AUTO_COMMIT_EVERY;
+                    commit(member, client, self.wanted, &self.fetcher);
+                }
+            }
+            None if !self.is_assigned => {
+                if let (Some(topic), Some((partition, start))) = (&self.wanted.topic, self.wanted.partition) {
+                    self.fetcher.assign(client, &BTreeMap::from([((topic.clone(), partition), start)]))?;
+                }
+                self.is_assigned = true;
+            }
+            None => {}
+        }
+        self.fetcher.next(client)
+    }
+
+    /// Whether the next attempt may succeed. A partition that was named and is not there is told at once.
+    fn may_go_on(&self, failure: &Failure) -> bool {
+        let is_misnamed =
+            self.member.is_none() && !self.is_assigned && failure.code == Some(ErrorCode::UnknownTopicOrPartition);
+        failure.is_passing() && !is_misnamed
+    }
+
+    /// Who leads may have changed with what failed.
+    fn look_around(&mut self, client: &mut Client) {
+        self.fetcher.forget_leaders();
+        // If nobody answers, the next attempt will tell.
+        client.refresh().ok();
+    }
+
+    fn end(self, client: &mut Client) -> Result<(), Failure> {
+        let Some(member) = self.member.filter(|_| self.is_assigned) else { return Ok(()) };
+        commit(&member, client, self.wanted, &self.fetcher);
+        match member.leave(client) {
+            // The coordinator will miss the heartbeats.
+            Err(failure) if failure.is_passing() => Ok(()),
+            outcome => outcome,
+        }
+    }
+}
+
+/// A time in which brokers are out of reach: told once, with growing pauses between attempts.
+struct Outage {
+    told: String,
+    pause: Duration,
+}
+
+impl Default for Outage {
+    fn default() -> Self {
+        Self { told: String::new(), pause: PAUSE_MIN }
+    }
+}
+
+impl Outage {
+    fn wait_out(&mut self, failure: &Failure) {
+        let text = failure.as_java();
+        if self.told != text {
+            eprintln!("WARN {text}; trying again");
+            self.told = text;
+        }
+        std::thread::sleep(self.next_pause());
+    }
+
+    fn next_pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(PAUSE_MAX);
+        pause
+    }
+}
+
+/// A commit that fails is tried again with the next one, as Kafka's automatic commits are. A connection that has been lost
+/// unnoticed is worth another attempt at once: this may be the last commit.
 fn commit(member: &GroupMember, client: &mut Client, wanted: &Wanted, fetcher: &Fetcher) {
-    if wanted.is_auto_commit
-        && let Err(failure) = member.commit(client, &fetcher.consumed())
-    {
+    if !wanted.is_auto_commit {
+        return;
+    }
+    let consumed = fetcher.consumed();
+    let outcome = match member.commit(client, &consumed) {
+        Err(failure) if failure.is_lost => member.commit(client, &consumed),
+        outcome => outcome,
+    };
+    if let Err(failure) = outcome {
         eprintln!("Offsets could not be committed: {}", failure.as_java());
     }
 }
@@ -254,6 +361,9 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
     consumer.extend(key_values(options.all("command-property")));
     properties::refuse_security(&consumer)?;
     let group = options.text("group").or(consumer.get("group.id").map(String::as_str));
+    if partition.is_none() {
+        properties::refuse_group_protocol(&consumer)?;
+    }
     if group.is_some() && partition.is_some() {
         return Err(Failure::usage("Options group and partition cannot be specified together."));
     }
@@ -282,7 +392,7 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
         },
         group: group
             .map_or_else(|| format!("console-consumer-{}", rand::rng().random_range(0..100_000)), str::to_owned),
-        client_id: consumer.get("client.id").map_or("console-consumer", String::as_str).to_owned(),
+        client_id: properties::client_id(&consumer, "console-consumer").to_owned(),
         instance_id: consumer.get("group.instance.id").cloned(),
         reset,
         is_auto_commit,
@@ -355,4 +465,52 @@ pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
         });
     });
     Ok(is_stopping)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(line: &str) -> Result<Wanted, Failure> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        wanted(&Options::parse(SPECS, &words, false)?)
+    }
+
+    #[test]
+    fn brokers_that_go_are_waited_for_and_wrong_names_are_told() {
+        let lost = Failure::lost("The connection was lost: failed to fill whole buffer");
+        let unknown = Failure::from_code(ErrorCode::UnknownTopicOrPartition.code(), None);
+        let grouped = read("--bootstrap-server a:1 --topic t").unwrap();
+        let mut reading = Reading::new(&grouped);
+        for is_assigned in [false, true] {
+            reading.is_assigned = is_assigned;
+            assert!(reading.may_go_on(&lost) && reading.may_go_on(&unknown));
+            assert!(!reading.may_go_on(&Failure::from_code(ErrorCode::TopicAuthorizationFailed.code(), None)));
+            assert!(!reading.may_go_on(&Failure::failed("t-0: the checksum is wrong")));
+        }
+        let alone = read("--bootstrap-server a:1 --topic t --partition 9").unwrap();
+        let mut reading = Reading::new(&alone);
+        assert!(reading.may_go_on(&lost) && !reading.may_go_on(&unknown));
+        reading.is_assigned = true;
+        assert!(reading.may_go_on(&unknown), "it was there, and may be between two leaders");
+    }
+
+    #[test]
+    fn pauses_grow_up_to_a_second() {
+        let mut outage = Outage::default();
+        let pauses: Vec<u128> = (0..6).map(|_| outage.next_pause().as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
+    }
+
+    #[test]
+    fn the_client_id_and_the_group_protocol_are_read() {
+        let line = |more: &str| read(&format!("--bootstrap-server a:1 --topic t {more}"));
+        assert_eq!(line("").unwrap().client_id, "console-consumer");
+        assert_eq!(line("--command-property client.id=billing").unwrap().client_id, "billing");
+        let refused = line("--command-property group.protocol=consumer").err().unwrap();
+        assert!(!refused.is_usage && refused.message.contains("not built into this tool"), "{refused}");
+        // Without a group there is no protocol of one.
+        assert!(line("--partition 0 --command-property group.protocol=consumer").is_ok());
+    }
 }

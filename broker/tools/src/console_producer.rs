@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ottla_protocol::compression::Codec;
 
@@ -77,6 +77,8 @@ const SPECS: &[Spec] = &[
     flag(&["version"], "Display the version."),
 ];
 
+/// While nothing waits to be sent, it does not matter how often that is looked at.
+const IDLE: Duration = Duration::from_secs(60);
 const LINE_READER: &str = "org.apache.kafka.tools.LineMessageReader";
 
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
@@ -112,9 +114,11 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     reader_properties.extend(raw_key_values(options.all("reader-property")));
     let mut reader = LineReader::new(&reader_properties)?;
     let settings = settings(options, &producer_properties)?;
-    let linger = Duration::from_millis(options.number("timeout").unwrap_or(1000));
+    let linger = options.number("timeout").or_else(|| producer_properties.get("linger.ms")?.trim().parse().ok());
+    let mut linger = Linger::new(Duration::from_millis(linger.unwrap_or(1000)));
 
-    let mut client = Client::connect(bootstrap, Duration::from_secs(30))?;
+    let client_id = properties::client_id(&producer_properties, "console-producer");
+    let mut client = Client::connect(bootstrap, Duration::from_secs(30), client_id)?;
     let mut producer = Producer::new(&mut client, topic, settings)?;
     let is_prompting = std::io::stdin().is_terminal();
     // Lines are read beside the sending, so that a slow typist's records do not wait for the next line.
@@ -142,22 +146,53 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         }
     };
     loop {
-        match lines.recv_timeout(linger) {
+        // First, as lines may always be at hand.
+        if linger.is_over(Instant::now()) {
+            note(producer.flush());
+            linger.note(producer.is_empty(), Instant::now());
+        }
+        match lines.recv_timeout(linger.left(Instant::now())) {
             Ok(line) => {
                 note(producer.push(reader.read(&line?)?));
                 if options.has("sync") {
                     note(producer.flush());
                 }
+                linger.note(producer.is_empty(), Instant::now());
                 prompt(out)?;
             }
-            Err(RecvTimeoutError::Timeout) if producer.is_empty() => {}
-            Err(RecvTimeoutError::Timeout) => note(producer.flush()),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     note(producer.flush());
     // Kafka's tool logs what could not be sent and still ends with 0, unless --sync was asked for.
     Ok(if has_failed && options.has("sync") { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// How long records wait for their batch: from the first of them, however fast others follow.
+struct Linger {
+    most: Duration,
+    due: Option<Instant>,
+}
+
+impl Linger {
+    const fn new(most: Duration) -> Self {
+        Self { most, due: None }
+    }
+
+    /// Says whether records wait, after each that was taken and after they were sent.
+    fn note(&mut self, is_empty: bool, now: Instant) {
+        self.due = if is_empty { None } else { self.due.or_else(|| now.checked_add(self.most)) };
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// How long the next record may be waited for.
+    fn left(&self, now: Instant) -> Duration {
+        self.due.map_or(IDLE, |due| due.saturating_duration_since(now))
+    }
 }
 
 fn settings(options: &Options, properties: &HashMap<String, String>) -> Result<Settings, Failure> {
@@ -204,4 +239,27 @@ fn raw_key_values(pairs: &[String]) -> Vec<(String, String)> {
         None => (pair.clone(), String::new()),
     };
     pairs.iter().map(split).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_keep_coming_do_not_hold_up_their_batch() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let mut linger = Linger::new(Duration::from_secs(1));
+        assert!(!linger.is_over(at(5000)), "nothing waits");
+        for ms in [0, 300, 600, 900] {
+            linger.note(false, at(ms));
+            assert!(!linger.is_over(at(ms)));
+        }
+        assert_eq!(linger.left(at(900)), Duration::from_millis(100));
+        assert!(linger.is_over(at(1000)), "a second after the first line, not after the last");
+        assert_eq!(linger.left(at(1200)), Duration::ZERO);
+        linger.note(true, at(1200));
+        linger.note(false, at(2000));
+        assert!(!linger.is_over(at(2999)) && linger.is_over(at(3000)), "the next batch has its own second");
+    }
 }

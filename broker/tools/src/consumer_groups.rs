@@ -97,9 +97,13 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
 }
 
 fn act(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
-    properties::refuse_security(&properties::load(options.text("command-config"))?)?;
+    let config = properties::of_connection(options.text("command-config"))?;
     let timeout = Duration::from_millis(options.number::<u64>("timeout").unwrap_or(30_000));
-    let client = &mut Client::connect(options.required("bootstrap-server")?, timeout)?;
+    let client = &mut Client::connect(
+        options.required("bootstrap-server")?,
+        timeout,
+        properties::client_id(&config, properties::ADMIN),
+    )?;
     if options.has("list") {
         list(client, options, out)
     } else if options.has("describe") {

@@ -74,6 +74,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let mut config = properties::load(options.text("command-config"))?;
     config.extend(key_values(options.all("command-property")));
     properties::refuse_security(&config)?;
+    properties::refuse_group_protocol(&config)?;
     let wanted = options.number::<u64>("num-records").unwrap_or(0);
     let patience = Duration::from_millis(options.number("timeout").unwrap_or(10_000));
     let every = Duration::from_millis(options.number("reporting-interval").unwrap_or(5000));
@@ -87,7 +88,8 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         )?;
         out.flush()?;
     }
-    let client = &mut Client::connect(bootstrap, Duration::from_secs(30))?;
+    let client_id = properties::client_id(&config, "perf-consumer-client");
+    let client = &mut Client::connect(bootstrap, Duration::from_secs(30), client_id)?;
     let group = match options.text("group") {
         Some(group) => group.to_owned(),
         None => format!("perf-consumer-{}", rand::rng().random_range(0..100_000)),

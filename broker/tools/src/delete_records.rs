@@ -49,8 +49,12 @@ const SPECS: &[Spec] = &[
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     options.required("bootstrap-server")?;
     let path = options.required("offset-json-file")?;
-    properties::refuse_security(&properties::load(options.text("command-config"))?)?;
-    let mut client = Client::connect(options.required("bootstrap-server")?, TIMEOUT)?;
+    let config = properties::of_connection(options.text("command-config"))?;
+    let mut client = Client::connect(
+        options.required("bootstrap-server")?,
+        TIMEOUT,
+        properties::client_id(&config, properties::ADMIN),
+    )?;
     let offsets = read_offsets(&json::load(path)?)?;
     writeln!(out, "Executing records delete operation")?;
     let results = delete(&mut client, &offsets)?;

@@ -59,9 +59,11 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if count == 0 {
         return Err(Failure::usage("Value for --num-records must be a positive integer."));
     }
-    properties::refuse_security(&properties::load(options.text("command-config"))?)?;
+    let config = properties::of_connection(options.text("command-config"))?;
     let bootstrap = options.required("bootstrap-server")?;
-    let mut reading = Client::connect(bootstrap, TIMEOUT)?;
+    // Kafka's tool names none, which leaves it to the consumer and the producer.
+    let reading_id = format!("consumer-test-group-{}-1", super::time::now_ms());
+    let mut reading = Client::connect(bootstrap, TIMEOUT, properties::client_id(&config, &reading_id))?;
     if !topics(&mut reading, None)?.contains_key(topic) {
         create(&mut reading, topic, out)?;
     }
@@ -72,7 +74,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         request_timeout: TIMEOUT,
         delivery_timeout: TIMEOUT,
     };
-    let mut writing = Client::connect(bootstrap, TIMEOUT)?;
+    let mut writing = Client::connect(bootstrap, TIMEOUT, properties::client_id(&config, "producer-1"))?;
     let mut producer = Producer::new(&mut writing, topic, settings)?;
     let mut fetcher = Fetcher::new(false, Some(Start::Latest));
     let names = BTreeSet::from([topic.to_owned()]);

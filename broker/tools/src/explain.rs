@@ -46,8 +46,9 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let [what, name] = options.positional.as_slice() else {
         return Err(Failure::usage("Say what to explain: group NAME, or transaction ID."));
     };
-    properties::refuse_security(&properties::load(options.text("command-config"))?)?;
-    let mut client = Client::connect(options.text("bootstrap-server").unwrap_or("localhost:9092"), TIMEOUT)?;
+    let config = properties::of_connection(options.text("command-config"))?;
+    let bootstrap = options.text("bootstrap-server").unwrap_or("localhost:9092");
+    let mut client = Client::connect(bootstrap, TIMEOUT, properties::client_id(&config, properties::ADMIN))?;
     let (coordinator, key) = match what.as_str() {
         "group" => (client.group_coordinator(name)?.0, "ottla.explain.group"),
         "transaction" => (client.transaction_coordinator(name)?, "ottla.explain.transaction"),

@@ -11,29 +11,41 @@ pub struct Failure {
     pub code: Option<ErrorCode>,
     /// A wrong command line: the table of options is printed after the message.
     pub is_usage: bool,
+    /// A broker could not be reached, or the connection to it was lost: it may come back, or another may do its work.
+    pub is_lost: bool,
 }
 
 impl Failure {
     /// The command line is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: None, is_usage: true }
+        Self { message: message.into(), code: None, is_usage: true, is_lost: false }
     }
 
     /// Something could not be done.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: None, is_usage: false }
+        Self { message: message.into(), code: None, is_usage: false, is_lost: false }
+    }
+
+    /// A broker is out of reach.
+    pub fn lost(message: impl Into<String>) -> Self {
+        Self { is_lost: true, ..Self::failed(message) }
     }
 
     /// The broker refused; without a message of its own the default text of the code is used.
     pub fn from_code(code: i16, message: Option<String>) -> Self {
         let error = ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError);
         let message = message.filter(|text| !text.is_empty()).unwrap_or_else(|| error.message().to_owned());
-        Self { message, code: Some(error), is_usage: false }
+        Self { message, code: Some(error), is_usage: false, is_lost: false }
     }
 
     /// `Ok` for code 0.
     pub fn check(code: i16, message: Option<String>) -> Result<(), Self> {
         if code == 0 { Ok(()) } else { Err(Self::from_code(code, message)) }
+    }
+
+    /// Whether the same request may succeed a little later, when brokers are back or others have taken over.
+    pub fn is_passing(&self) -> bool {
+        self.is_lost || self.code.is_some_and(ErrorCode::is_retriable)
     }
 
     /// The message with the name of the exception in front, as a Java stack trace begins.
@@ -91,5 +103,14 @@ mod tests {
         let default = Failure::from_code(3, None);
         assert_eq!(default.message, "This server does not host this topic-partition.");
         assert!(Failure::check(0, None).is_ok());
+    }
+
+    #[test]
+    fn what_brokers_coming_and_going_cause_passes() {
+        assert!(Failure::lost("refused").is_passing());
+        assert!(Failure::from_code(ErrorCode::NotCoordinator.code(), None).is_passing());
+        assert!(!Failure::from_code(ErrorCode::GroupAuthorizationFailed.code(), None).is_passing());
+        // A damaged record stays damaged.
+        assert!(!Failure::failed("wrong checksum").is_passing());
     }
 }

@@ -66,7 +66,6 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         "version-mapping" => version_mapping(options, out)?,
         "feature-dependencies" => dependencies(options, out)?,
         "describe" | "upgrade" | "downgrade" | "disable" => {
-            properties::refuse_security(&properties::load(options.text("command-config"))?)?;
             let client = &mut connect(options)?;
             match command {
                 "describe" => describe(client, options, out)?,
@@ -89,9 +88,11 @@ fn command_line(what: &str) -> Failure {
 }
 
 fn connect(options: &Options) -> Result<Client, Failure> {
+    let config = properties::of_connection(options.text("command-config"))?;
+    let client_id = properties::client_id(&config, properties::ADMIN);
     match (options.text("bootstrap-server"), options.text("bootstrap-controller")) {
-        (Some(servers), None) => Client::connect(servers, TIMEOUT),
-        (None, Some(controllers)) => Client::connect_to(controllers, TIMEOUT, true),
+        (Some(servers), None) => Client::connect(servers, TIMEOUT, client_id),
+        (None, Some(controllers)) => Client::connect_to(controllers, TIMEOUT, true, client_id),
         (None, None) => Err(command_line("You must specify either --bootstrap-controller or --bootstrap-server.")),
         _ => Err(command_line("argument --bootstrap-controller: not allowed with argument --bootstrap-server")),
     }

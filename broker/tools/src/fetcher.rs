@@ -99,6 +99,11 @@ impl Fetcher {
         Ok(self.ready.pop_front())
     }
 
+    /// Finds out anew who leads before it asks again.
+    pub fn forget_leaders(&mut self) {
+        self.leaders.values_mut().for_each(|leader| *leader = -1);
+    }
+
     /// Whether records are at hand that need no asking.
     pub fn has_buffered(&self) -> bool {
         !self.ready.is_empty()
@@ -148,7 +153,7 @@ impl Fetcher {
                     answers.extend(response.responses);
                 }
                 // A leader that is gone is found again below.
-                Err(failure) if failure.code.is_none() => gone.push(*leader),
+                Err(failure) if failure.is_lost => gone.push(*leader),
                 Err(failure) => return Err(failure),
             }
         }
@@ -264,12 +269,13 @@ impl Fetcher {
             Start::Earliest => EARLIEST_TIMESTAMP,
             Start::Latest => LATEST_TIMESTAMP,
         };
-        let leader = self.leaders.get(&(topic.clone(), *partition)).copied();
-        let Some(leader) = leader.filter(|leader| *leader >= 0) else {
-            return Err(Failure::from_code(
-                ErrorCode::UnknownTopicOrPartition.code(),
-                Some(format!("Partition {topic}-{partition} does not exist or has no leader")),
-            ));
+        let missing = |code: ErrorCode, what: &str| {
+            Err(Failure::from_code(code.code(), Some(format!("Partition {topic}-{partition} {what}"))))
+        };
+        let leader = match self.leaders.get(&(topic.clone(), *partition)).copied() {
+            None => return missing(ErrorCode::UnknownTopicOrPartition, "does not exist"),
+            Some(..0) => return missing(ErrorCode::LeaderNotAvailable, "has no leader"),
+            Some(leader) => leader,
         };
         let asked = ListOffsetsPartition::default().with_partition_index(*partition).with_timestamp(timestamp);
         let asked = ListOffsetsTopic::default()

@@ -11,7 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::client::{Client, Target};
 use super::options::{Kind, Options, Spec, flag, value};
-use super::{Failure, Tool};
+use super::{Failure, Tool, properties};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const UNKNOWN_OFFSET: i64 = -1;
@@ -50,7 +50,9 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         }
         let time = parse_time(options.text("time").unwrap_or("latest"))?;
         let filters = filters(options)?;
-        let client = client.insert(Client::connect(bootstrap, TIMEOUT)?);
+        // Kafka's tool goes by this name whatever its file says.
+        properties::of_connection(options.text("command-config"))?;
+        let client = client.insert(Client::connect(bootstrap, TIMEOUT, "GetOffsetShell")?);
         offsets(client, options, &filters, time)
     })();
     match outcome {

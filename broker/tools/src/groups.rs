@@ -53,8 +53,9 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     ] {
         options.refuse_with(used, &others)?;
     }
-    properties::refuse_security(&properties::load(options.text("command-config"))?)?;
-    let groups = Client::connect(options.required("bootstrap-server")?, Duration::from_secs(30))
+    let config = properties::of_connection(options.text("command-config"))?;
+    let client_id = properties::client_id(&config, properties::ADMIN);
+    let groups = Client::connect(options.required("bootstrap-server")?, Duration::from_secs(30), client_id)
         .and_then(|mut client| list(&mut client, &[], &[]));
     let mut groups = match groups {
         Ok(groups) => groups,

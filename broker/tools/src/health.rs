@@ -8,6 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::Failure;
 use super::client::{Client, Target};
+use super::properties::ADMIN;
 
 /// What has to hold.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +30,7 @@ pub struct Probe {
 /// What does not hold.
 pub fn check(probe: &Probe) -> Result<String, Failure> {
     let since = Instant::now();
-    let mut client = Client::connect_to(&probe.bootstrap, probe.timeout, true)?;
+    let mut client = Client::connect_to(&probe.bootstrap, probe.timeout, true, ADMIN)?;
     let versions = client.api_versions(&Target::Any)?;
     if probe.is_controller {
         return Ok(format!("{} answers ({} APIs)", probe.bootstrap, versions.api_keys.len()));
@@ -60,7 +61,7 @@ pub fn wait_for_brokers(bootstrap: &str, brokers: usize, patience: Duration) -> 
     const PAUSE: Duration = Duration::from_millis(100);
     let since = Instant::now();
     loop {
-        let seen = Client::connect(bootstrap, Duration::from_secs(5)).map(|client| client.brokers().len());
+        let seen = Client::connect(bootstrap, Duration::from_secs(5), ADMIN).map(|client| client.brokers().len());
         match seen {
             Ok(seen) if seen >= brokers => return Ok(()),
             outcome if since.elapsed() >= patience => {

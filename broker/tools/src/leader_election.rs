@@ -52,9 +52,12 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
              instead."
         )?;
     }
-    let config = options.text("admin.config").or(options.text("command-config"));
-    properties::refuse_security(&properties::load(config)?)?;
-    let mut client = Client::connect(options.required("bootstrap-server")?, TIMEOUT)?;
+    let config = properties::of_connection(options.text("admin.config").or(options.text("command-config")))?;
+    let mut client = Client::connect(
+        options.required("bootstrap-server")?,
+        TIMEOUT,
+        properties::client_id(&config, properties::ADMIN),
+    )?;
     let asked = partitions.map(|partitions| {
         let topics = by_topic(&partitions).into_iter();
         let topic = |(name, partitions): (String, Vec<i32>)| {

@@ -41,7 +41,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if !options.has("describe") {
         return Err(Failure::usage("Missing required argument \"[describe]\""));
     }
-    properties::refuse_security(&properties::load(options.text("command-config"))?)?;
+    let config = properties::of_connection(options.text("command-config"))?;
     let words = |name: &str| -> BTreeSet<&str> {
         options.text(name).unwrap_or_default().split(',').filter(|word| !word.is_empty()).collect()
     };
@@ -50,7 +50,8 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         .into_iter()
         .map(|word| word.parse().map_err(|_| Failure::failed(format!("For input string: \"{word}\""))))
         .collect::<Result<_, _>>()?;
-    let mut client = Client::connect(bootstrap, Duration::from_secs(60))?;
+    let mut client =
+        Client::connect(bootstrap, Duration::from_secs(60), properties::client_id(&config, "log-dirs-tool"))?;
     let present: BTreeSet<i32> = client.brokers().keys().copied().collect();
     let listed = |ids: &BTreeSet<i32>| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
     let absent: BTreeSet<i32> = wanted.difference(&present).copied().collect();

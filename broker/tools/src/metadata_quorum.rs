@@ -54,7 +54,10 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             ));
         }
     };
-    let connect = || Client::connect_to(bootstrap, TIMEOUT, controllers.is_some());
+    let config = properties::of_connection(options.text("command-config"))?;
+    let connect = || {
+        Client::connect_to(bootstrap, TIMEOUT, controllers.is_some(), properties::client_id(&config, properties::ADMIN))
+    };
     match options.positional.first().map(String::as_str).unwrap_or_default() {
         "describe" => {
             match (options.has("status"), options.has("replication")) {
@@ -217,11 +220,7 @@ fn add(
         .ok_or_else(|| Failure::failed(format!("No directory id found in {folder}")))?;
     let listeners = controller_listeners(&config)?;
     if !options.has("dry-run") {
-        let request = AddRaftVoterRequest::default()
-            .with_timeout_ms(millis(TIMEOUT))
-            .with_voter_id(id)
-            .with_voter_directory_id(directory)
-            .with_listeners(listeners.clone());
+        let request = addition(id, directory, listeners.clone());
         let response = connect()?.send(&Target::Any, &request)?;
         Failure::check(response.error_code, message(response.error_message.as_ref())).map_err(traced)?;
     }
@@ -286,14 +285,41 @@ fn remove(
         writeln!(out, "DRY RUN of removing {what}")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let request = RemoveRaftVoterRequest::default().with_voter_id(id).with_voter_directory_id(directory);
+    let request = removal(id, directory);
     let response = connect()?.send(&Target::Any, &request)?;
     Failure::check(response.error_code, message(response.error_message.as_ref())).map_err(traced)?;
     writeln!(out, "Removed {what}")?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Without a cluster id, as Kafka's tool asks: an empty one would be that of another cluster.
+fn addition(id: i32, directory: uuid::Uuid, listeners: Vec<Listener>) -> AddRaftVoterRequest {
+    AddRaftVoterRequest::default()
+        .with_cluster_id(None)
+        .with_timeout_ms(millis(TIMEOUT))
+        .with_voter_id(id)
+        .with_voter_directory_id(directory)
+        .with_listeners(listeners)
+}
+
+/// As [`addition`].
+fn removal(id: i32, directory: uuid::Uuid) -> RemoveRaftVoterRequest {
+    RemoveRaftVoterRequest::default().with_cluster_id(None).with_voter_id(id).with_voter_directory_id(directory)
+}
+
 /// A refusal with the name of its exception, as it is wrapped on its way out of Kafka's admin client.
 fn traced(failure: Failure) -> Failure {
     Failure { message: failure.as_java(), ..failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn voters_are_changed_without_naming_a_cluster() {
+        let directory = uuid::Uuid::from_u128(7);
+        assert_eq!(addition(4, directory, Vec::new()).cluster_id, None);
+        assert_eq!(removal(4, directory).cluster_id, None);
+    }
 }

@@ -114,7 +114,8 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             "Warmup first {warmup} records. Steady state results will print after the complete test summary."
         )?;
     }
-    let mut client = Client::connect(bootstrap, Duration::from_secs(30))?;
+    let client_id = properties::client_id(&config, "perf-producer-client");
+    let mut client = Client::connect(bootstrap, Duration::from_secs(30), client_id)?;
     let mut producer = Producer::new(&mut client, topic, settings(&config)?)?;
     let every = options.number::<u64>("reporting-interval").unwrap_or(5000);
     let mut run =

@@ -88,10 +88,11 @@ fn trace(failure: &Failure) -> String {
 }
 
 fn act(action: &str, options: &Options, out: &mut dyn Write) -> Result<(), Ended> {
-    properties::refuse_security(&properties::load(options.text("command-config"))?)?;
+    let config = properties::of_connection(options.text("command-config"))?;
+    let client_id = properties::client_id(&config, "reassign-partitions-tool");
     let controller = options.text("bootstrap-controller");
     let bootstrap = controller.or(options.text("bootstrap-server")).unwrap_or_default();
-    let mut client = Client::connect_to(bootstrap, TIMEOUT, controller.is_some())?;
+    let mut client = Client::connect_to(bootstrap, TIMEOUT, controller.is_some(), client_id)?;
     let read = |option: &str| {
         let path = options.text(option).unwrap_or_default();
         std::fs::read_to_string(path).map_err(|_| Failure::failed(format!("{UNREADABLE} {path}")))

@@ -24,7 +24,7 @@ use ottla_protocol::{ErrorCode, ids};
 
 use super::client::{Client, Target};
 use super::options::{Kind, Options, Spec, flag, key_values, value};
-use super::{Failure, Tool};
+use super::{Failure, Tool, properties};
 
 const ABOUT: &str = "This tool helps to create, delete, describe, or change a topic.";
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -94,7 +94,8 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         options.text("bootstrap-server").ok_or_else(|| Failure::failed("--bootstrap-server must be specified"))?;
     let work = || -> Result<Vec<u8>, Failure> {
         let mut lines = Vec::new();
-        let mut client = Client::connect(bootstrap, TIMEOUT)?;
+        let config = properties::of_connection(options.text("command-config"))?;
+        let mut client = Client::connect(bootstrap, TIMEOUT, properties::client_id(&config, properties::ADMIN))?;
         match ACTIONS.iter().find(|action| options.has(action)) {
             Some(&"create") => create(&mut client, options, &mut lines)?,
             Some(&"list") => list(&mut client, options, &mut lines)?,

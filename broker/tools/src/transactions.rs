@@ -65,8 +65,8 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
         required("partition")?;
         Ok((topic, options.number("partition").unwrap_or_default()))
     };
-    properties::refuse_security(&properties::load(options.text("command-config"))?)?;
-    let connect = || Client::connect(bootstrap, TIMEOUT);
+    let config = properties::of_connection(options.text("command-config"))?;
+    let connect = || Client::connect(bootstrap, TIMEOUT, properties::client_id(&config, properties::ADMIN));
     match command {
         "list" => list(&mut connect()?, options, out)?,
         "describe" => {

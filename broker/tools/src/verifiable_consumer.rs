@@ -80,12 +80,13 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             "Option --consumer.config has been deprecated and will be removed in a future version. Use --command-config instead."
         )?;
     }
-    properties::refuse_security(&properties::load(
-        options.text("consumer.config").or(options.text("command-config")),
-    )?)?;
+    let config = properties::of_connection(options.text("consumer.config").or(options.text("command-config")))?;
+    properties::refuse_group_protocol(&config)?;
     let is_stopping = stop_on_signals()?;
-    let mut client = Client::connect(bootstrap, Duration::from_secs(30))?;
-    client.rename(&format!("consumer-{group}-{}", options.text("group-instance-id").unwrap_or("1")));
+    // Kafka's tool names none, which leaves it to the consumer.
+    let client_id = format!("consumer-{group}-{}", options.text("group-instance-id").unwrap_or("1"));
+    let client_id = properties::client_id(&config, &client_id);
+    let mut client = Client::connect(bootstrap, Duration::from_secs(30), client_id)?;
     tell(out, "startup_complete", &[])?;
     let session = options.number::<u64>("session-timeout").unwrap_or(30_000);
     let member = GroupMember::new(group)

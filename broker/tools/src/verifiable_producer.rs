@@ -62,10 +62,10 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             "Option --producer.config has been deprecated and will be removed in a future version. Use --command-config instead."
         )?;
     }
-    properties::refuse_security(&properties::load(
-        options.text("producer.config").or(options.text("command-config")),
-    )?)?;
-    let mut client = Client::connect(bootstrap, Duration::from_secs(30))?;
+    let config = properties::of_connection(options.text("producer.config").or(options.text("command-config")))?;
+    // Kafka's tool names none, which leaves it to the producer.
+    let client_id = properties::client_id(&config, "producer-1");
+    let mut client = Client::connect(bootstrap, Duration::from_secs(30), client_id)?;
     let settings = Settings {
         acks,
         codec: Codec::None,

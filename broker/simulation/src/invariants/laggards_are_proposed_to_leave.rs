@@ -8,10 +8,13 @@ use crate::message::Node;
 use crate::observation::Observation;
 use crate::plan::LAG_MAX_MS;
 
+/// When a follower was heard last, and at which offset.
+type Heard = BTreeMap<i32, (i64, i64)>;
+
 #[derive(Debug, Default)]
 pub struct LaggardsAreProposedToLeave {
-    /// By leader, partition and epoch: when the leader looked first, and when it last heard which offset of whom.
-    heard: BTreeMap<(Node, i32, i32), (i64, BTreeMap<i32, (i64, i64)>)>,
+    /// By leader, partition and epoch: when the leader looked first, and whom it has heard.
+    heard: BTreeMap<(Node, i32, i32), (i64, Heard)>,
 }
 
 impl Invariant for LaggardsAreProposedToLeave {

@@ -7,10 +7,13 @@ use super::{Invariant, View};
 use crate::message::Node;
 use crate::observation::Observation;
 
+/// The life of each follower.
+type Lives = BTreeMap<i32, i64>;
+
 #[derive(Debug, Default)]
 pub struct LeadersNeverUnlearn {
-    /// By broker, life, partition and epoch: the partition epoch, and the life of each follower.
-    known: BTreeMap<(Node, u64, i32, i32), (i32, BTreeMap<i32, i64>)>,
+    /// By broker, life, partition and epoch: the partition epoch, and who follows.
+    known: BTreeMap<(Node, u64, i32, i32), (i32, Lives)>,
 }
 
 impl Invariant for LeadersNeverUnlearn {

@@ -1,5 +1,6 @@
 //! What a plan needs to know of a cluster, by Kafka's plain APIs.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub struct Cluster {
     pub fenced: BTreeSet<i32>,
     pub cordoned: BTreeSet<i32>,
     pub partitions: Vec<plan::Partition>,
+    /// Brokers that reassignments under way take replicas from.
+    pub left: BTreeSet<i32>,
     pub leads: BTreeMap<Partition, Leads>,
     /// Free bytes on the disks of brokers that tell.
     pub room: BTreeMap<i32, u64>,
@@ -128,7 +131,23 @@ fn read_once(client: &mut Client) -> Result<Cluster, Failure> {
             leads.insert(name, Leads { leader, preferred, in_sync });
         }
     }
-    Ok(Cluster { brokers, fenced, cordoned, partitions, leads, room })
+    let left = under_way.values().flat_map(|moving| &moving.removing).copied().collect();
+    Ok(Cluster { brokers, fenced, cordoned, partitions, left, leads, room })
+}
+
+/// Those of these brokers that are not registered (any more); none where the cluster is too old to tell of brokers that are down.
+pub fn unregistered(client: &mut Client, brokers: &BTreeSet<i32>) -> Result<BTreeSet<i32>, Failure> {
+    persistently(client, |client| {
+        let tells_all = Cell::new(false);
+        let response = client.send_with(&Target::Any, |version| {
+            tells_all.set(version >= 2);
+            let request = DescribeClusterRequest::default();
+            if version >= 2 { request.with_include_fenced_brokers(true) } else { request }
+        })?;
+        Failure::check(response.error_code, response.error_message.map(|message| message.to_string()))?;
+        let registered: BTreeSet<i32> = response.brokers.iter().map(|broker| broker.broker_id.0).collect();
+        Ok(if tells_all.get() { brokers - &registered } else { BTreeSet::new() })
+    })
 }
 
 /// The first broker whose disk the moves would overfill, with what it would get more than it gives, and what is free.
@@ -223,6 +242,7 @@ mod tests {
             fenced: BTreeSet::new(),
             cordoned: BTreeSet::new(),
             partitions: vec![partition(0, &[1], 100), partition(1, &[1], 50), partition(2, &[2], 30)],
+            left: BTreeSet::new(),
             leads: BTreeMap::new(),
             room: BTreeMap::from([(2, 90)]),
         };

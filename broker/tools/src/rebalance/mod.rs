@@ -92,8 +92,8 @@ struct Wish {
 
 fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let wish = read(options)?;
-    properties::refuse_security(&properties::load(options.text("command-config"))?)?;
-    let mut client = Client::connect(&wish.bootstrap, TIMEOUT)?;
+    let config = properties::of_connection(options.text("command-config"))?;
+    let mut client = Client::connect(&wish.bootstrap, TIMEOUT, properties::client_id(&config, properties::ADMIN))?;
     if options.has("dry-run") {
         dry_run(&mut client, &wish, options.has("json"), out)?;
     } else {
@@ -124,7 +124,7 @@ fn read(options: &Options) -> Result<Wish, Failure> {
 }
 
 fn dry_run(client: &mut Client, wish: &Wish, is_json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let (cluster, moves) = planned(client, &wish.drained)?;
+    let (cluster, moves) = planned(client, &wish.drained, false)?;
     if is_json {
         let partitions = moves.iter().map(|step| ((step.topic.clone(), step.partition), step.to.clone())).collect();
         writeln!(out, "{}", file::write(&partitions, &BTreeMap::new()))?;
@@ -148,17 +148,26 @@ fn refuse_overfilled(cluster: &Cluster, moves: &[Move]) -> Result<(), Failure> {
 }
 
 /// The cluster as it is, and the moves that are still to do.
-fn planned(client: &mut Client, drained: &BTreeSet<i32>) -> Result<(Cluster, Vec<Move>), Failure> {
+fn planned(client: &mut Client, drained: &BTreeSet<i32>, is_begun: bool) -> Result<(Cluster, Vec<Move>), Failure> {
     let since = Instant::now();
     loop {
         let cluster = cluster::read(client)?;
-        match plan::plan(&cluster.brokers, &cluster.partitions, drained) {
+        let drained = still_there(&cluster, drained, is_begun);
+        match plan::plan(&cluster.brokers, &cluster.partitions, &drained) {
             Ok(moves) => return Ok((cluster, moves)),
             // It may only be between two leaders.
             Err(Impossible::Offline { .. }) if since.elapsed() < ELECTION => std::thread::sleep(PAUSE),
             Err(impossible) => return Err(Failure::failed(impossible.to_string())),
         }
     }
+}
+
+/// The drained brokers, without those that are empty and no brokers any more: one that was unregistered too early is known by its
+/// replicas only, until the last of them has left. Who was never there is left in, to be refused.
+fn still_there(cluster: &Cluster, drained: &BTreeSet<i32>, is_begun: bool) -> BTreeSet<i32> {
+    let known = plan::known(&cluster.brokers, &cluster.partitions);
+    let is_gone = |id: &i32| !known.contains(id) && (is_begun || cluster.left.contains(id));
+    drained.iter().copied().filter(|id| !is_gone(id)).collect()
 }
 
 /// One run of the command.
@@ -172,7 +181,7 @@ struct Run {
 impl Run {
     fn run(mut self, out: &mut dyn Write) -> Result<(), Failure> {
         // What cannot be is refused before anything is changed.
-        let (cluster, moves) = planned(&mut self.client, &self.wish.drained)?;
+        let (cluster, moves) = planned(&mut self.client, &self.wish.drained, false)?;
         refuse_overfilled(&cluster, &moves)?;
         if let Err(failure) = self.work(out) {
             out.flush()?;
@@ -217,7 +226,7 @@ impl Run {
         self.finish_what_was_begun(out)?;
         let mut round = 0;
         loop {
-            let (cluster, moves) = planned(&mut self.client, &self.wish.drained)?;
+            let (cluster, moves) = planned(&mut self.client, &self.wish.drained, true)?;
             let is_drained =
                 !cluster.partitions.iter().flat_map(|p| &p.replicas).any(|id| self.wish.drained.contains(id));
             if round == 0 {
@@ -374,7 +383,10 @@ impl Run {
             return Ok(());
         }
         let voters = report::voters(&mut self.client);
-        report::what_is_left(&self.wish.bootstrap, &self.wish.drained, &voters, &self.cordoned, out)
+        let unregistered = cluster::unregistered(&mut self.client, &self.wish.drained)?;
+        report::unregistered(&unregistered, out)?;
+        let registered = &self.wish.drained - &unregistered;
+        report::what_is_left(&self.wish.bootstrap, &registered, &voters, &self.cordoned, out)
     }
 }
 
@@ -387,6 +399,30 @@ mod tests {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let options = Options::parse(SPECS, &words, false).map_err(|failure| failure.message)?;
         read(&options).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn a_broker_without_registration_is_drained_until_its_last_replica_has_left() {
+        let partition =
+            plan::Partition { topic: "a".into(), index: 0, replicas: vec![1, 7], bytes: 0, is_online: true };
+        let mut cluster = Cluster {
+            brokers: vec![plan::Broker { id: 1, rack: None, is_open: true }],
+            fenced: BTreeSet::new(),
+            cordoned: BTreeSet::new(),
+            partitions: vec![partition],
+            left: BTreeSet::new(),
+            leads: BTreeMap::new(),
+            room: BTreeMap::new(),
+        };
+        let drained = BTreeSet::from([7]);
+        assert_eq!(still_there(&cluster, &drained, false), drained);
+        assert_eq!(still_there(&cluster, &drained, true), drained);
+        cluster.partitions[0].replicas = vec![1, 2];
+        assert_eq!(still_there(&cluster, &drained, true), BTreeSet::new(), "its last replica has left");
+        assert_eq!(still_there(&cluster, &drained, false), drained, "nothing is known of it, which is refused");
+        // An interrupted run left it to the reassignments that are under way.
+        cluster.left.insert(7);
+        assert_eq!(still_there(&cluster, &drained, false), BTreeSet::new());
     }
 
     #[test]

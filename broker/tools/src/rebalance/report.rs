@@ -94,6 +94,14 @@ pub fn voters(client: &mut Client) -> BTreeSet<i32> {
     partitions.flat_map(|partition| partition.current_voters).map(|voter| voter.replica_id.0).collect()
 }
 
+/// Drained brokers that are no brokers any more.
+pub fn unregistered(drained: &BTreeSet<i32>, out: &mut dyn Write) -> Result<(), Failure> {
+    for id in drained {
+        writeln!(out, "Broker {id} is empty, and it is not registered: nothing is left to do.")?;
+    }
+    Ok(())
+}
+
 /// A drained broker is empty; the rest is the operator's.
 pub fn what_is_left(
     bootstrap: &str,

@@ -128,11 +128,13 @@ pub fn plan(brokers: &[Broker], partitions: &[Partition], drained: &BTreeSet<i32
     Ok(layout.moves(partitions))
 }
 
+/// The ids of brokers. One that was unregistered too early may still be named by partitions.
+pub fn known(brokers: &[Broker], partitions: &[Partition]) -> BTreeSet<i32> {
+    brokers.iter().map(|broker| broker.id).chain(partitions.iter().flat_map(|p| p.replicas.iter().copied())).collect()
+}
+
 fn check(brokers: &[Broker], partitions: &[Partition], drained: &BTreeSet<i32>) -> Result<(), Impossible> {
-    let registered: BTreeSet<i32> = brokers.iter().map(|broker| broker.id).collect();
-    // One that was unregistered too early may still be named by partitions.
-    let known: BTreeSet<i32> =
-        registered.iter().copied().chain(partitions.iter().flat_map(|p| p.replicas.iter().copied())).collect();
+    let known = known(brokers, partitions);
     if let Some(id) = drained.iter().find(|id| !known.contains(id)) {
         return Err(Impossible::UnknownBroker { id: *id, known: known.into_iter().collect() });
     }
