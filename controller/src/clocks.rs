@@ -8,7 +8,7 @@ use ottla_protocol::{BrokerId, Timestamp};
 use parking_lot::Mutex;
 
 /// A message may have waited for its connection, for a leader, or in the queue of a process that was frozen.
-const TOLERANCE_MS: i64 = 60_000;
+const TOLERANCE_MS: u64 = 60_000;
 
 /// Brokers whose clock was off when they were heard last.
 #[derive(Default)]
@@ -42,7 +42,7 @@ impl Clocks {
 /// How far, and in which direction.
 fn skew(sent: Timestamp, now: Timestamp) -> Option<String> {
     let difference = sent.0.saturating_sub(now.0);
-    if difference.abs() <= TOLERANCE_MS {
+    if difference.unsigned_abs() <= TOLERANCE_MS {
         return None;
     }
     let seconds = Duration::from_millis(difference.unsigned_abs()).as_secs();

@@ -408,12 +408,18 @@ mod tests {
         }
     }
 
-    /// 96 MiB in a few kilobytes: in memory as a whole it would cost every request of its kind as much.
+    /// 96 MiB in some hundred kilobytes: in memory as a whole it would cost every request of its kind as much.
     #[test]
     fn what_expands_too_far_is_not_compressed_anew() {
-        let zeros = vec![0; 32 << 20];
+        // Below a thousandfold: that is refused as it comes.
+        let mut value = vec![0; 32 << 20];
+        let mut noise = 1_u32;
+        for byte in &mut value[..100_000] {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *byte = (noise >> 24) as u8;
+        }
         let mut builder = BatchBuilder::new().compression(Codec::Zstd, None);
-        (0..3).for_each(|_| builder.push(Timestamp(900), None, Some(&zeros), &[]));
+        (0..3).for_each(|_| builder.push(Timestamp(900), None, Some(&value), &[]));
         let bomb = builder.build();
         assert!(bomb.len() < 1 << 20);
         let compressed_as = |codec| LogConfig {
