@@ -87,9 +87,10 @@ impl Work {
 
     async fn apply(&mut self, new: Arc<MetadataImage>) {
         let changes = Arc::new(Changes::between(&self.current, &new));
+        // Before new logs are placed.
+        self.cordons.apply(&new);
         // Most images change something else (an ACL, a quota, a block of producer ids) and need no other thread.
         if !changes.is_empty() {
-            self.cordons.apply(&new);
             let (assignment, image, changes) = (Arc::clone(&self.assignment), Arc::clone(&new), Arc::clone(&changes));
             run_blocking(move || assignment.apply(&image, &changes, steady())).await;
         }

@@ -89,11 +89,11 @@ impl Registered {
                 Ok(committed) => {
                     let code = ErrorCode::from_code(committed.response.error_code);
                     let code = code.unwrap_or(ErrorCode::UnknownServerError);
-                    // Another life of this broker may not have ended in the controller's eyes yet.
                     if code == ErrorCode::UnsupportedVersion {
                         let image = publisher.applied().borrow().clone();
                         return Err(RegistrationError::Features(unsupported(&identity.features, &image.features)));
                     }
+                    // Another life of this broker may not have ended in the controller's eyes yet.
                     if code != ErrorCode::DuplicateBrokerRegistration {
                         return Err(RegistrationError::Refused(code));
                     }

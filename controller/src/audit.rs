@@ -3,63 +3,80 @@
 use std::collections::BTreeMap;
 
 use ottla_decisions::RequestOrigin;
+use ottla_metadata::config_def::{self, ConfigDef};
 use ottla_metadata::{ConfigKind, ConfigResource, MetadataImage, MetadataRecord, QuotaEntity};
 use ottla_protocol::TopicId;
+
+/// Lines for one request; of more it is told how many.
+const LINES_MAX: usize = 20;
 
 /// Logs what of an origin's committed records is an operator's change. `before` is the image that they were decided on.
 /// What clients send is quoted: it cannot begin a line of its own.
 pub(crate) fn log(origin: &RequestOrigin, records: &[MetadataRecord], before: &MetadataImage) {
     let client = &*origin.client_id;
-    for change in changes(records, before) {
+    let (said, left_out) = changes(records, before);
+    for change in said {
         tracing::info!(client, "{change}");
+    }
+    if left_out > 0 {
+        tracing::info!(client, "and {left_out} changes more of the same request");
     }
 }
 
-fn changes(records: &[MetadataRecord], before: &MetadataImage) -> Vec<String> {
-    let mut grown: BTreeMap<TopicId, usize> = BTreeMap::new();
-    let mut said = Vec::new();
+/// The first ones as text, and how many there are besides.
+fn changes(records: &[MetadataRecord], before: &MetadataImage) -> (Vec<String>, usize) {
+    let mut partitions: BTreeMap<TopicId, usize> = BTreeMap::new();
+    for record in records {
+        if let MetadataRecord::Partition { topic_id, .. } = record {
+            *partitions.entry(*topic_id).or_default() += 1;
+        }
+    }
+    let (mut said, mut left_out) = (Vec::new(), 0);
+    let mut say = |change: &dyn Fn() -> String| match said.len() < LINES_MAX {
+        true => said.push(change()),
+        false => left_out += 1,
+    };
     for record in records {
         match record {
             MetadataRecord::Topic { name, id } => {
-                let of_it = |record: &&MetadataRecord| matches!(record, MetadataRecord::Partition { topic_id, .. } if topic_id == id);
-                let partitions = records.iter().filter(of_it).count();
-                said.push(format!("created topic {name} with {partitions} partitions"));
+                say(&|| format!("created topic {name} with {} partitions", partitions.get(id).copied().unwrap_or(0)));
             }
             MetadataRecord::RemoveTopic { id } => {
-                let name = before.topics.by_id(*id).map_or("?", |topic| &*topic.name);
-                said.push(format!("deleted topic {name}"));
+                say(&|| format!("deleted topic {}", before.topics.by_id(*id).map_or("?", |topic| &*topic.name)));
             }
-            MetadataRecord::Partition { topic_id, .. } => *grown.entry(*topic_id).or_default() += 1,
-            MetadataRecord::Config { resource, key, value } => {
-                let resource = named(resource);
-                said.push(match value.as_deref() {
-                    // As Kafka hides them.
-                    Some(_) if key.contains("password") || key.contains("secret") => {
-                        format!("set {key}=[hidden] of {resource}")
-                    }
-                    Some(value) => format!("set {key}={value:?} of {resource}"),
-                    None => format!("took {key} off {resource}"),
-                });
-            }
-            MetadataRecord::ClientQuota { entity, key, value } => {
-                let entity = entity_text(entity);
-                said.push(match value {
-                    Some(value) => format!("set quota {key}={value} of {entity}"),
-                    None => format!("took quota {key} off {entity}"),
-                });
-            }
-            MetadataRecord::UnregisterBroker { id, .. } => said.push(format!("unregistered broker {}", id.0)),
-            MetadataRecord::FeatureLevel { name, level } => said.push(format!("finalized {name} at {level}")),
+            MetadataRecord::Config { resource, key, value } => say(&|| {
+                let of = named(resource);
+                match value.as_deref() {
+                    Some(_) if is_sensitive(resource, key) => format!("set {key:?} of {of}"),
+                    Some(value) => format!("set {key:?} to {value:?} of {of}"),
+                    None => format!("took {key:?} off {of}"),
+                }
+            }),
+            MetadataRecord::ClientQuota { entity, key, value } => say(&|| {
+                let of = entity_text(entity);
+                match value {
+                    Some(value) => format!("set quota {key:?} to {value} of {of}"),
+                    None => format!("took quota {key:?} off {of}"),
+                }
+            }),
+            MetadataRecord::UnregisterBroker { id, .. } => say(&|| format!("unregistered broker {}", id.0)),
+            MetadataRecord::FeatureLevel { name, level } => say(&|| format!("finalized {name} at {level}")),
             _ => {}
         }
     }
-    for (id, count) in grown {
+    for (id, count) in partitions {
         if let Some(topic) = before.topics.by_id(id) {
-            let now = topic.partitions.len() + count;
-            said.push(format!("grew topic {} from {} to {now} partitions", topic.name, topic.partitions.len()));
+            let was = topic.partitions.len();
+            say(&|| format!("grew topic {} from {was} to {} partitions", topic.name, was + count));
         }
     }
-    said
+    (said, left_out)
+}
+
+/// What is not known to be harmless is not told, as in answers.
+fn is_sensitive(resource: &ConfigResource, key: &str) -> bool {
+    resource.kind == ConfigKind::Broker
+        && config_def::broker(config_def::listener_key(key).unwrap_or(key)).is_none_or(ConfigDef::is_sensitive)
 }
 
 fn named(resource: &ConfigResource) -> String {
@@ -75,8 +92,8 @@ fn named(resource: &ConfigResource) -> String {
 
 fn entity_text(entity: &QuotaEntity) -> String {
     let parts = entity.0.iter().map(|(kind, name)| match name {
-        Some(name) => format!("{kind} {name:?}"),
-        None => format!("default {kind}"),
+        Some(name) => format!("{kind:?} {name:?}"),
+        None => format!("default {kind:?}"),
     });
     parts.collect::<Vec<_>>().join(", ")
 }
@@ -116,7 +133,9 @@ mod tests {
             partition(1, 1),
             MetadataRecord::RemoveTopic { id: TopicId(Uuid::from_u128(2)) },
             config(ConfigKind::Topic, "old", "retention.ms", Some("1\n2")),
-            config(ConfigKind::Broker, "", "ssl.key.password", Some("open")),
+            config(ConfigKind::Broker, "", "listener.name.x.sasl.jaas.config", Some("secret")),
+            config(ConfigKind::Broker, "", "not\nknown", Some("secret")),
+            config(ConfigKind::Broker, "", "num.io.threads", Some("9")),
             config(ConfigKind::Broker, "1", "log.durability", None),
             quota(Some("slow"), Some(10.0)),
             quota(None, None),
@@ -124,14 +143,19 @@ mod tests {
         let expected = [
             "created topic new with 2 partitions",
             "deleted topic gone",
-            "set retention.ms=\"1\\n2\" of topic \"old\"",
-            "set ssl.key.password=[hidden] of all brokers",
-            "took log.durability off broker \"1\"",
-            "set quota request_percentage=10 of client-id \"slow\"",
-            "took quota request_percentage off default client-id",
+            r#"set "retention.ms" to "1\n2" of topic "old""#,
+            r#"set "listener.name.x.sasl.jaas.config" of all brokers"#,
+            r#"set "not\nknown" of all brokers"#,
+            r#"set "num.io.threads" to "9" of all brokers"#,
+            r#"took "log.durability" off broker "1""#,
+            r#"set quota "request_percentage" to 10 of "client-id" "slow""#,
+            r#"took quota "request_percentage" off default "client-id""#,
             "grew topic old from 1 to 2 partitions",
         ];
-        assert_eq!(changes(&records, &before), expected);
-        assert!(changes(&[partition(1, 0), MetadataRecord::ClearElr { topic: None }][1..], &before).is_empty());
+        let (said, left_out) = changes(&records, &before);
+        assert_eq!((said.as_slice(), left_out), (&expected.map(str::to_owned)[..], 0));
+        assert!(changes(&[MetadataRecord::ClearElr { topic: None }], &before).0.is_empty());
+        let many: Vec<_> = (0..100).map(|id| topic(&format!("t{id}"), id)).collect();
+        assert_eq!((changes(&many, &before).0.len(), changes(&many, &before).1), (LINES_MAX, 80));
     }
 }

@@ -19,9 +19,12 @@ pub(crate) struct Clocks {
 impl Clocks {
     /// A registered broker sent something when its clock showed `sent`. Says it once when a clock is off, and when it is right again.
     pub(crate) fn heard(&self, broker: BrokerId, sent: Timestamp, now: Timestamp) {
-        match skew(sent, now) {
+        let mut off = self.off.lock();
+        // Half of it on the way back: a clock at the limit is not told of with every heartbeat.
+        let tolerated_ms = if off.contains(&broker) { TOLERANCE_MS / 2 } else { TOLERANCE_MS };
+        match skew(sent, now, tolerated_ms) {
             Some(skew) => {
-                if self.off.lock().insert(broker) {
+                if off.insert(broker) {
                     tracing::warn!(
                         broker = broker.0,
                         "the clock of broker {} is {skew} this controller's: timestamps, retention and transaction timeouts \
@@ -31,7 +34,7 @@ impl Clocks {
                 }
             }
             None => {
-                if self.off.lock().remove(&broker) {
+                if off.remove(&broker) {
                     tracing::info!(broker = broker.0, "the clock of broker {} agrees again", broker.0);
                 }
             }
@@ -40,9 +43,9 @@ impl Clocks {
 }
 
 /// How far, and in which direction.
-fn skew(sent: Timestamp, now: Timestamp) -> Option<String> {
+fn skew(sent: Timestamp, now: Timestamp, tolerated_ms: u64) -> Option<String> {
     let difference = sent.0.saturating_sub(now.0);
-    if difference.unsigned_abs() <= TOLERANCE_MS {
+    if difference.unsigned_abs() <= tolerated_ms {
         return None;
     }
     let seconds = Duration::from_millis(difference.unsigned_abs()).as_secs();
@@ -60,6 +63,7 @@ mod tests {
     #[test]
     fn a_clock_is_off_beyond_a_minute() {
         let now = Timestamp(1_000 * MINUTE);
+        let skew = |sent, now| skew(sent, now, TOLERANCE_MS);
         assert_eq!(skew(Timestamp(now.0 + MINUTE), now), None);
         assert_eq!(skew(Timestamp(now.0 - MINUTE), now), None);
         assert_eq!(skew(Timestamp(now.0 + 4_400 * MINUTE), now).as_deref(), Some("3 d 1 h 20 min ahead of"));
@@ -74,6 +78,8 @@ mod tests {
         clocks.heard(BrokerId(1), Timestamp(10 * MINUTE), now);
         clocks.heard(BrokerId(2), now, now);
         assert_eq!(*clocks.off.lock(), HashSet::from([BrokerId(1)]));
+        clocks.heard(BrokerId(1), Timestamp(MINUTE), now);
+        assert!(clocks.off.lock().contains(&BrokerId(1)), "not yet");
         clocks.heard(BrokerId(1), now, now);
         assert!(clocks.off.lock().is_empty());
     }

@@ -91,6 +91,41 @@ struct Office {
     next_growth: Option<Instant>,
 }
 
+impl Office {
+    /// The timer has gone off that was set for `at`. Late: this process was frozen or starved, and heartbeats wait unread in its
+    /// sockets. What else is due is done all the same: what stayed overdue would make every later timer look late, too, and no
+    /// session would ever end.
+    fn wakes(&mut self, at: Instant, now: Instant) {
+        if now.saturating_duration_since(at) > STALL {
+            self.sessions_hold_until = now + STALL_GRACE;
+        }
+    }
+
+    /// Whether to look at the internal topics; the next time is set.
+    fn is_growth_due(&mut self, now: Instant) -> bool {
+        let is_due = self.next_growth.is_some_and(|at| at <= now);
+        if is_due {
+            self.next_growth = Some(now + GROWTH_PAUSE);
+        }
+        is_due
+    }
+
+    /// Whether to balance leaders; the next time is set.
+    fn is_balance_due(&mut self, now: Instant, interval: Option<Duration>) -> bool {
+        let is_due = self.next_balance.is_some_and(|at| at <= now);
+        if is_due {
+            self.next_balance = interval.map(|interval| now + interval);
+        }
+        is_due
+    }
+
+    /// When there is something to do next. `session`: when the first one ends.
+    fn next_wake(&self, session: Option<Instant>) -> Option<Instant> {
+        let session = session.map(|at| at.max(self.sessions_hold_until));
+        session.into_iter().chain(self.next_balance).chain(self.next_growth).min()
+    }
+}
+
 struct RandomIds;
 
 impl IdSource for RandomIds {
@@ -236,7 +271,9 @@ impl Driver {
         let mut next = Some(first);
         while let Some(Submission { origin, request, answer }) = next.take() {
             let mut cx = Context { origin: &origin, now: now(started), next_offset, ids: &mut RandomIds };
-            let decision = long(state.partitions(), || {
+            // Most heartbeats change nothing, and there are many of them.
+            let reach = if is_mere_heartbeat(&request, &state.image) { 0 } else { state.partitions() };
+            let decision = long(reach, || {
                 let decision = state.decide(&mut office.soft, &request, &mut cx);
                 decision.records.iter().for_each(|record| state.replay(record));
                 decision
@@ -254,12 +291,12 @@ impl Driver {
             }
         }
         let committed = if records.is_empty() { Ok(state.image.offset) } else { self.propose(&records).await };
-        if committed.is_ok() {
-            origins.iter().for_each(|(origin, range)| audit::log(origin, &records[range.clone()], &before));
-        }
         for (answer, response) in decided {
             // Nobody waits any more: what was decided holds all the same.
             let _ = answer.send(committed.map(|offset| Committed { response, offset }));
+        }
+        if committed.is_ok() {
+            origins.iter().for_each(|(origin, range)| audit::log(origin, &records[range.clone()], &before));
         }
     }
 
@@ -287,8 +324,7 @@ impl Driver {
     fn wake_at(&self, office: &Office, started: Instant) -> Option<Instant> {
         let session = office.soft.next_deadline(&self.images.borrow(), office.session_timeout_ms);
         let session = session.map(|at| started + Duration::from_millis(at.0.max(0) as u64));
-        let session = session.map(|at| at.max(office.sessions_hold_until));
-        session.into_iter().chain(office.next_balance).chain(office.next_growth).min()
+        office.next_wake(session)
     }
 
     async fn fence_lost(&mut self, broker: BrokerId, epoch: i64) {
@@ -300,12 +336,8 @@ impl Driver {
     }
 
     async fn on_wake(&mut self, office: &mut Office, started: Instant) {
-        // Late: this process was frozen or starved, and heartbeats wait unread in its sockets.
-        if let Some(at) = self.wake_at(office, started)
-            && at.elapsed() > STALL
-        {
-            office.sessions_hold_until = Instant::now() + STALL_GRACE;
-            return;
+        if let Some(at) = self.wake_at(office, started) {
+            office.wakes(at, Instant::now());
         }
         while Instant::now() >= office.sessions_hold_until {
             let state = self.state();
@@ -316,24 +348,20 @@ impl Driver {
                 return;
             }
         }
-        if office.next_growth.is_some_and(|at| at <= Instant::now()) {
-            office.next_growth = Some(Instant::now() + GROWTH_PAUSE);
+        if office.is_growth_due(Instant::now()) {
             let records = self.state().grow_internal_topics();
             if !records.is_empty() {
                 tracing::info!(changes = records.len(), "internal topics grow: there are brokers for more replicas");
                 let _ = self.propose(&records).await;
             }
         }
-        if office.next_balance.is_some_and(|at| at <= Instant::now()) {
-            office.next_balance = self.balance_interval.map(|interval| Instant::now() + interval);
+        if office.is_balance_due(Instant::now(), self.balance_interval) {
             let state = self.state();
             let records = long(state.partitions(), || state.balance_leaders(ELECTIONS_PER_RUN_MAX));
-            if records.len() >= ELECTIONS_PER_RUN_MAX {
+            let is_full = records.len() >= ELECTIONS_PER_RUN_MAX;
+            if !records.is_empty() && self.propose(&records).await.is_ok() && is_full {
                 // There may be more: as in Kafka the next run does not wait.
                 office.next_balance = Some(Instant::now());
-            }
-            if !records.is_empty() {
-                let _ = self.propose(&records).await;
             }
         }
     }
@@ -363,5 +391,46 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+/// A broker that serves says that it still does.
+fn is_mere_heartbeat(request: &ControllerRequest, image: &MetadataImage) -> bool {
+    let ControllerRequest::BrokerHeartbeat(beat) = request else { return false };
+    let serves = image.brokers.get(&BrokerId(beat.broker_id.0)).is_some_and(|broker| !broker.fenced);
+    serves && !beat.want_shut_down && !beat.want_fence && beat.offline_log_dirs.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frozen just when leaders were to be balanced and topics to grow, a controller ended no session any more, and did not sleep.
+    #[tokio::test(start_paused = true)]
+    async fn after_a_wake_that_came_late_nothing_stays_overdue() {
+        let begun = Instant::now();
+        let interval = Some(Duration::from_secs(300));
+        let mut office = Office {
+            term: 1,
+            soft: SoftState::activate(&MetadataImage::default(), Timestamp(0)),
+            next_balance: Some(begun),
+            sessions_hold_until: begun,
+            session_timeout_ms: 9000,
+            next_growth: Some(begun),
+        };
+        let session = Some(begun + Duration::from_millis(50));
+        assert_eq!(office.next_wake(session), Some(begun));
+        tokio::time::advance(Duration::from_millis(200)).await;
+        let now = Instant::now();
+        office.wakes(begun, now);
+        assert!(office.is_growth_due(now) && office.is_balance_due(now, interval));
+        // What was unread is read first, then the session ends.
+        let next = office.next_wake(session);
+        assert_eq!(next, Some(now + STALL_GRACE));
+        tokio::time::advance(STALL_GRACE).await;
+        let now = Instant::now();
+        office.wakes(now, now);
+        assert!(now >= office.sessions_hold_until, "sessions end");
+        assert!(!office.is_growth_due(now) && !office.is_balance_due(now, interval));
     }
 }

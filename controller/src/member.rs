@@ -392,7 +392,10 @@ impl Member {
         };
         match self.submit(origin, request).await {
             Ok(Committed { response, offset }) => {
-                if let Some((broker, now)) = beats {
+                // Whoever is refused is not the broker that it says it is.
+                let is_taken =
+                    matches!(&response, ControllerResponse::BrokerHeartbeat(answer) if answer.error_code == 0);
+                if let Some((broker, now)) = beats.filter(|_| is_taken) {
                     self.clocks.heard(broker, sent, now);
                 }
                 Submitted::committed(&response, offset, api_version)

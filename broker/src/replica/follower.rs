@@ -78,8 +78,12 @@ impl Partition {
             // An answer to an earlier question, overtaken by another: what it says of the log's end is old.
             return Ok(false);
         }
-        if !fetched.records.is_empty() {
-            self.append_fetched(fetched.records, fetched.now)?;
+        if !fetched.records.is_empty()
+            && let Err(error) = self.append_fetched(fetched.records, fetched.now)
+        {
+            // The log may have been cut for it.
+            self.publish(&mut self.state.lock());
+            return Err(error);
         }
         let end = self.log().offsets().log_end;
         self.log().set_high_watermark(follower::high_watermark(fetched.high_watermark, end));

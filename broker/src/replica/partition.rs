@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
@@ -62,6 +63,8 @@ pub struct Partition {
     pub(super) state: Mutex<State>,
     snapshot: watch::Sender<LogOffsetSnapshot>,
     waiters: Waiters,
+    /// Set with the role: asked where nobody may wait for `state`.
+    gone: AtomicBool,
     proposals: IsrProposals,
 }
 
@@ -159,6 +162,7 @@ impl Partition {
             state,
             snapshot,
             waiters: Waiters::default(),
+            gone: AtomicBool::new(false),
             proposals,
         }
     }
@@ -210,7 +214,7 @@ impl Partition {
 
     /// Deleted, or taken away from this broker.
     pub(super) fn is_gone(&self) -> bool {
-        matches!(self.state.lock().role, Role::Gone)
+        self.gone.load(Ordering::Acquire)
     }
 
     /// The epoch of the partition's leader, as this replica knows it.
@@ -491,6 +495,7 @@ impl Partition {
         let _tenure = self.tenure.write();
         let mut state = self.state.lock();
         state.role = Role::Gone;
+        self.gone.store(true, Ordering::Release);
         for parked in state.parked.drain() {
             let _ = parked.send(Err(ErrorCode::NotLeaderOrFollower));
         }

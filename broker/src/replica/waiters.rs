@@ -1,8 +1,8 @@
 //! Who is told that a partition moved: fetches that wait for more, and fetch sessions that look only at what moved.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use ottla_protocol::{BrokerId, Timestamp};
 use ottla_replication::LogOffsetSnapshot;
@@ -233,31 +233,33 @@ impl Watch {
     /// Registers at a partition. To be done before it is read: what moves from now on is not missed.
     pub fn at(&self, place: usize, partition: &Arc<Partition>, isolation: Isolation) -> Watched {
         let number = partition.waiters().join(isolation, place, &self.0);
-        Watched { partition: Arc::clone(partition), number }
+        Watched { partition: Arc::downgrade(partition), number }
     }
 }
 
-/// A partition that a session is told about. Ends with its drop.
+/// A partition that a session is told about. Ends with its drop. The session of a client that has died does not keep what was deleted.
 #[derive(Debug)]
 pub struct Watched {
-    partition: Arc<Partition>,
+    partition: Weak<Partition>,
     number: usize,
 }
 
 impl Watched {
     /// Whether it is this very replica, and not one that took its place.
     pub fn is_at(&self, partition: &Arc<Partition>) -> bool {
-        Arc::ptr_eq(&self.partition, partition)
+        std::ptr::eq(self.partition.as_ptr(), Arc::as_ptr(partition))
     }
 
     /// The replica was deleted, or taken away from this broker.
     pub fn is_over(&self) -> bool {
-        self.partition.is_gone()
+        self.partition.upgrade().is_none_or(|partition| partition.is_gone())
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.partition.waiters().leave(self.number);
+        if let Some(partition) = self.partition.upgrade() {
+            partition.waiters().leave(self.number);
+        }
     }
 }
