@@ -190,7 +190,7 @@ impl Node {
         // A half-applied image would serve some partitions under old roles.
         tasks.push(fatal.watch("changes of the metadata are no longer applied", published));
         tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions, &[GROUP_TOPIC, TRANSACTION_TOPIC]).start());
-        tasks.push(tokio::spawn(failed_dirs::tell(partitions.clone(), offline_dirs.clone())));
+        tasks.push(tokio::spawn(failed_dirs::tell(partitions.clone(), fetchers.clone(), offline_dirs.clone())));
         let mut broker_epoch = -1;
         let mut registered = None;
         if settings.is_broker() {

@@ -91,12 +91,18 @@ fn others_lead_what_was_in_a_directory_that_has_failed() {
     assert!(partitions(&cluster, "t").iter().any(|(index, leader, _)| leader == "3" && lost.contains(index)));
     disk.fail().unwrap();
     produce(&cluster, "t", 300..900).ok();
-    eventually(&cluster, "nobody counts on the directory that has failed", || {
+    let nobody_counts_on_it = || {
         let of_lost = partitions(&cluster, "t").into_iter().filter(|(index, ..)| lost.contains(index));
         let mut of_lost = of_lost.peekable();
         of_lost.peek().is_some()
             && of_lost.all(|(_, leader, isr)| leader != "3" && leader != "none" && !isr.contains("3"))
-    });
+    };
+    eventually(&cluster, "nobody counts on the directory that has failed", nobody_counts_on_it);
+    // Nor later, though its broker goes on to fetch what is in the other one.
+    for _ in 0..30 {
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(nobody_counts_on_it(), "{:?}", partitions(&cluster, "t"));
+    }
     // What is in the other one goes on.
     assert!(led("3") > 0, "{:?}", partitions(&cluster, "t"));
     assert_eq!(read(&cluster, "t", 900), (0..900).collect::<Vec<_>>());

@@ -121,6 +121,10 @@ impl Fetchers {
         let key = (partition.topic_id(), partition.id().partition);
         let place = (leader, self.shard_of(key));
         let state = &mut *self.0.state.lock();
+        if !partition.log().is_online() {
+            // Fetches would say that it keeps up. Whoever hears of the failure later forgets it.
+            return;
+        }
         if let Some(former) = state.places.insert(key, place).filter(|&former| former != place)
             && let Some(task) = state.tasks.get(&former)
         {

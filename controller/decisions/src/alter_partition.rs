@@ -118,7 +118,9 @@ impl ControllerState {
         }
         let eligible = |(id, epoch): &(BrokerId, i64)| {
             let broker = self.image.brokers.get(id);
-            broker.is_some_and(|broker| broker.is_active() && (*epoch == -1 || *epoch == broker.epoch))
+            let is_it = broker.is_some_and(|broker| broker.is_active() && (*epoch == -1 || *epoch == broker.epoch));
+            // What it fetched before its disk failed counts for nothing.
+            is_it && self.replica_is_online(partition, *id)
         };
         if wanted.iter().all(eligible) { Ok(()) } else { Err(ErrorCode::IneligibleReplica) }
     }

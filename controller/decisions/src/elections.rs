@@ -94,7 +94,7 @@ impl ControllerState {
         self.image.is_active(broker) && self.replica_is_online(partition, broker)
     }
 
-    fn replica_is_online(&self, partition: &PartitionImage, broker: BrokerId) -> bool {
+    pub(crate) fn replica_is_online(&self, partition: &PartitionImage, broker: BrokerId) -> bool {
         let registration = self.image.brokers.get(&broker);
         registration.is_some_and(|registration| {
             partition.directory(broker).is_none_or(|directory| registration.has_online_dir(directory))
