@@ -118,11 +118,15 @@ impl ControllerState {
         }
         let eligible = |(id, epoch): &(BrokerId, i64)| {
             let broker = self.image.brokers.get(id);
-            let is_it = broker.is_some_and(|broker| broker.is_active() && (*epoch == -1 || *epoch == broker.epoch));
-            // What it fetched before its disk failed counts for nothing.
-            is_it && self.replica_is_online(partition, *id)
+            broker.is_some_and(|broker| broker.is_active() && (*epoch == -1 || *epoch == broker.epoch))
         };
-        if wanted.iter().all(eligible) { Ok(()) } else { Err(ErrorCode::IneligibleReplica) }
+        // What it fetched before its disk failed counts for nothing.
+        let is_online = |(id, _): &(BrokerId, i64)| self.replica_is_online(partition, *id);
+        if wanted.iter().all(|one| eligible(one) && is_online(one)) {
+            Ok(())
+        } else {
+            Err(ErrorCode::IneligibleReplica)
+        }
     }
 
     /// AssignReplicasToDirs, all versions (KIP-858).
