@@ -6,9 +6,8 @@
 //! (`OTTLA_MUTATION='part of its name|of another'` picks some). What runs always is that every mutation still fits the sources
 //! and lies in a function.
 //!
-//! When each was last tried against the file that is named here alone, 37 of 37 were caught: 17 by a build of its own for each,
-//! 20 in one build with a switch for each of them, put in by hand. The switches that are put in here have not caught all of them
-//! in one run yet.
+//! When each was last tried against the file that is named here alone, 37 of 37 were caught. With the switches that are put in here
+//! a run of two minutes caught 36, and was ended before the last.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
