@@ -30,11 +30,17 @@ const PAUSE: Duration = Duration::from_millis(250);
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// A node that is asked to join is started by somebody who watches: who cannot be reached for this long is told of.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A node that was killed just now is taken for alive for a moment; whoever answers for longer than this is somebody else.
+const GONE_AFTER: Duration = Duration::from_secs(10);
+/// Refusals in a row, at a pause each, after which controllers that close the connection are taken for Kafka's.
+const CLOSED_MAX: u32 = 40;
 
 /// What the cluster told.
 struct Cluster {
     id: String,
     controllers: Vec<Endpoint>,
+    /// The brokers that are alive.
+    brokers: Vec<i32>,
 }
 
 /// Adds to the configuration what a node knows from its data and, with `join`, from the cluster.
@@ -67,6 +73,11 @@ pub async fn complete(mut given: Given, join: Option<&str>) -> Result<Given, Con
         let id = assign_node_id(&cluster).await?;
         tracing::info!(node = id, cluster = cluster.id, "joining: the cluster gave this node its id");
         given.values.insert(NODE_ID.to_owned(), id.to_string());
+    } else if !of_data.contains_key(NODE_ID)
+        && let Some(id) = given.values.get(NODE_ID).and_then(|id| id.trim().parse().ok())
+    {
+        // Before the data folder is made that of this node.
+        refuse_taken(address, &cluster, id).await?;
     }
     if given.presumed.contains(LISTENERS) {
         let listeners = listeners_towards(address).await?;
@@ -172,15 +183,37 @@ async fn find(address: &str) -> Result<Cluster, ConfigError> {
     }
 }
 
+/// Sees to it that nobody else has the node id that this node was told to have.
+async fn refuse_taken(address: &str, cluster: &Cluster, id: i32) -> Result<(), ConfigError> {
+    let deadline = tokio::time::Instant::now() + GONE_AFTER;
+    let mut has_it = cluster.brokers.contains(&id);
+    while has_it {
+        if tokio::time::Instant::now() >= deadline {
+            return Err(ConfigError(format!(
+                "--join {address}: another node is broker {id} of cluster {} and alive: leave out node.id to be given a \
+                 free one, or stop that node first",
+                cluster.id
+            )));
+        }
+        tokio::time::sleep(PAUSE).await;
+        has_it = find(address).await?.brokers.contains(&id);
+    }
+    Ok(())
+}
+
 async fn ask(peers: &Peers, endpoint: &Endpoint) -> Result<Cluster, String> {
     const OF_BROKERS: i8 = 1;
     const OF_CONTROLLERS: i8 = 2;
     let mut cluster = None;
+    let mut brokers = Vec::new();
     for endpoint_type in [OF_BROKERS, OF_CONTROLLERS] {
         let request = DescribeClusterRequest::default().with_endpoint_type(endpoint_type);
         let answer = peers.call(endpoint, 1, &request).await.map_err(|error| error.to_string())?;
         if answer.error_code == 0 {
             cluster = Some(answer.cluster_id.to_string());
+            if endpoint_type == OF_BROKERS {
+                brokers = answer.brokers.iter().map(|broker| broker.broker_id.0).collect();
+            }
             break;
         }
     }
@@ -207,7 +240,7 @@ async fn ask(peers: &Peers, endpoint: &Endpoint) -> Result<Cluster, String> {
     if controllers.is_empty() {
         return Err("it does not say where the controllers of its cluster are".to_owned());
     }
-    Ok(Cluster { id, controllers })
+    Ok(Cluster { id, controllers, brokers })
 }
 
 /// Has the active controller give out a node id; the token makes it the same one when an answer was lost.
@@ -219,6 +252,7 @@ async fn assign_node_id(cluster: &Cluster) -> Result<i32, ConfigError> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut next: Vec<Endpoint> = Vec::new();
     let mut reason = "no controller is known".to_owned();
+    let (mut warned, mut closed) = (false, 0);
     loop {
         if next.is_empty() {
             next.clone_from(&cluster.controllers);
@@ -231,10 +265,24 @@ async fn assign_node_id(cluster: &Cluster) -> Result<i32, ConfigError> {
             Ok(Assigned::Id(id)) => return Ok(id),
             Ok(Assigned::Ask(Some(leader))) => next.insert(0, leader),
             Ok(Assigned::Ask(None)) => reason = ErrorCode::NotController.message().to_owned(),
-            Err(error) => reason = error.to_string(),
+            Err(error) => {
+                reason = error.to_string();
+                closed = if error.kind() == std::io::ErrorKind::ConnectionReset { closed + 1 } else { 0 };
+            }
+        }
+        if closed >= CLOSED_MAX {
+            return Err(ConfigError(format!(
+                "--join: the controllers of cluster {} close the connection when they are asked for a node id, as Apache \
+                 Kafka's do: its nodes and those of Ottla form no cluster with each other ({reason})",
+                cluster.id
+            )));
         }
         if tokio::time::Instant::now() >= deadline {
             return Err(ConfigError(format!("--join: no node id was given: {reason}")));
+        }
+        if !warned {
+            warned = true;
+            tracing::warn!("--join: no node id yet: {reason}");
         }
         tokio::time::sleep(PAUSE / 5).await;
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ottla_compat_tests::broker::free_port;
+use ottla_compat_tests::broker::{Broker, Target, free_port};
 use ottla_compat_tests::process::{self, Daemon, Output};
 use ottla_compat_tests::toolchain::{self, Need};
 use ottla_compat_tests::{cache, ottla, tool};
@@ -226,4 +226,29 @@ fn a_fourth_node_reads_along_and_a_stranger_is_refused() {
     stranger.kill();
     stranger.start(&["--join", &first]);
     eventually("it says why", || stranger.log().contains("this node belongs to cluster"));
+
+    // Neither does one that was told to be somebody who is alive: its folder stays empty, for the next try.
+    let mut double = Node::new(parent.path(), "double");
+    double.start(&["--join", &first, "--override", "node.id=2"]);
+    eventually("it says who is there", || double.log().contains("another node is broker 2"));
+    assert!(!double.folder.join("ottla-data").exists());
+    double.kill();
+    double.start(&["--join", &first]);
+    eventually("it serves with a free id", || double.log().contains("Kafka Server started"));
+    assert_eq!(double.meta("node.id"), "5");
+}
+
+#[test]
+fn a_cluster_of_apache_kafka_is_not_joined_and_named() {
+    if toolchain::missing(&[Need::Maven, Need::Java]).is_some() {
+        assert!(!toolchain::is_ci());
+        return;
+    }
+    let parent = tempfile::Builder::new().prefix("join").tempdir_in(cache::dir("run")).unwrap();
+    let mut kafka = Broker::start(Target::Apache, &[]).unwrap();
+    let mut node = Node::new(parent.path(), "node");
+    node.start(&["--join", &kafka.bootstrap()]);
+    eventually("it says why", || node.log().contains("as Apache Kafka's do"));
+    assert!(!node.folder.join("ottla-data").exists());
+    kafka.stop();
 }

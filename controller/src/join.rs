@@ -156,7 +156,9 @@ impl Joiner {
         }
         match self.change(members, VoterChangeKind::Update, self.node.clone()).await {
             Ok(()) => {
-                tracing::info!(endpoints = ?self.node.endpoints, "the quorum knows where this voter is now");
+                let endpoints: Vec<String> =
+                    self.node.endpoints.iter().map(|at| format!("{}://{}:{}", at.name, at.host, at.port)).collect();
+                tracing::info!(endpoints = endpoints.join(","), "the quorum knows where this voter is now");
                 None
             }
             Err(reason) => {
@@ -388,6 +390,7 @@ impl Joiner {
     }
 }
 
-fn show(to: &Destination) -> String {
+/// Where something goes, for people.
+pub(crate) fn show(to: &Destination) -> String {
     to.endpoint.as_ref().map_or_else(|| "nobody".to_owned(), |at| format!("{}:{}", at.host, at.port))
 }

@@ -106,7 +106,7 @@ impl Work {
                 Ok(()) => warned = false,
                 Err(error) => {
                     if !warned {
-                        tracing::warn!(controller = ?to.endpoint, %error, "no metadata from this controller");
+                        tracing::warn!(controller = crate::join::show(&to), %error, "no metadata from this controller");
                         warned = true;
                     }
                     self.turn = self.turn.wrapping_add(1);

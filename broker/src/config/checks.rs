@@ -111,32 +111,43 @@ pub fn open_doors(settings: &Settings) -> Option<String> {
     ))
 }
 
-/// Keys that are not Kafka's: to be warned of, except for a mistyped security key, which would leave a door open.
-pub fn unknown_keys(values: &BTreeMap<String, String>) -> Result<Vec<String>, ConfigError> {
+/// Keys that are not Kafka's, in words, with what may have been meant and where each was given (`places`): to be warned of, except
+/// for a mistyped security key, which would leave a door open.
+pub fn unknown_keys(
+    values: &BTreeMap<String, String>,
+    places: &BTreeMap<String, String>,
+) -> Result<Vec<String>, ConfigError> {
     let mut unknown = Vec::new();
     for key in values.keys() {
         let base = config_def::listener_key(key).unwrap_or(key);
         if config_def::broker(base).is_some() || UNDEFINED_BUT_KNOWN.contains(&base) {
             continue;
         }
-        if let Some(meant) = security_key_like(base) {
+        let like = |name: &&str| is_typo(base, name);
+        if let Some(meant) = known_keys().filter(|name| is_of_security(name)).find(like) {
             return Err(ConfigError::new(format!(
                 "unknown key {key}: did you mean {meant}? A mistyped security key leaves open what you meant to close, \
                  so the broker does not start"
             )));
         }
-        unknown.push(key.clone());
+        let mut words = key.clone();
+        if let Some(meant) = known_keys().find(like) {
+            words.push_str(&format!(" (did you mean {meant}?)"));
+        }
+        if let Some(place) = places.get(key) {
+            words.push_str(&format!(" from {place}"));
+        }
+        unknown.push(words);
     }
     Ok(unknown)
 }
 
-fn security_key_like(key: &str) -> Option<&'static str> {
-    Table::broker()
-        .iter()
-        .map(|definition| definition.name)
-        .chain(UNDEFINED_BUT_KNOWN.iter().copied())
-        .filter(|name| SECURITY.iter().any(|family| name.starts_with(family)))
-        .find(|name| is_typo(key, name))
+fn known_keys() -> impl Iterator<Item = &'static str> {
+    Table::broker().iter().map(|definition| definition.name).chain(UNDEFINED_BUT_KNOWN.iter().copied())
+}
+
+fn is_of_security(key: &str) -> bool {
+    SECURITY.iter().any(|family| key.starts_with(family))
 }
 
 /// At most two letters changed, added or left out.
@@ -270,6 +281,24 @@ mod tests {
             settings(&[("autorizer.class.name", "x")]).unwrap_err().0.contains("did you mean authorizer.class.name")
         );
         assert!(settings(&[("security.protocol", "PLAINTEXT")]).is_ok());
+        let mistyped = settings(&[("num.partition", "3")]).unwrap();
+        assert_eq!(mistyped.unknown, ["num.partition (did you mean num.partitions?)"]);
+    }
+
+    #[test]
+    fn an_error_and_a_warning_name_the_place_of_the_key() {
+        let given = |key: &str, value: &str, place: &str| Given {
+            values: [(key.to_owned(), value.to_owned())].into(),
+            sources: [(key.to_owned(), place.to_owned())].into(),
+            ..Given::default()
+        };
+        assert_eq!(
+            Settings::new(given("num.partitions", "0", "KAFKA_NUM_PARTITIONS")).unwrap_err().0,
+            "Invalid value 0 for configuration num.partitions: Value must be at least 1 (num.partitions comes from \
+             KAFKA_NUM_PARTITIONS)"
+        );
+        let unknown = Settings::new(given("colour", "red", "/etc/server.properties")).unwrap().unknown;
+        assert_eq!(unknown, ["colour from /etc/server.properties"]);
     }
 
     #[test]

@@ -62,14 +62,19 @@ impl Settings {
     ///
     /// # Errors
     /// When a value does not fit its key, keys contradict each other, or something is asked for that is not built.
-    pub fn new(given: sources::Given) -> Result<Self, ConfigError> {
-        let sources::Given { mut values, cluster_id, origin, in_container, presumed, joins } = given;
+    pub fn new(mut given: sources::Given) -> Result<Self, ConfigError> {
+        let places = std::mem::take(&mut given.sources);
+        Self::judge(given, &places).map_err(|error| sources::with_places(error, &places))
+    }
+
+    fn judge(given: sources::Given, places: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let sources::Given { mut values, cluster_id, origin, in_container, presumed, joins, sources: _ } = given;
         checks::alias_broker_id(&mut values)?;
         let declared_topics = declared_topics::read(&values.remove(declared_topics::KEY).unwrap_or_default())?;
         let is_of_zookeeper_age = values.contains_key("zookeeper.connect");
         let mut warnings = checks::removed_keys(&mut values);
         warnings.extend(checks::classes(&values));
-        let unknown = checks::unknown_keys(&values)?;
+        let unknown = checks::unknown_keys(&values, places)?;
         for (key, value) in &values {
             if let Some(definition) = config_def::broker(config_def::listener_key(key).unwrap_or(key)) {
                 definition.check(Some(value)).map_err(|error| ConfigError::new(error.0))?;

@@ -19,8 +19,23 @@ pub struct Given {
     pub in_container: bool,
     /// Keys of `values` that nobody gave: what holds where no server.properties is read.
     pub presumed: BTreeSet<String>,
+    /// Where each given key was given, as its giver knows it: a file, a variable, `--override`.
+    pub sources: BTreeMap<String, String>,
     /// Started with `--join`.
     pub joins: bool,
+}
+
+/// Names the places that the keys in an error's text were given at: whoever reads it is to find the line to change.
+pub fn with_places(error: ConfigError, sources: &BTreeMap<String, String>) -> ConfigError {
+    let is_part_of_key = |letter: char| letter.is_alphanumeric() || matches!(letter, '.' | '_' | '-');
+    let words: BTreeSet<&str> =
+        error.0.split(|letter| !is_part_of_key(letter)).map(|word| word.trim_end_matches('.')).collect();
+    let places: Vec<String> = sources
+        .iter()
+        .filter(|(key, _)| words.contains(key.as_str()))
+        .map(|(key, place)| format!("{key} comes from {place}"))
+        .collect();
+    if places.is_empty() { error } else { ConfigError::new(format!("{} ({})", error.0, places.join(", "))) }
 }
 
 /// What a node runs with when no file is given.
@@ -84,8 +99,14 @@ pub fn gather(
     let cluster_id = ["CLUSTER_ID", "KAFKA_KRAFT_CLUSTER_ID", "KAFKA_CLUSTER_ID"].iter().find_map(|name| {
         environment.iter().find(|(variable, value)| variable == name && !value.is_empty()).map(|(_, id)| id.clone())
     });
-    let from_environment = read_environment(environment);
+    let (from_environment, variables) = read_environment(environment);
     let from_overrides = read_overrides(overrides)?;
+    let mut sources = BTreeMap::new();
+    if let (Some(file), Some(values)) = (&file, &from_file) {
+        sources.extend(values.keys().map(|key| (key.clone(), file.display().to_string())));
+    }
+    sources.extend(variables);
+    sources.extend(from_overrides.keys().map(|key| (key.clone(), "--override".to_owned())));
     if !from_environment.is_empty() {
         origin.push("environment".to_owned());
     }
@@ -108,7 +129,7 @@ pub fn gather(
     if origin.is_empty() {
         origin.push("defaults".to_owned());
     }
-    Ok(Given { values, cluster_id, origin: origin.join(", "), in_container, presumed, joins: false })
+    Ok(Given { values, cluster_id, origin: origin.join(", "), in_container, presumed, sources, joins: false })
 }
 
 /// What holds where no server.properties is read, as far as nothing `given` speaks against it.
@@ -214,19 +235,24 @@ fn read_toml(text: &str) -> Result<BTreeMap<String, String>, toml::de::Error> {
     Ok(values)
 }
 
-/// `KAFKA_*` variables, mapped to keys as the official image maps them; `KAFKA_CFG_*` as Bitnami's does.
-fn read_environment(environment: Vec<(String, String)>) -> BTreeMap<String, String> {
-    let mut values = BTreeMap::new();
+/// `KAFKA_*` variables, mapped to keys as the official image maps them; `KAFKA_CFG_*` as Bitnami's does. With them the variable
+/// that each key came from.
+fn read_environment(environment: Vec<(String, String)>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let (mut values, mut variables) = (BTreeMap::new(), BTreeMap::new());
     for (variable, value) in environment {
-        if let Some(name) = variable.strip_prefix("KAFKA_CFG_") {
-            values.insert(name.to_lowercase().replace('_', "."), value);
+        let key = if let Some(name) = variable.strip_prefix("KAFKA_CFG_") {
+            name.to_lowercase().replace('_', ".")
         } else if let Some(name) = variable.strip_prefix("KAFKA_")
             && !container::is_silent(name)
         {
-            values.insert(key_of_variable(name), value);
-        }
+            key_of_variable(name)
+        } else {
+            continue;
+        };
+        values.insert(key.clone(), value);
+        variables.insert(key, variable);
     }
-    values
+    (values, variables)
 }
 
 /// `___` is a dash, `__` an underscore, `_` a dot; in Confluent's images it is `__` that is the dash. Whichever makes a key
@@ -269,13 +295,14 @@ mod tests {
         // Apache's way of writing a key of a listener, and Confluent's.
         let key = "listener.name.in-side.sasl.enabled.mechanisms";
         assert_eq!(key_of_variable("LISTENER_NAME_IN___SIDE_SASL_ENABLED_MECHANISMS"), key);
-        let values = read_environment(pairs(&[
+        let (values, variables) = read_environment(pairs(&[
             ("KAFKA_NUM_PARTITIONS", "3"),
             ("KAFKA_CFG_NODE_ID", "0"),
             ("KAFKA_HEAP_OPTS", "-Xmx1g"),
             ("PATH", "/bin"),
         ]));
         assert_eq!(values, BTreeMap::from([("num.partitions".into(), "3".into()), ("node.id".into(), "0".into())]));
+        assert_eq!(variables["node.id"], "KAFKA_CFG_NODE_ID");
     }
 
     #[test]
@@ -289,6 +316,9 @@ mod tests {
         assert_eq!(given.values["num.partitions"], "3");
         assert_eq!(given.values["node.id"], "9");
         assert_eq!(given.cluster_id.as_deref(), Some("abc"));
+        assert_eq!(given.sources["log.dirs"], file.display().to_string());
+        assert_eq!(given.sources["num.partitions"], "KAFKA_NUM_PARTITIONS");
+        assert_eq!(given.sources["node.id"], "--override");
     }
 
     #[test]

@@ -15,7 +15,9 @@ use tracing::{debug, info, warn};
 
 use super::complaints::{Complaint, Complaints};
 use super::inbox::{Frame, Inbox, Refused};
-use super::limits::{ELEMENT_BYTES, ELEMENTS_ON_TRUST, FAREWELL_MAX, HALF_CLOSED_MAX, PRODUCES_IN_FLIGHT_MAX};
+use super::limits::{
+    ELEMENT_BYTES, ELEMENTS_ON_TRUST, FAREWELL_MAX, HALF_CLOSED_MAX, HOLDER_LOOKS, PRODUCES_IN_FLIGHT_MAX,
+};
 use super::memory::Memory;
 use super::outlet::Outlet;
 use super::pipeline::{Pipeline, Written};
@@ -303,7 +305,10 @@ impl<S: AsyncRead + Outlet> Connection<S> {
         }
         // A request in work keeps the connection, however long it takes, but not a frame that does not come in.
         let idle_since = if self.pipeline.is_empty() { self.last_active } else { Instant::now() };
-        let deadline = idle_since + self.idle_max;
+        let mut deadline = idle_since + self.idle_max;
+        if self.inbox.is_holding() {
+            deadline = deadline.min(Instant::now() + HOLDER_LOOKS);
+        }
         self.frame_began.map_or(deadline, |began| deadline.min(began + self.inbox.patience()))
     }
 

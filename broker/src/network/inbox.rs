@@ -7,7 +7,8 @@ use ottla_protocol::frame::{self, FRAME_BYTES_MIN, Prefix};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::limits::{
-    FRAME_BYTES_ON_TRUST, FRAME_RATE_MIN, FRAME_RECEIVE_MAX, INBOX_BYTES, SHORT_FRAMES_MAX, WIDE_INBOX_BYTES,
+    FRAME_BYTES_ON_TRUST, FRAME_RATE_MIN, FRAME_RECEIVE_MAX, FRAME_RECEIVE_SHORT, INBOX_BYTES, SHORT_FRAMES_MAX,
+    WIDE_INBOX_BYTES,
 };
 use super::memory::{Memory, Reserved};
 
@@ -228,7 +229,14 @@ impl Inbox {
     pub fn patience(&self) -> Duration {
         // Time is earned by bytes that came, not by those that were announced.
         let length = self.long.as_ref().map_or(0, |long| long.bytes.len() as u64);
-        FRAME_RECEIVE_MAX + Duration::from_secs(length / FRAME_RATE_MIN)
+        let first =
+            if self.is_holding() && self.memory.frames.is_short() { FRAME_RECEIVE_SHORT } else { FRAME_RECEIVE_MAX };
+        first + Duration::from_secs(length / FRAME_RATE_MIN)
+    }
+
+    /// True while memory is set aside for a frame that has not come in: who announces much and sends little keeps it from others.
+    pub fn is_holding(&self) -> bool {
+        self.long.as_ref().is_some_and(|long| long.reserved.is_some() && !long.is_whole())
     }
 }
 
@@ -303,6 +311,32 @@ mod tests {
         let short: Vec<u8> = (0..=SHORT_FRAMES_MAX).flat_map(|_| frame(0, 100)).collect();
         assert_eq!(feed(&mut inbox, &short).await.unwrap().len(), SHORT_FRAMES_MAX as usize + 1);
         assert_eq!(memory.inboxes.free_bytes(), free, "others may have it");
+    }
+
+    #[tokio::test]
+    async fn who_announces_much_and_stops_has_less_time_once_others_wait() {
+        let memory = Memory::new(200_000);
+        let mut slow = Inbox::new(1 << 20, memory.clone());
+        let begun = frame(0, 190_000);
+        let mut socket = &begun[..100_000];
+        while !socket.is_empty() {
+            assert!(slow.read(&mut socket).await.unwrap() > 0);
+            assert!(slow.next_frame(|_| true).unwrap().is_none());
+        }
+        assert!(slow.is_holding() && slow.patience() >= FRAME_RECEIVE_MAX);
+
+        let mut other = Inbox::new(1 << 20, memory.clone());
+        let whole = frame(0, 80_000);
+        let mut socket = whole.as_slice();
+        while tokio::time::timeout(Duration::from_millis(5), other.read(&mut socket)).await.is_ok() {
+            assert!(other.next_frame(|_| true).unwrap().is_none());
+        }
+        let mut waiting = Box::pin(other.read(&mut socket));
+        assert!(tokio::time::timeout(Duration::from_millis(5), &mut waiting).await.is_err());
+        assert!(slow.patience() < FRAME_RECEIVE_MAX, "others wait");
+        drop(slow);
+        assert!(waiting.await.unwrap() > 0);
+        assert!(!memory.frames.is_short());
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The memory that all connections share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -53,6 +54,23 @@ impl Memory {
 pub struct RequestMemory {
     units: Arc<Semaphore>,
     units_max: u32,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Somebody who waits for memory.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Bytes that are set aside until this is dropped.
@@ -61,17 +79,27 @@ pub type Reserved = OwnedSemaphorePermit;
 impl RequestMemory {
     pub fn new(bytes: usize) -> Self {
         let units = (bytes / UNIT_BYTES).clamp(1, u32::MAX as usize >> 4);
-        Self { units: Arc::new(Semaphore::new(units)), units_max: u32::try_from(units).unwrap_or(u32::MAX) }
+        let units_max = u32::try_from(units).unwrap_or(u32::MAX);
+        Self { units: Arc::new(Semaphore::new(units)), units_max, waiting: Arc::default() }
     }
 
     /// Waits until `bytes` are free and sets them aside; first come, first served. More than there is counts as all.
     pub async fn reserve(&self, bytes: usize) -> Option<Reserved> {
+        if let Some(reserved) = self.try_reserve(bytes) {
+            return Some(reserved);
+        }
+        let _waiting = Waiting::new(&self.waiting);
         Arc::clone(&self.units).acquire_many_owned(self.units_for(bytes)).await.ok()
     }
 
     /// Sets `bytes` aside if they are free right now, and nobody waits.
     pub fn try_reserve(&self, bytes: usize) -> Option<Reserved> {
         Arc::clone(&self.units).try_acquire_many_owned(self.units_for(bytes)).ok()
+    }
+
+    /// True while somebody waits.
+    pub fn is_short(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     fn units_for(&self, bytes: usize) -> u32 {
@@ -93,7 +121,11 @@ mod tests {
         let memory = RequestMemory::new(10 * 1024);
         let first = memory.reserve(8 * 1024).await;
         assert_eq!(memory.free_bytes(), 2 * 1024);
-        assert!(tokio::time::timeout(std::time::Duration::from_millis(5), memory.reserve(4096)).await.is_err());
+        let mut second = Box::pin(memory.reserve(4096));
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(5), &mut second).await.is_err());
+        assert!(memory.is_short());
+        drop(second);
+        assert!(!memory.is_short(), "nobody waits any more");
         drop(first);
         assert!(memory.reserve(1 << 30).await.is_some(), "a request larger than everything gets everything");
     }
