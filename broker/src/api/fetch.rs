@@ -7,25 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_metadata::MetadataImage;
-use ottla_protocol::fetch_response::{
-    self, AbortedTransaction, EpochEndOffset, FetchAnswer, FetchedPartition, FetchedTopic, LeaderIdAndEpoch,
-    NodeEndpoint,
-};
+use ottla_protocol::fetch_response::{self, FetchAnswer};
 use ottla_protocol::messages::FetchRequest;
 use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, Offset, StrBytes, Timestamp, TopicId};
-use ottla_storage::FileRecords;
 use tokio::time::Instant;
 
-use super::fetch_session::{
-    Asked, FetchContext, FetchSessions, Known, PartitionKey, Reader, SessionRequest, Told, TopicKey,
-};
-use super::wire::{current_leader, endpoint_of, text};
+use super::fetch_answers::{Answered, by_topic, endpoints, failed, readable, told, unreadable};
+use super::fetch_session::{Asked, FetchContext, FetchSessions, Known, PartitionKey, Reader, SessionRequest, TopicKey};
+use super::wire::endpoint_of;
 use super::{ApiSpec, House, Reply, RequestContext, Response};
 use crate::clock;
 use crate::metadata_cache::MetadataCache;
 use crate::quotas::{self, Quotas};
 use crate::replica::{
-    Epochs, FetchWait, FollowerRead, Isolation, LogOffsetSnapshot, Partition, Partitions, ReadAnswer, ReadAt, Throttle,
+    Epochs, FetchWait, FollowerRead, Isolation, LogOffsetSnapshot, Partition, Partitions, ReadAt, Throttle,
 };
 
 /// Partitions of a request before others on this thread get their turn.
@@ -39,7 +34,6 @@ const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareRepl
 /// that debugs.
 const FUTURE_REPLICA: i32 = -3;
 const REPLICA_STATE_VERSION: i16 = 15;
-const CURRENT_LEADER_VERSION: i16 = 16;
 
 /// Handler of Fetch. Cheap to clone: a fetch that waits keeps one.
 #[derive(Clone)]
@@ -84,8 +78,6 @@ impl Fetcher {
         Reader { isolation: self.isolation, follower, learns_by_moves }
     }
 }
-
-type Answered = FetchedPartition<FileRecords>;
 
 /// A round of reads over all partitions.
 #[derive(Default)]
@@ -547,103 +539,4 @@ fn session_request(version: i16, request: FetchRequest, image: &MetadataImage, r
     let (session_id, epoch) =
         if version >= SESSIONS_VERSION { (request.session_id, request.session_epoch) } else { (0, -1) };
     SessionRequest { session_id, epoch, uses_topic_ids: by_id, reader, asked, forgotten }
-}
-
-fn told(answer: &Answered) -> Told {
-    Told {
-        has_records: !answer.records.is_empty(),
-        is_remarkable: answer.error_code != 0
-            || answer.diverging_epoch.is_some()
-            || answer.preferred_read_replica != -1,
-        is_error: answer.error_code != 0,
-        high_watermark: Offset(answer.high_watermark),
-        log_start: Offset(answer.log_start_offset),
-    }
-}
-
-fn readable(partition_index: i32, read: ReadAnswer) -> Answered {
-    let diverging_epoch = read.diverging.map(|(epoch, end)| EpochEndOffset { epoch: epoch.0, end_offset: end.0 });
-    let aborted = read.aborted.map(|aborted| {
-        aborted
-            .iter()
-            .map(|txn| AbortedTransaction { producer_id: txn.producer_id.0, first_offset: txn.first_offset.0 })
-            .collect()
-    });
-    Answered {
-        partition_index,
-        high_watermark: read.offsets.high_watermark.0,
-        last_stable_offset: read.offsets.last_stable.0,
-        log_start_offset: read.offsets.log_start.0,
-        diverging_epoch,
-        aborted,
-        records: read.records,
-        ..Answered::default()
-    }
-}
-
-/// A partition that nobody looked at.
-fn unreadable(partition_index: i32, code: ErrorCode) -> Answered {
-    Answered {
-        partition_index,
-        error_code: code as i16,
-        high_watermark: -1,
-        aborted: Some(Vec::new()),
-        ..Answered::default()
-    }
-}
-
-/// A partition whose read failed; who came to the wrong broker is told the right one.
-fn failed(version: i16, image: &MetadataImage, topic: &str, partition_index: i32, code: ErrorCode) -> Answered {
-    // Old clients give up on a storage error, while they look for another leader on this one.
-    let told = if code == ErrorCode::KafkaStorageError && version <= 5 { ErrorCode::NotLeaderOrFollower } else { code };
-    let mut answer = Answered { aborted: None, ..unreadable(partition_index, told) };
-    if version >= CURRENT_LEADER_VERSION
-        && matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)
-    {
-        let (leader, epoch) = current_leader(image, topic, partition_index);
-        answer.current_leader = Some(LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: epoch.0 });
-    }
-    answer
-}
-
-/// Where the leaders are that the partitions name.
-fn endpoints(cx: &RequestContext, image: &MetadataImage, answers: &[(PartitionKey, Answered)]) -> Vec<NodeEndpoint> {
-    let named = answers.iter().filter_map(|(_, answer)| answer.current_leader).map(|leader| leader.leader_id);
-    let mut leaders: Vec<i32> = named.filter(|&id| id >= 0).collect();
-    leaders.sort_unstable();
-    leaders.dedup();
-    leaders
-        .into_iter()
-        .filter_map(|node_id| {
-            let (broker, endpoint) = endpoint_of(image, BrokerId(node_id), &cx.listener.name)?;
-            Some(NodeEndpoint {
-                node_id,
-                host: text(&endpoint.host),
-                port: i32::from(endpoint.port),
-                rack: broker.rack.as_deref().map(text),
-            })
-        })
-        .collect()
-}
-
-/// Neighbours of one topic share an entry; the order of partitions stays.
-fn by_topic(image: &MetadataImage, answers: Vec<(PartitionKey, Answered)>) -> Vec<FetchedTopic<FileRecords>> {
-    let mut topics: Vec<FetchedTopic<FileRecords>> = Vec::new();
-    let mut current: Option<TopicKey> = None;
-    for (key, answer) in answers {
-        match topics.last_mut() {
-            Some(topic) if current.as_ref() == Some(&key.topic) => topic.partitions.push(answer),
-            _ => {
-                let (topic, topic_id) = match &key.topic {
-                    TopicKey::Name(name) => {
-                        (text(name), image.topics.by_name(name).map_or(TopicId::ZERO, |topic| topic.id))
-                    }
-                    TopicKey::Id(id) => (StrBytes::default(), *id),
-                };
-                topics.push(FetchedTopic { topic, topic_id, partitions: vec![answer] });
-                current = Some(key.topic);
-            }
-        }
-    }
-    topics
 }

@@ -20,6 +20,7 @@ mod delete_records;
 mod explain;
 mod features;
 mod fetch;
+mod fetch_answers;
 mod fetch_session;
 mod find_coordinator;
 mod gate;

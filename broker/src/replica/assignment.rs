@@ -8,7 +8,8 @@ use ottla_protocol::{BrokerId, Offset, Timestamp, TopicId, TopicPartition};
 use ottla_storage::{DurabilityListener, LogConfig, LogDirs};
 
 use super::fetcher::Fetchers;
-use super::partition::{Assumed, IsrProposals, Partition, PartitionState};
+use super::isr_change::IsrProposals;
+use super::partition::{Assumed, Partition, PartitionState};
 use super::registry::{Partitions, Replica};
 use super::throttle::{Throttled, ThrottledReplicas};
 

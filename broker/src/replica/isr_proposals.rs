@@ -14,7 +14,7 @@ use ottla_protocol::{BrokerId, ErrorCode, TopicId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::partition::IsrChange;
+use super::isr_change::IsrChange;
 use super::registry::Partitions;
 use crate::clock;
 use crate::metadata_cache::MetadataCache;

@@ -10,10 +10,11 @@ use ottla_replication::{IsrProposal, Leader, LeaderStart, LogOffsetSnapshot};
 use ottla_state_machine::Purgatory;
 use ottla_storage::{AppendContext, AppendInfo, AppendOrigin, DurabilityListener, Log, Verification};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::errors::AppendError;
+use super::isr_change::{IsrChange, IsrProposals};
 use super::throttle::Throttled;
 use super::waiters::Waiters;
 use crate::clock;
@@ -67,21 +68,6 @@ pub struct Partition {
     gone: AtomicBool,
     proposals: IsrProposals,
 }
-
-/// A change of an in-sync set that the controller is to be asked for.
-#[derive(Debug)]
-pub struct IsrChange {
-    pub partition: Arc<str>,
-    pub index: i32,
-    pub topic_id: TopicId,
-    pub leader_epoch: LeaderEpoch,
-    pub proposal: IsrProposal,
-    /// The registration of each member of the proposed set as it last fetched; -1 where that is not known.
-    pub broker_epochs: Vec<i64>,
-}
-
-/// Where leaders leave their proposals.
-pub type IsrProposals = mpsc::UnboundedSender<IsrChange>;
 
 /// What a replica became.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
