@@ -111,6 +111,18 @@ fn measure(target: Target, partitions: usize) -> Result<Sample, String> {
     nodes.until(&[1, 2, 3], |found| found.is_whole(total))?;
     sample.set("stopped_broker_in_sync_again_s", began.elapsed().as_secs_f64());
     sample.set("resident_in_the_end_mib", nodes.resident_mib());
+    // The one that leads most of those that do not lead the quorum.
+    let active = nodes.cluster.active_controller().ok_or("nobody leads the quorum")?;
+    let leaders = nodes.found(active)?.leaders;
+    let led_by = |id: &i32| leaders.get(id).copied().unwrap_or(0);
+    let ids = NODES.iter().map(|(id, _)| *id).filter(|id| *id != active);
+    let victim = ids.max_by_key(led_by).ok_or("nobody else is there")?;
+    nodes.kill(victim);
+    let began = Instant::now();
+    let others: Vec<i32> = NODES.iter().map(|(id, _)| *id).filter(|id| *id != victim).collect();
+    nodes.until(&others, |found| found.is_led_without(victim, total))?;
+    sample.set("broker_killed_new_leaders_ms", began.elapsed().as_secs_f64() * 1e3);
+    sample.set("broker_killed_partitions_it_led", led_by(&victim) as f64);
     Ok(sample)
 }
 
@@ -239,21 +251,24 @@ impl Nodes {
         Ok(body)
     }
 
+    /// What broker `id` says of everything.
+    fn found(&self, id: i32) -> Result<Found, String> {
+        let body = self.metadata(id, None)?;
+        let mut found = Found { count: 0, in_sync: 0, leaders: BTreeMap::new() };
+        for partition in body.topics.iter().flat_map(|topic| &topic.partitions) {
+            found.count += 1;
+            found.in_sync += usize::from(partition.isr_nodes.len() == partition.replica_nodes.len());
+            *found.leaders.entry(partition.leader_id.0).or_default() += 1;
+        }
+        Ok(found)
+    }
+
     /// Until each of these brokers says so of everything. One that does not answer yet is asked again.
     fn until(&self, ids: &[i32], is_right: impl Fn(&Found) -> bool) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         for id in ids {
             loop {
-                let found = self.metadata(*id, None).map(|body| {
-                    let mut found = Found { count: 0, in_sync: 0, leaders: BTreeMap::new() };
-                    for partition in body.topics.iter().flat_map(|topic| &topic.partitions) {
-                        found.count += 1;
-                        found.in_sync += usize::from(partition.isr_nodes.len() == partition.replica_nodes.len());
-                        *found.leaders.entry(partition.leader_id.0).or_default() += 1;
-                    }
-                    found
-                });
-                match found {
+                match self.found(*id) {
                     Ok(found) if is_right(&found) => break,
                     Ok(found) if Instant::now() > deadline => {
                         return Err(format!(
