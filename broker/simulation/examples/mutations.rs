@@ -111,6 +111,8 @@ fn report(mutations: &[Mutation], results: &[(&Mutation, Option<String>)], befor
     for (mutation, by) in rows {
         writeln!(text, "| {} | {} (`{}`) | {by} |", mutation.name, mutation.list, mutation.file).unwrap();
     }
+    // What somebody has written below the table stays.
+    text.push_str(before.find("\n## ").map_or("", |at| &before[at..]));
     text
 }
 
