@@ -4,12 +4,14 @@
 mod common;
 
 use std::io;
+use std::sync::Arc;
 
-use common::{append, contents, dir, expected, options};
+use common::{append, batch, config, contents, context, dir, expected, options};
 use ottla_protocol::record_batch::batches;
-use ottla_protocol::{ErrorCode, Offset, Timestamp};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp};
+use ottla_storage::disk::Disk;
 use ottla_storage::disk::faulty::{FaultyDisk, Operation};
-use ottla_storage::{AppendError, Log, LogOptions};
+use ottla_storage::{AppendContext, AppendError, Durability, Log, LogConfig, LogOptions};
 
 #[test]
 fn a_failed_sync_takes_the_log_offline_for_good() {
@@ -104,4 +106,45 @@ fn half_of_a_refused_batch_that_cannot_be_cut_off_takes_the_log_offline() {
     let (log, report) = Log::open(dir(), options(&disk.after_kill())).unwrap();
     assert_eq!((report.cut.map(|cut| cut.bytes), log.offsets().log_end), (Some(50), Offset(3)));
     assert_eq!(contents(&log, Offset(0)), expected(3));
+}
+
+/// A follower that has written records fetches on behind them, whatever it made of the append: the leader counts them as its
+/// own. So they are on the disk, though there is no space for the file of the epochs that a flush writes as well.
+#[test]
+fn with_flush_messages_a_full_disk_has_synced_what_it_took() {
+    let mut written = 0;
+    for space in (0..400).step_by(4) {
+        for follows in [true, false] {
+            let disk = FaultyDisk::default();
+            disk.create_dir_all("/data".as_ref()).unwrap();
+            disk.sync_dir("/".as_ref()).unwrap();
+            let each = LogConfig { durability: Durability::Replicated, flush_messages: 1, ..config() };
+            let flushed = LogOptions { config: Arc::new(each), ..options(&disk) };
+            let (log, _) = Log::open(dir(), flushed).unwrap();
+            append(&log, 3).unwrap();
+            // A new epoch is to be noted.
+            let at = AppendContext { leader_epoch: LeaderEpoch(4), ..context() };
+            let (leader, _) = Log::open(dir(), options(&FaultyDisk::default())).unwrap();
+            append(&leader, 3).unwrap();
+            leader.append_as_leader(batch(3, 2), &at).unwrap();
+            let read = leader.read(Offset(3), 1 << 20, Offset(5), true).unwrap();
+            let fetched = read.records[0].read_all().unwrap();
+            disk.set_capacity(disk.used() + space);
+            let _ = if follows {
+                log.append_as_follower(fetched.into(), Timestamp(1))
+            } else {
+                log.append_as_leader(batch(3, 2), &at)
+            };
+            let offsets = log.offsets();
+            written += i32::from(offsets.log_end == Offset(5) && offsets.recovery_point == Offset(3));
+            // Nothing survives but what was synced.
+            let crashed = disk.after_power_cut(|_| 0);
+            let after = LogOptions { recovery_point: offsets.recovery_point, ..options(&crashed) };
+            let (log, _) = Log::open(dir(), after).unwrap();
+            assert_eq!(contents(&log, Offset(0)), expected(offsets.log_end.0), "{space} bytes, follows: {follows}");
+            let epoch = if offsets.log_end == Offset(5) { 4 } else { 0 };
+            assert_eq!(log.latest_epoch(), Some(LeaderEpoch(epoch)));
+        }
+    }
+    assert!(written > 0, "some had space for the records and none for the epochs");
 }

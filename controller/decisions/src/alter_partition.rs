@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ottla_metadata::{MetadataRecord, PartitionImage, TopicImage};
+use ottla_metadata::{MetadataRecord, PartitionChange, PartitionImage, TopicImage};
 use ottla_protocol::messages::alter_partition_request::PartitionData as Asked;
 use ottla_protocol::messages::alter_partition_response::{PartitionData, TopicData};
 use ottla_protocol::messages::{
@@ -40,6 +40,11 @@ impl ControllerState {
                     None => Err(ErrorCode::UnknownTopicId),
                     Some(topic) => self.alter_one(leader, topic, partition, cx.origin.api_version, &mut records),
                 };
+                if altered == Err(ErrorCode::IneligibleReplica)
+                    && let Some((topic, _)) = topic
+                {
+                    records.extend(refuse_for_good(topic, partition.partition_index));
+                }
                 let base = PartitionData::default().with_partition_index(partition.partition_index);
                 answer.partitions.push(match altered {
                     Err(code) => base.with_error_code(code.code()),
@@ -202,4 +207,13 @@ impl ControllerState {
             .build();
         Ok(change.map(|change| MetadataRecord::PartitionChanged { change }))
     }
+}
+
+/// Raises the partition epoch and changes nothing else. The leader that is refused lets the high watermark pass who was not to
+/// join; a copy of its request that was sent before, to a controller that was frozen then, must not be granted once that
+/// broker is back: it would be in sync without what was committed meanwhile.
+fn refuse_for_good(topic: &TopicImage, index: i32) -> Option<MetadataRecord> {
+    let partition = topic.partition(index)?;
+    let change = PartitionChange { isr: Some(partition.isr.clone()), ..PartitionChange::new(topic.id, index) };
+    Some(MetadataRecord::PartitionChanged { change })
 }

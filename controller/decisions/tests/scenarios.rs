@@ -7,7 +7,8 @@
 //!   place ID NAME-P DIR|lost
 //!   create NAME [partitions=N] [rf=N] [replicas=1,2/2,1] [config=k=v;k=v] [validate]
 //!   delete NAME   grow NAME COUNT [replicas=..]   config KIND NAME OP KEY [VALUE]   elect preferred|unclean [NAME-P]
-//!   isr LEADER NAME-P IDS [recovering]   reassign NAME-P IDS|cancel   reassignments   producers ID
+//!   isr LEADER NAME-P IDS [recovering] [leader-epoch=N] [partition-epoch=N]   reassign NAME-P IDS|cancel   reassignments
+//!   producers ID
 //!   client internal|NAME [version=N]   quota NAME CHANGES_PER_SECOND
 //!   features NAME=LEVEL [downgrade]   unregister ID   tick MS   expire   show NAME   describe brokers
 //! ```
@@ -488,10 +489,11 @@ impl World {
         let partition = image.partition(index).unwrap();
         let state = |id: BrokerId| BrokerState::default().with_broker_id(id).with_broker_epoch(self.epoch(id.0));
         let epoch = option(rest, "leader-epoch").map_or(partition.leader_epoch.0, |epoch| epoch.parse().unwrap());
+        let version = option(rest, "partition-epoch").map_or(partition.partition_epoch, |epoch| epoch.parse().unwrap());
         let data = PartitionData::default()
             .with_partition_index(index)
             .with_leader_epoch(epoch)
-            .with_partition_epoch(partition.partition_epoch)
+            .with_partition_epoch(version)
             .with_leader_recovery_state(i8::from(rest.contains(&"recovering")))
             .with_new_isr_with_epochs(ids(rest[2]).into_iter().map(state).collect());
         let data = TopicData::default().with_topic_id(image.id.0).with_partitions(vec![data]);

@@ -140,9 +140,22 @@ impl Log {
         let age = now.0 - self.flushed_at.load(Ordering::Relaxed);
         if age >= config.flush_ms || (config.durability == Durability::Strict && unflushed >= UNFLUSHED_MAX) {
             self.flushed_at.store(now.0, Ordering::Relaxed);
-            return self.flush();
+            return self.flush_records(&config);
         }
         Ok(())
+    }
+
+    /// As [`Self::flush`]. Where there is no space for what a flush writes beside the records, for the indexes and the epochs,
+    /// the records are synced without it: they are in the file, a follower counts as having them and readers may see them, so
+    /// that the promise of `flush.messages` holds for them too. Recovery brings the rest up to date.
+    fn flush_records(&self, config: &LogConfig) -> io::Result<()> {
+        match self.flush() {
+            // What a `strict` log promises its journal has.
+            Err(error) if is_shortage(&error) && config.durability == Durability::Replicated => {
+                self.insist_on_sync(|| self.sync_data())
+            }
+            done => done,
+        }
     }
 
     fn write_for_flush(&self, synced: Offset, target: Offset) -> io::Result<()> {
@@ -197,7 +210,7 @@ impl Log {
                 self.home().health.check()
             }
             (Durability::Strict, Some(_)) => Ok(()),
-            _ if unflushed(Offset(self.recovery_point.load(Ordering::Acquire))) => self.flush(),
+            _ if unflushed(Offset(self.recovery_point.load(Ordering::Acquire))) => self.flush_records(config),
             _ => Ok(()),
         }
     }

@@ -96,7 +96,7 @@ impl Log {
     }
 
     /// As [`Self::insist`] for a sync: one that has failed says nothing when it is tried again, unless a file could not be opened.
-    fn insist_on_sync(&self, sync: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn insist_on_sync(&self, sync: impl Fn() -> io::Result<()>) -> io::Result<()> {
         let home = self.home();
         let synced = sync().or_else(|error| {
             if !is_descriptor_shortage(&error) {
