@@ -57,13 +57,12 @@ fn main() {
         }
         let tests = build(&tree, package, &["--lib", "--tests"]);
         let tests: Vec<_> = tests.into_iter().filter(|(_, path)| !path.contains("/seeds-")).collect();
-        for test in &tests {
-            assert_eq!(who_notices(&tree, test, ""), None, "without a mutation nothing fails");
-        }
+        let is_sound = |test: &(String, String)| who_notices(&tree, test, "").is_none();
         for (mutation, by) in results.iter_mut().filter(|(mutation, by)| by.is_none() && of_package(mutation)) {
             let begun = Instant::now();
             *by = tests.iter().find_map(|test| {
-                let what = who_notices(&tree, test, &mutation.name)?;
+                // A test that fails without the mutation, too, says nothing: some do on a machine that is busy.
+                let what = who_notices(&tree, test, &mutation.name).filter(|_| is_sound(test))?;
                 let name = Path::new(&test.1).file_name().unwrap().to_string_lossy().into_owned();
                 let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name);
                 Some(format!("tests: `{name}`, {}", what.unwrap_or_else(|| "does not end".to_owned())))
@@ -109,6 +108,8 @@ fn report(mutations: &[Mutation], results: &[(&Mutation, Option<String>)], befor
     for (mutation, by) in rows {
         writeln!(text, "| {} | {} (`{}`) | {by} |", mutation.name, mutation.list, mutation.file).unwrap();
     }
+    // What somebody has written below the table stays.
+    text.push_str(before.find("\n## ").map_or("", |at| &before[at..]));
     text
 }
 
