@@ -15,6 +15,7 @@ use super::fetcher::{Fetched, Fetcher, Start, topic_metadata};
 use super::formatter::{Formatter, Unwritten};
 use super::group_member::GroupMember;
 use super::options::{Kind, Options, Spec, flag, key_values, value};
+use super::outage::Outage;
 use super::{Failure, Tool, properties};
 
 pub const TOOL: Tool = Tool {
@@ -67,9 +68,6 @@ const FORMATTERS: [&str; 2] = [
 const SILENT_FORMATTER: &str = "org.apache.kafka.tools.consumer.NoOpMessageFormatter";
 const AUTO_COMMIT_EVERY: Duration = Duration::from_secs(5);
 const TOPICS_SEEN_EVERY: Duration = Duration::from_secs(5);
-/// Between attempts while a broker is out of reach, as Kafka's clients wait (`retry.backoff.ms`, `retry.backoff.max.ms`).
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What the command line and the property files ask for.
 struct Wanted {
@@ -285,35 +283,6 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// A time in which brokers are out of reach: told once, with growing pauses between attempts.
-struct Outage {
-    told: String,
-    pause: Duration,
-}
-
-impl Default for Outage {
-    fn default() -> Self {
-        Self { told: String::new(), pause: PAUSE_MIN }
-    }
-}
-
-impl Outage {
-    fn wait_out(&mut self, failure: &Failure) {
-        let text = failure.as_java();
-        if self.told != text {
-            eprintln!("WARN {text}; trying again");
-            self.told = text;
-        }
-        std::thread::sleep(self.next_pause());
-    }
-
-    fn next_pause(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(PAUSE_MAX);
-        pause
-    }
-}
-
 /// A commit that fails is tried again with the next one, as Kafka's automatic commits are. A connection that has been lost
 /// unnoticed is worth another attempt at once: this may be the last commit.
 fn commit(member: &GroupMember, client: &mut Client, wanted: &Wanted, fetcher: &Fetcher) {
@@ -494,13 +463,6 @@ mod tests {
         assert!(reading.may_go_on(&lost) && !reading.may_go_on(&unknown));
         reading.is_assigned = true;
         assert!(reading.may_go_on(&unknown), "it was there, and may be between two leaders");
-    }
-
-    #[test]
-    fn pauses_grow_up_to_a_second() {
-        let mut outage = Outage::default();
-        let pauses: Vec<u128> = (0..6).map(|_| outage.next_pause().as_millis()).collect();
-        assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::client::Client;
 use super::fetcher::{Fetcher, Start, topic_metadata};
 use super::group_member::GroupMember;
 use super::options::{Kind, Options, Spec, flag, key_values, value};
+use super::outage::Outage;
 use super::{Failure, Tool, properties, time};
 
 pub const TOOL: Tool = Tool {
@@ -102,13 +103,33 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let mut joining_in_round = joining;
     let (mut read, mut reported) = (Read::default(), Read::default());
     let (mut last_record, mut report) = (Instant::now(), Instant::now());
+    let (mut is_assigned, mut outage) = (true, Outage::default());
     while read.records < wanted && last_record.elapsed() <= patience {
-        if !member.heartbeat(client)? {
-            let took = join(client, options, &mut member, &mut fetcher, reset)?;
-            joining += took;
-            joining_in_round += took;
-        }
-        let Some(record) = fetcher.next(client)? else { continue };
+        let mut next = || {
+            is_assigned = is_assigned && member.heartbeat(client)?;
+            if !is_assigned {
+                let took = join(client, options, &mut member, &mut fetcher, reset)?;
+                joining += took;
+                joining_in_round += took;
+                is_assigned = true;
+            }
+            fetcher.next(client)
+        };
+        let record = match next() {
+            Ok(record) => {
+                outage = Outage::default();
+                record
+            }
+            // As Kafka's consumer: --timeout bounds how long brokers are waited for.
+            Err(failure) if failure.is_passing() => {
+                outage.wait_out(&failure);
+                fetcher.forget_leaders();
+                client.refresh().ok();
+                None
+            }
+            Err(failure) => return Err(failure),
+        };
+        let Some(record) = record else { continue };
         last_record = Instant::now();
         read.records += 1;
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len) as u64;

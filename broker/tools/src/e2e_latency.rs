@@ -14,6 +14,7 @@ use super::admin::{message, millis, topic_name, topics};
 use super::client::{Client, Target};
 use super::fetcher::{Fetcher, Start};
 use super::options::{Kind, Options, Spec, flag, value};
+use super::outage::Outage;
 use super::producer::{Headers, Producer, Record, Settings};
 use super::{Failure, Tool, properties};
 
@@ -90,12 +91,19 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
             headers: headers(options),
             timestamp: None,
         };
-        let begun = Instant::now();
+        let (begun, mut outage) = (Instant::now(), Outage::default());
         producer.push(record.clone())?;
         producer.flush()?;
         let read = loop {
-            if let Some(read) = fetcher.next(&mut reading)? {
-                break read;
+            match fetcher.next(&mut reading) {
+                Ok(Some(read)) => break read,
+                Ok(None) => {}
+                Err(failure) if failure.is_passing() => {
+                    outage.wait_out(&failure);
+                    fetcher.forget_leaders();
+                    reading.refresh().ok();
+                }
+                Err(failure) => return Err(failure),
             }
             if begun.elapsed() > TIMEOUT {
                 let waited = TIMEOUT.as_millis();

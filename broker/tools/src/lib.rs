@@ -39,6 +39,7 @@ mod line_reader;
 mod log_dirs;
 mod metadata_quorum;
 mod options;
+mod outage;
 mod perf_stats;
 mod producer;
 mod producer_perf;

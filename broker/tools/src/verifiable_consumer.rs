@@ -13,6 +13,7 @@ use super::console_consumer::stop_on_signals;
 use super::fetcher::{Fetched, Fetcher, Start};
 use super::group_member::GroupMember;
 use super::options::{Kind, Options, Spec, flag, value};
+use super::outage::Outage;
 use super::verifiable_producer::tell;
 use super::{Failure, Tool, properties};
 
@@ -92,7 +93,7 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let member = GroupMember::new(group)
         .with_instance_id(options.text("group-instance-id"))
         .with_session(Some(Duration::from_millis(session)));
-    let mut reader = Reader { topic, reset, member, fetcher: Fetcher::new(false, reset) };
+    let mut reader = Reader { topic, reset, member, fetcher: Fetcher::new(false, reset), held: None };
     let outcome = reader.read(&mut client, options, &is_stopping, out);
     if is_stopping.load(Ordering::Relaxed) {
         tell(out, "shutdown_requested", &[])?;
@@ -103,7 +104,11 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if options.has("enable-autocommit") {
         reader.member.commit(&mut client, &reader.fetcher.consumed())?;
     }
-    reader.member.leave(&mut client)?;
+    match reader.member.leave(&mut client) {
+        // The coordinator will miss the heartbeats.
+        Err(failure) if failure.is_passing() => {}
+        outcome => outcome?,
+    }
     tell(out, "shutdown_complete", &[])?;
     // Kafka's tool tells from a shutdown hook, which runs at every end.
     if !is_stopping.load(Ordering::Relaxed) {
@@ -117,6 +122,8 @@ struct Reader<'a> {
     reset: Option<Start>,
     member: GroupMember,
     fetcher: Fetcher,
+    /// Partitions that were told to be assigned; none while the group is to be joined (again).
+    held: Option<BTreeSet<(String, i32)>>,
 }
 
 impl Reader<'_> {
@@ -128,14 +135,24 @@ impl Reader<'_> {
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
         let wanted = options.number::<i64>("max-messages").and_then(|count| u64::try_from(count).ok());
-        let mut held = self.join(client, out)?;
+        let mut outage = Outage::default();
         let mut count = 0_u64;
         while !is_stopping.load(Ordering::Relaxed) && wanted.is_none_or(|wanted| count < wanted) {
-            if !self.member.heartbeat(client)? {
-                tell_raw(out, "partitions_revoked", &list(&held))?;
-                held = self.join(client, out)?;
-            }
-            let Some(first) = self.fetcher.next(client)? else { continue };
+            let first = match self.next(client, out) {
+                Ok(first) => {
+                    outage = Outage::default();
+                    first
+                }
+                Err(failure) if failure.is_passing() => {
+                    outage.wait_out(&failure);
+                    self.fetcher.forget_leaders();
+                    // If nobody answers, the next attempt will tell.
+                    client.refresh().ok();
+                    None
+                }
+                Err(failure) => return Err(failure),
+            };
+            let Some(first) = first else { continue };
             let mut batches: BTreeMap<(String, i32), Batch> = BTreeMap::new();
             let mut next = Some(first);
             while let Some(record) = next.take() {
@@ -151,9 +168,20 @@ impl Reader<'_> {
             self.tell_batches(client, options, &batches, out)?;
         }
         if wanted.is_some_and(|wanted| count >= wanted) {
-            tell_raw(out, "partitions_revoked", &list(&held))?;
+            tell_raw(out, "partitions_revoked", &list(&self.held.take().unwrap_or_default()))?;
         }
         Ok(())
+    }
+
+    /// The next record, if one came in half a second. What failed is done again by the next call.
+    fn next(&mut self, client: &mut Client, out: &mut dyn Write) -> Result<Option<Fetched>, Failure> {
+        if self.held.is_some() && !self.member.heartbeat(client)? {
+            tell_raw(out, "partitions_revoked", &list(&self.held.take().unwrap_or_default()))?;
+        }
+        if self.held.is_none() {
+            self.held = Some(self.join(client, out)?);
+        }
+        self.fetcher.next(client)
     }
 
     fn join(&mut self, client: &mut Client, out: &mut dyn Write) -> Result<BTreeSet<(String, i32)>, Failure> {

@@ -43,7 +43,7 @@ impl ControllerState {
                 if altered == Err(ErrorCode::IneligibleReplica)
                     && let Some((topic, _)) = topic
                 {
-                    records.extend(refuse_for_good(topic, partition.partition_index));
+                    records.extend(self.refuse_for_good(topic, partition));
                 }
                 let base = PartitionData::default().with_partition_index(partition.partition_index);
                 answer.partitions.push(match altered {
@@ -134,6 +134,23 @@ impl ControllerState {
         }
     }
 
+    /// Raises the partition epoch and changes nothing else. The leader that is refused lets the high watermark pass who was not
+    /// to join; a copy of its request that was sent before, to a controller that was frozen then, must not be granted once that
+    /// broker is no longer fenced: it would be in sync without what was committed meanwhile. Whatever else it is refused for, a
+    /// directory or another life of the broker, is mended by what outdates the request anyway.
+    fn refuse_for_good(&self, topic: &TopicImage, asked: &Asked) -> Option<MetadataRecord> {
+        let partition = topic.partition(asked.partition_index)?;
+        let with_epochs = asked.new_isr_with_epochs.iter().map(|state| state.broker_id.0);
+        let mut wanted = asked.new_isr.iter().map(|id| id.0).chain(with_epochs);
+        let is_fenced = |id: i32| self.image.brokers.get(&BrokerId(id)).is_some_and(|broker| broker.fenced);
+        if !wanted.any(is_fenced) {
+            return None;
+        }
+        let index = asked.partition_index;
+        let change = PartitionChange { isr: Some(partition.isr.clone()), ..PartitionChange::new(topic.id, index) };
+        Some(MetadataRecord::PartitionChanged { change })
+    }
+
     /// AssignReplicasToDirs, all versions (KIP-858).
     pub(crate) fn assign_replicas_to_dirs(
         &self,
@@ -207,13 +224,4 @@ impl ControllerState {
             .build();
         Ok(change.map(|change| MetadataRecord::PartitionChanged { change }))
     }
-}
-
-/// Raises the partition epoch and changes nothing else. The leader that is refused lets the high watermark pass who was not to
-/// join; a copy of its request that was sent before, to a controller that was frozen then, must not be granted once that
-/// broker is back: it would be in sync without what was committed meanwhile.
-fn refuse_for_good(topic: &TopicImage, index: i32) -> Option<MetadataRecord> {
-    let partition = topic.partition(index)?;
-    let change = PartitionChange { isr: Some(partition.isr.clone()), ..PartitionChange::new(topic.id, index) };
-    Some(MetadataRecord::PartitionChanged { change })
 }

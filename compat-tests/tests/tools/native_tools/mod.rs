@@ -8,11 +8,11 @@ mod table;
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ottla_compat_tests::broker::{self, Broker, Target};
 use ottla_compat_tests::normalize::{normalize, without_log_lines};
-use ottla_compat_tests::process::{self, Output};
+use ottla_compat_tests::process::{self, Daemon, Output};
 use ottla_compat_tests::toolchain::{self, Need};
 use ottla_compat_tests::{ottla, tool};
 use regex::Regex;
@@ -104,6 +104,54 @@ fn prepare(broker: &Broker) -> tempfile::TempDir {
         "",
     );
     folder
+}
+
+/// As Kafka's consumers do: the broker is killed and comes back while they read.
+#[test]
+fn tools_that_read_outlive_the_broker() {
+    let mut broker = Broker::start(Target::Ottla, &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (port, dir) = (broker.bootstrap(), folder.path());
+    let produce = |from: usize| {
+        let lines: String = (from..from + 10).map(|number| format!("{number}\n")).collect();
+        let arguments = format!("--bootstrap-server {port} --topic outlived");
+        let arguments: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(native("kafka-console-producer", &arguments, &lines).code, 0);
+    };
+    produce(0);
+    let start = |name: &str, more: &str| {
+        let mut command = Command::new(ottla::binary().unwrap());
+        command.args([name, "--bootstrap-server", &port, "--topic", "outlived"]).args(more.split_whitespace());
+        Daemon::spawn(&mut command, &dir.join(name)).unwrap()
+    };
+    let said = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let until = |what: &str, holds: &mut dyn FnMut() -> bool| {
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let names = ["kafka-verifiable-consumer", "kafka-consumer-perf-test"];
+    let mut verifiable = start(names[0], "--group-id verified --max-messages 20");
+    let mut perf = start(names[1], "--group measured --num-records 20 --timeout 110000");
+    until("both have joined", &mut || {
+        let groups = native("kafka-consumer-groups", &words_of(&port, "--list --state stable"), "").stdout;
+        said(names[0]).contains("records_consumed") && groups.contains("measured")
+    });
+    broker.kill();
+    until("the outage is told", &mut || names.iter().all(|name| said(name).contains("trying again")));
+    broker.restart().unwrap();
+    produce(10);
+    let patience = Duration::from_secs(60);
+    assert_eq!(verifiable.ends(patience), Some(0), "{}", said(names[0]));
+    assert_eq!(perf.ends(patience), Some(0), "{}", said(names[1]));
+    assert!(said(names[0]).contains("shutdown_complete"), "{}", said(names[0]));
+    assert!(!said(names[1]).contains("Exiting before"), "{}", said(names[1]));
+}
+
+fn words_of(bootstrap: &str, line: &str) -> Vec<String> {
+    ["--bootstrap-server", bootstrap].into_iter().chain(line.split_whitespace()).map(str::to_owned).collect()
 }
 
 fn words(line: &Line, side: &str, broker: &Broker, folder: &Path) -> (String, Vec<String>) {
