@@ -58,20 +58,10 @@ fn main() {
         let tests = build(&tree, package, &["--lib", "--tests"]);
         let tests: Vec<_> = tests.into_iter().filter(|(_, path)| !path.contains("/seeds-")).collect();
         let is_sound = |test: &(String, String)| who_notices(&tree, test, "").is_none();
-<<<<<<< HEAD
-        for test in &tests {
-            assert!(is_sound(test) || is_sound(test), "without a mutation {} fails, too", test.1);
-        }
-        for (mutation, by) in results.iter_mut().filter(|(mutation, by)| by.is_none() && of_package(mutation)) {
-            let begun = Instant::now();
-            *by = tests.iter().find_map(|test| {
-                // What fails now and then by itself, as on a machine that is busy, says nothing.
-=======
         for (mutation, by) in results.iter_mut().filter(|(mutation, by)| by.is_none() && of_package(mutation)) {
             let begun = Instant::now();
             *by = tests.iter().find_map(|test| {
                 // A test that fails without the mutation, too, says nothing: some do on a machine that is busy.
->>>>>>> wt-proof
                 let what = who_notices(&tree, test, &mutation.name).filter(|_| is_sound(test))?;
                 let name = Path::new(&test.1).file_name().unwrap().to_string_lossy().into_owned();
                 let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name);
