@@ -4,7 +4,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 pub use ottla_protocol::response::Chunk;
@@ -47,7 +46,6 @@ pub struct RequestContext {
     pub listener: Arc<ListenerInfo>,
     pub peer: SocketAddr,
     pub principal: Principal,
-    pub received: Instant,
     /// Bytes of the frame without its length prefix.
     pub request_size: usize,
 }

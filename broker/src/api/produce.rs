@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla_metadata::MetadataImage;
+use ottla_metadata::{MetadataImage, TopicImage};
 use ottla_protocol::compression::Codec;
 use ottla_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_protocol::messages::produce_response::{
@@ -86,9 +86,6 @@ impl Produce {
         let image = self.metadata.load();
         let acks = request.acks;
         let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-        // The request's own timeout is for the in-sync set. Who asks for the leader alone is not told in Kafka that it ran
-        // out, so the disk is waited for longer.
-        let deadline = Instant::now() + if acks == -1 { timeout } else { timeout.max(DISK_PATIENCE) };
         let admission = match self.admit(cx, &image, &request).await {
             Ok(admission) => admission,
             Err(code) => return self.refuse(cx, &request, code),
@@ -102,7 +99,10 @@ impl Produce {
             topics.push(self.append_topic(&round, topic, (place, &mut pending, &mut turn)).await);
         }
         #[expect(clippy::cast_precision_loss, reason = "bytes of one frame")]
-        let throttle_ms = self.quotas.record(quotas::Kind::Produce, &cx.client(), cx.request_size as f64);
+        let throttle_ms = match self.quotas.is_any_set() {
+            true => self.quotas.record(quotas::Kind::Produce, &cx.client(), cx.request_size as f64),
+            false => 0,
+        };
         let response = ProduceResponse::default().with_responses(topics).with_throttle_time_ms(throttle_ms);
         if acks == 0 {
             // Without an answer a closed connection is the only way to tell the producer.
@@ -111,6 +111,9 @@ impl Produce {
         if pending.is_empty() {
             return Reply::Now(answer(cx, &image, response));
         }
+        // The request's own timeout is for the in-sync set, and begins once all is appended, as in Kafka. Who asks for the
+        // leader alone is not told there that it ran out, so the disk is waited for longer.
+        let deadline = Instant::now() + if acks == -1 { timeout } else { timeout.max(DISK_PATIENCE) };
         let (cx, metadata) = (cx.clone(), self.metadata.clone());
         Reply::Later(Box::pin(async move {
             let response = wait_for_all(response, pending, deadline).await;
@@ -127,16 +130,16 @@ impl Produce {
         let Round { cx, image, .. } = *round;
         let TopicProduceData { name, topic_id, partition_data, .. } = topic;
         let by_id = cx.version >= TOPIC_ID_VERSION;
-        let known_name =
-            if by_id { image.topics.by_id(TopicId(topic_id)).map(|topic| &*topic.name) } else { Some(name.as_str()) };
+        let known = if by_id { image.topics.by_id(TopicId(topic_id)) } else { image.topics.by_name(&name) };
+        let unknown = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
         let mut responses = Vec::with_capacity(partition_data.len());
         for data in partition_data {
             // Batches that expand to many times their size take long to check: the others of the broker have their turn.
             turn.pass().await;
             let index = data.index;
-            let appended = match known_name {
-                None => Err(Refusal::code(ErrorCode::UnknownTopicId)),
-                Some(name) => self.append(round, name, data, (place, responses.len())),
+            let appended = match known {
+                None => Err(Refusal::code(unknown)),
+                Some(topic) => self.append(round, topic, data, (place, responses.len())),
             };
             let response = match appended {
                 Ok(Appended { partition, mut response, end, epoch }) => {
@@ -167,20 +170,20 @@ impl Produce {
     fn append(
         &self,
         round: &Round<'_>,
-        topic: &str,
+        topic: &TopicImage,
         data: PartitionProduceData,
         place: (usize, usize),
     ) -> Result<Appended, Refusal> {
-        let Round { cx, image, acks, now, ref admission } = *round;
+        let Round { cx, acks, now, ref admission, .. } = *round;
         let index = data.index;
-        if image.topics.partition(topic, index).is_none() {
+        if topic.partition(index).is_none() {
             return Err(Refusal::code(ErrorCode::UnknownTopicOrPartition));
         }
         let records = checked_records(cx.version, data.records)?;
         if !(-1..=1).contains(&acks) {
             return Err(Refusal::code(ErrorCode::InvalidRequiredAcks));
         }
-        if is_internal(topic) && &*cx.client_id != ADMIN_CLIENT {
+        if is_internal(&topic.name) && &*cx.client_id != ADMIN_CLIENT {
             return Err(Refusal::code(ErrorCode::InvalidTopicException));
         }
         let verification = match admission.get(&place) {
@@ -188,7 +191,13 @@ impl Produce {
             Some(Ok(verification)) => *verification,
             None => Verification::Missing,
         };
-        let partition = self.partitions.get(topic, index).map_err(Refusal::code)?;
+        let partition = self.partitions.get_by_id(topic.id, index).map_err(|code| match code {
+            // Deleted a moment ago, and named by a client that knows no ids.
+            ErrorCode::UnknownTopicId if cx.version < TOPIC_ID_VERSION => {
+                Refusal::code(ErrorCode::UnknownTopicOrPartition)
+            }
+            code => Refusal::code(code),
+        })?;
         let how = LeaderAppend { required_acks: acks, origin: AppendOrigin::Client, now, verification, only_at: None };
         let info = partition.append_as_leader(records, &how).map_err(|error| {
             let log_start = Some(partition.snapshot().log_start);
@@ -372,11 +381,19 @@ async fn wait_for_all(mut response: ProduceResponse, pending: Vec<Pending>, dead
 }
 
 fn answer(cx: &RequestContext, image: &MetadataImage, mut response: ProduceResponse) -> Response {
-    if cx.version >= CURRENT_LEADER_VERSION {
+    if cx.version >= CURRENT_LEADER_VERSION && has_wrong_leader(&response) {
         let leaders = name_leaders(cx.version, image, &mut response.responses);
         response.node_endpoints = endpoints(cx, image, leaders);
     }
     Response { throttle_ms: response.throttle_time_ms, ..cx.respond(&response) }
+}
+
+fn has_wrong_leader(response: &ProduceResponse) -> bool {
+    response.responses.iter().flat_map(|topic| &topic.partition_responses).any(is_wrong_here)
+}
+
+fn is_wrong_here(answered: &PartitionProduceResponse) -> bool {
+    answered.error_code == ErrorCode::NotLeaderOrFollower as i16
 }
 
 /// Tells who leads now where this broker does not, or no longer: leadership may be lost while a producer waits for the
@@ -390,9 +407,7 @@ fn name_leaders(version: i16, image: &MetadataImage, responses: &mut [TopicProdu
             Some(topic.name.as_str())
         };
         let Some(name) = name else { continue };
-        let wrong_here =
-            |answered: &&mut PartitionProduceResponse| answered.error_code == ErrorCode::NotLeaderOrFollower as i16;
-        for answered in topic.partition_responses.iter_mut().filter(wrong_here) {
+        for answered in topic.partition_responses.iter_mut().filter(|answered| is_wrong_here(answered)) {
             let (leader, epoch) = current_leader(image, name, answered.index);
             answered.current_leader =
                 LeaderIdAndEpoch::default().with_leader_id(leader.0.into()).with_leader_epoch(epoch.0);

@@ -108,7 +108,6 @@ mod tests {
             }),
             peer: ([127, 0, 0, 1], 1).into(),
             principal: Principal::anonymous(),
-            received: std::time::Instant::now(),
             request_size: 0,
         }
     }

@@ -80,6 +80,7 @@ pub struct Connection<S> {
     next: Option<Frame>,
     /// Most requests of a connection carry the same client id.
     client_id: Arc<str>,
+    principal: Principal,
     idle_max: Duration,
     last_active: Instant,
     /// When the frame that is coming in began.
@@ -107,6 +108,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             pipeline,
             next: None,
             client_id: "".into(),
+            principal: Principal::anonymous(),
             idle_max,
             last_active: Instant::now(),
             frame_began: None,
@@ -147,6 +149,8 @@ impl<S: AsyncRead + Outlet> Connection<S> {
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
         let mut timer = Box::pin(tokio::time::sleep_until(self.next_deadline()));
         let shutdown = self.door.shutdown.clone();
+        // One for as long as the connection lasts: to begin to wait for it takes a lock that all connections share.
+        let mut shutdown = std::pin::pin!(shutdown.cancelled());
         loop {
             self.start_requests().await?;
             if self.pipeline.is_ready() {
@@ -174,7 +178,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
                     }
                 }
                 () = timer.as_mut() => self.on_deadline()?,
-                () = shutdown.cancelled() => return Err(End::Shutdown),
+                () = shutdown.as_mut() => return Err(End::Shutdown),
             }
         }
     }
@@ -233,10 +237,11 @@ impl<S: AsyncRead + Outlet> Connection<S> {
         self.is_peer |= api_key >= PRIVATE_KEY_MIN;
         let client_id = header.client_id.unwrap_or_default();
         let cx = self.context(api_key, version, header.correlation_id, &client_id, size);
-        let (mut reply, busy) = guarded(self.door.service.call(&cx, body)).await;
-        drop(decoded);
         // The quorum is no client, whichever way it comes.
-        if !cx.listener.is_controller && api_key < PRIVATE_KEY_MIN && self.door.quotas.is_any_set() {
+        let is_rationed = !cx.listener.is_controller && api_key < PRIVATE_KEY_MIN && self.door.quotas.is_any_set();
+        let (mut reply, busy) = guarded(self.door.service.call(&cx, body), is_rationed).await;
+        drop(decoded);
+        if is_rationed {
             let percent_seconds = busy.as_secs_f64() * 100.0;
             let throttle_ms = self.door.quotas.record(quotas::Kind::Request, &cx.client(), percent_seconds);
             reply = throttled(reply, cx, throttle_ms);
@@ -269,8 +274,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             connection: self.id,
             listener: Arc::clone(&self.door.listener),
             peer: self.peer,
-            principal: Principal::anonymous(),
-            received: std::time::Instant::now(),
+            principal: self.principal.clone(),
             request_size,
         }
     }
@@ -339,13 +343,13 @@ fn arm(timer: &mut std::pin::Pin<Box<Sleep>>, deadline: Instant) {
     }
 }
 
-/// A request that panics costs its connection, not the broker. Tells how long the handler was at work.
-async fn guarded(mut future: BoxFuture<'_, Reply>) -> (Reply, Duration) {
+/// A request that panics costs its connection, not the broker. Tells how long the handler was at work, if that is `timed`.
+async fn guarded(mut future: BoxFuture<'_, Reply>, timed: bool) -> (Reply, Duration) {
     let mut busy = Duration::ZERO;
     std::future::poll_fn(move |cx| {
-        let began = std::time::Instant::now();
+        let began = timed.then(std::time::Instant::now);
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-        busy += began.elapsed();
+        busy += began.map_or(Duration::ZERO, |began| began.elapsed());
         match polled {
             Ok(poll) => poll.map(|reply| (reply, busy)),
             // The panic hook has said what happened.

@@ -53,8 +53,8 @@ pub struct Inbox {
     wide: Option<Reserved>,
     /// Frames that did not need a wide buffer, in a row.
     short_frames: u32,
-    /// With its prefix; the next is probably about as long.
-    last_long_frame: usize,
+    /// With its prefix, where the buffer is a wide one; the next is probably about as long.
+    last_frame: usize,
     memory: Memory,
     /// `socket.request.max.bytes`
     frame_bytes_max: usize,
@@ -84,7 +84,7 @@ impl Inbox {
             long: None,
             wide: None,
             short_frames: 0,
-            last_long_frame: 0,
+            last_frame: 0,
             memory,
             frame_bytes_max,
         }
@@ -125,10 +125,11 @@ impl Inbox {
             }
         }
         if self.buffer.len() >= 4 + length {
+            let came = self.buffer.len();
             let mut bytes = self.buffer.split_to(4 + length);
             let _ = bytes.split_to(4);
             if 4 + length <= INBOX_BYTES {
-                self.note_short_frame();
+                self.note_short_frame(4 + length, came);
             } else {
                 self.note_long_frame(4 + length);
             }
@@ -157,19 +158,34 @@ impl Inbox {
     fn note_long_frame(&mut self, bytes: usize) {
         self.short_frames = 0;
         if bytes <= WIDE_INBOX_BYTES {
-            self.last_long_frame = bytes;
-            if self.wide.is_none() {
-                self.wide = self.memory.inboxes.try_reserve(WIDE_INBOX_BYTES);
-            }
+            self.last_frame = bytes;
+            self.widen();
         }
     }
 
-    /// After many short frames the wide buffer is for others.
-    fn note_short_frame(&mut self) {
-        self.short_frames = self.short_frames.saturating_add(1);
-        if self.short_frames > SHORT_FRAMES_MAX && self.wide.is_some() && self.buffer.is_empty() {
+    fn widen(&mut self) {
+        if self.wide.is_none() {
+            self.wide = self.memory.inboxes.try_reserve(WIDE_INBOX_BYTES);
+        }
+    }
+
+    /// A frame of `bytes` came with others behind it, `came` in all. Where that is as much as a narrow buffer takes the client sends
+    /// requests faster than they are handled: those that wait shall come in, and be answered, together. After many short frames
+    /// that came alone the wide buffer is for others.
+    fn note_short_frame(&mut self, bytes: usize, came: usize) {
+        if came >= INBOX_BYTES {
+            self.short_frames = 0;
+            self.widen();
+        } else {
+            self.short_frames = self.short_frames.saturating_add(1);
+        }
+        if self.wide.is_none() {
+            return;
+        }
+        self.last_frame = bytes;
+        if self.short_frames > SHORT_FRAMES_MAX && self.buffer.is_empty() {
             self.buffer = BytesMut::new();
-            self.last_long_frame = 0;
+            self.last_frame = 0;
             self.wide = None;
         }
     }
@@ -178,7 +194,7 @@ impl Inbox {
     fn wanted(&self) -> usize {
         let frame = match self.buffer.first_chunk::<4>() {
             Some(prefix) => 4_usize.saturating_add(u32::from_be_bytes(*prefix) as usize),
-            None => self.last_long_frame,
+            None => self.last_frame,
         };
         frame.min(self.width()).max(self.buffer.len() + INBOX_BYTES / 4)
     }
@@ -337,6 +353,32 @@ mod tests {
         drop(slow);
         assert!(waiting.await.unwrap() > 0);
         assert!(!memory.frames.is_short());
+    }
+
+    #[tokio::test]
+    async fn requests_that_wait_behind_each_other_come_in_together() {
+        let memory = Memory::new(1 << 20);
+        let free = memory.inboxes.free_bytes();
+        let mut inbox = Inbox::new(1 << 20, memory.clone());
+        // A batch of a producer that fills it, and what is around it.
+        let bytes: Vec<u8> = (0..80).flat_map(|_| frame(0, 16_350)).collect();
+        let (mut socket, mut reads, mut frames) = (bytes.as_slice(), 0, 0);
+        while inbox.read(&mut socket).await.unwrap() > 0 {
+            reads += 1;
+            while let Some(frame) = inbox.next_frame(|_| true).unwrap() {
+                assert!(frame.reserved.is_none() && frame.bytes.len() == 16_350);
+                frames += 1;
+            }
+        }
+        assert_eq!(frames, 80);
+        assert!(reads < 80 / 4, "{reads} reads");
+        assert_eq!(memory.inboxes.free_bytes(), free - WIDE_INBOX_BYTES);
+
+        for _ in 0..=SHORT_FRAMES_MAX + 8 {
+            let alone = frame(0, 16_350);
+            assert_eq!(feed(&mut inbox, &alone).await.unwrap().len(), 1);
+        }
+        assert_eq!(memory.inboxes.free_bytes(), free, "others may have it");
     }
 
     #[tokio::test]

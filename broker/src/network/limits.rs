@@ -34,8 +34,9 @@ pub const INBOX_BYTES: usize = 16 * 1024;
 /// without asking for memory.
 pub const FRAME_BYTES_ON_TRUST: usize = 64 * 1024;
 
-/// The read buffer of a connection whose frames are longer than `INBOX_BYTES` and fit in here: what the client has sent comes in
-/// with one system call. Two requests of a producer that fills batches of 16 KiB for four partitions.
+/// The read buffer of a connection whose frames are longer than `INBOX_BYTES` and fit in here, or wait behind each other: what the
+/// client has sent comes in with one system call. Two requests of a producer that fills batches of 16 KiB for four partitions,
+/// eight of one that does for a single partition.
 pub const WIDE_INBOX_BYTES: usize = 144 * 1024;
 
 /// So much memory is given out for wide read buffers; who comes later reads in steps.

@@ -14,45 +14,97 @@ pub struct PlainScan {
 /// a length that does not fit; [`super::Records`] tells what it is.
 pub(super) fn plain(payload: &[u8], count: i32) -> Option<PlainScan> {
     let mut scan = PlainScan { timestamp_deltas: (i64::MAX, i64::MIN), is_counted: true, has_null_key: false };
-    let mut at = 0;
-    for index in 0..count {
-        let length = usize::try_from(zigzag(uvarint(payload, &mut at)?)).ok()?;
-        let end = at.checked_add(length).filter(|end| *end <= payload.len())?;
+    let mut rest = payload;
+    let mut padded = [0; HEAD];
+    // No varint has this value.
+    let mut last_timestamp = u64::MAX;
+    for index in 0..u64::from(u32::try_from(count).ok()?) {
+        let head = head_of(rest, &mut padded);
+        let mut at = 0;
+        let size = length(uvarint(head, &mut at)?)?;
+        let record;
+        (record, rest) = rest.split_at_checked(at + size)?;
         // Attributes, which say nothing.
         at += 1;
-        let delta = zigzag(uvarint(payload, &mut at)?);
-        scan.timestamp_deltas = (scan.timestamp_deltas.0.min(delta), scan.timestamp_deltas.1.max(delta));
-        scan.is_counted &= zigzag(uvarint(payload, &mut at)?) == i64::from(index);
-        match zigzag(uvarint(payload, &mut at)?) {
-            -1 => scan.has_null_key = true,
-            key => at = at.checked_add(usize::try_from(key).ok()?)?,
+        let timestamp = uvarint(head, &mut at)?;
+        // Most records of a batch are of the same millisecond as the one before.
+        if timestamp != last_timestamp {
+            last_timestamp = timestamp;
+            let delta = zigzag(timestamp);
+            scan.timestamp_deltas = (scan.timestamp_deltas.0.min(delta), scan.timestamp_deltas.1.max(delta));
         }
-        match zigzag(uvarint(payload, &mut at)?) {
-            -1 => {}
-            value => at = at.checked_add(usize::try_from(value).ok()?)?,
+        scan.is_counted &= uvarint(head, &mut at)? == 2 * index;
+        let key = uvarint(head, &mut at)?;
+        let value = if key == NULL {
+            scan.has_null_key = true;
+            uvarint(head, &mut at)?
+        } else {
+            at += length(key)?;
+            let mut groups = 0;
+            let value = uvarint(head_of(record.get(at..)?, &mut padded), &mut groups)?;
+            at += groups;
+            value
+        };
+        if value != NULL {
+            at += length(value)?;
         }
-        // No headers, and nothing behind them.
-        if at.checked_add(1)? != end || payload[at] != 0 {
+        // No headers, and nothing behind them. Whatever was read behind the record's end does not come out here.
+        if record.get(at..) != Some(&[0]) {
             return None;
         }
-        at = end;
     }
-    (at == payload.len() && count > 0).then_some(scan)
+    (rest.is_empty() && count > 0).then_some(scan)
 }
 
-/// Up to four groups of seven bits: as much as nearly every length and delta takes.
+/// The varint of -1.
+const NULL: u64 = 1;
+
+/// What a varint that is a length says; `None` for a negative one.
 #[inline(always)]
-fn uvarint(bytes: &[u8], at: &mut usize) -> Option<u64> {
-    let mut value = 0;
-    for group in 0..4 {
-        let byte = *bytes.get(*at)?;
-        *at += 1;
-        value |= u64::from(byte & 0x7f) << (7 * group);
-        if byte < 0x80 {
-            return Some(value);
-        }
+fn length(varint: u64) -> Option<usize> {
+    if varint & 1 == 0 { usize::try_from(varint >> 1).ok() } else { None }
+}
+
+/// Bytes of a record's beginning, where all lies but what is behind a key: one look at the bounds is enough for it.
+const HEAD: usize = 35;
+
+/// Behind the end there are zeros.
+#[inline(always)]
+fn head_of<'a>(bytes: &'a [u8], padded: &'a mut [u8; HEAD]) -> &'a [u8; HEAD] {
+    bytes.first_chunk().unwrap_or_else(|| {
+        padded.fill(0);
+        padded[..bytes.len()].copy_from_slice(bytes);
+        padded
+    })
+}
+
+/// Up to four groups of seven bits, as much as nearly every length and delta takes. `at` is far below 32: behind at most four
+/// varints and a byte.
+#[inline(always)]
+fn uvarint(head: &[u8; HEAD], at: &mut usize) -> Option<u64> {
+    let start = *at % 32;
+    let word = u32::from_le_bytes([head[start], head[start + 1], head[start + 2], head[start + 3]]);
+    let (value, groups) = if word & 0x80 == 0 {
+        (word & 0x7f, 1)
+    } else if word & 0x8000 == 0 {
+        (word & 0x7f | word >> 1 & 0x3f80, 2)
+    } else {
+        long_uvarint(word)?
+    };
+    *at += groups;
+    Some(value.into())
+}
+
+#[cold]
+fn long_uvarint(word: u32) -> Option<(u32, usize)> {
+    let value = word & 0x7f | word >> 1 & 0x3f80 | word >> 2 & 0x1f_c000;
+    if word & 0x80_0000 == 0 {
+        Some((value, 3))
+    } else if word & 0x8000_0000 == 0 {
+        Some((value | word >> 3 & 0xfe0_0000, 4))
+    } else {
+        None
     }
-    None
 }
 
 #[inline(always)]
