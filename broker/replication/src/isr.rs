@@ -73,12 +73,9 @@ impl Isr {
         self.pending = None;
     }
 
-    /// The controller refused the proposal for good: the committed set stands. Who was to join, if anybody.
-    pub fn on_refused(&mut self) -> Option<BrokerId> {
-        match self.pending.take() {
-            Some(Pending::Expand(newcomer)) => Some(newcomer),
-            _ => None,
-        }
+    /// The controller refused the proposal for good: the committed set stands.
+    pub fn on_refused(&mut self) {
+        self.pending = None;
     }
 }
 

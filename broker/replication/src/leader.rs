@@ -8,9 +8,6 @@ use ottla_protocol::{BrokerId, LeaderEpoch, Offset, Timestamp};
 use crate::isr::{Isr, IsrProposal};
 use crate::progress::FollowerProgress;
 
-/// Before a follower that was refused is proposed for the in-sync set again.
-const REFUSED_PAUSE_MS: i64 = 200;
-
 /// What a leader begins (or goes on) with; from the metadata image, the topic's configuration and the local log.
 #[derive(Debug, Clone)]
 pub struct LeaderStart {
@@ -78,8 +75,6 @@ pub struct Leader {
     eligible: Arc<BTreeSet<BrokerId>>,
     min_insync_replicas: usize,
     lag_max_ms: i64,
-    /// Whom the controller would not have in the in-sync set, and when it said so.
-    refused: BTreeMap<BrokerId, Timestamp>,
     log_end: Offset,
     /// Up to where this replica itself counts: what lies behind is not yet on its disk, and `log.durability` asks for that.
     durable_end: Offset,
@@ -117,7 +112,6 @@ impl Leader {
             eligible: start.eligible,
             min_insync_replicas: start.min_insync_replicas,
             lag_max_ms: start.lag_max_ms,
-            refused: BTreeMap::new(),
             log_end,
             durable_end: durable_end.min(log_end),
             high_watermark: high_watermark.min(log_end),
@@ -241,7 +235,7 @@ impl Leader {
         self.log_end = log_end;
         progress.on_fetch(fetch.fetch_offset, fetch.log_start, log_end, fetch.broker_epoch, now);
         let proposal = if self.may_join(fetch.replica, fetch.fetch_offset) {
-            self.propose_expand(fetch.replica, now)
+            self.isr.propose_expand(fetch.replica, self.partition_epoch)
         } else {
             None
         };
@@ -283,9 +277,7 @@ impl Leader {
 
     /// The controller refused a proposal. True when the high watermark moved: a refused newcomer no longer holds it.
     pub fn on_isr_refused(&mut self, now: Timestamp) -> bool {
-        if let Some(newcomer) = self.isr.on_refused() {
-            self.refused.insert(newcomer, now);
-        }
+        self.isr.on_refused();
         self.advance(now)
     }
 
@@ -296,15 +288,6 @@ impl Leader {
             .filter(|(replica, _)| self.eligible.contains(replica))
             .map(|(_, progress)| progress.log_start.unwrap_or(Offset(-1)))
             .fold(own_log_start, Offset::min)
-    }
-
-    /// Who was refused is not proposed with every fetch: the controller has written something for each refusal.
-    fn propose_expand(&mut self, newcomer: BrokerId, now: Timestamp) -> Option<IsrProposal> {
-        if self.refused.get(&newcomer).is_some_and(|at| now.0.saturating_sub(at.0) < REFUSED_PAUSE_MS) {
-            return None;
-        }
-        self.refused.remove(&newcomer);
-        self.isr.propose_expand(newcomer, self.partition_epoch)
     }
 
     /// A follower may join once it has all that is committed and has reached the start of this leadership: before that
@@ -482,21 +465,6 @@ mod tests {
         assert_eq!(leader.low_watermark(Offset(5)), Offset(5));
         leader.update(start(&[1, 2], &[1], 1), Timestamp(2));
         assert_eq!(leader.low_watermark(Offset(5)), Offset(0));
-    }
-
-    #[test]
-    fn who_was_refused_is_proposed_again_after_a_while() {
-        let mut leader = Leader::new(start(&[1, 2, 3], &[1], 1), Offset(0), Offset(0), Timestamp(0));
-        let mut proposed = |replica, now| leader.on_follower_fetch(fetch(replica, 0), Timestamp(now)).unwrap().proposal;
-        assert!(proposed(2, 1).is_some());
-        leader.on_isr_refused(Timestamp(2));
-        let mut proposed = |replica, now| leader.on_follower_fetch(fetch(replica, 0), Timestamp(now)).unwrap().proposal;
-        assert_eq!(proposed(2, 3), None);
-        assert_eq!(proposed(3, 4).unwrap().isr, ids(&[1, 3]), "another one may join meanwhile");
-        leader.on_isr_committed(ids(&[1, 3]), 8, Timestamp(5));
-        let mut proposed = |replica, now| leader.on_follower_fetch(fetch(replica, 0), Timestamp(now)).unwrap().proposal;
-        assert_eq!(proposed(2, 201), None);
-        assert_eq!(proposed(2, 202).unwrap(), IsrProposal { isr: ids(&[1, 3, 2]), partition_epoch: 8 });
     }
 
     #[test]
