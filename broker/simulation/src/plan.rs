@@ -97,6 +97,10 @@ impl Plan {
             retention_bytes: if loss == LossRule::Kills && rng.random_bool(0.5) { 12_000 } else { -1 },
             only_overload: false,
         };
+        // As many large records as of small ones are enough.
+        if plan.retention_bytes >= 0 {
+            plan.retention_bytes += 40 * plan.padding as i64;
+        }
         // Where trouble seldom comes alone all three replicas are to be in sync: one that lags is then eligible beside an
         // in-sync set that others are still in.
         if plan.bursts > 0.4 {
