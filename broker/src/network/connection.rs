@@ -323,10 +323,12 @@ impl<S: AsyncRead + Outlet> Connection<S> {
                 self.muted_until = None;
                 self.last_active = now;
                 self.frame_began = None;
+                self.inbox.forgive(now);
             }
             return Ok(());
         }
-        if self.half_closed.is_none() && self.frame_began.is_some_and(|began| now >= began + self.inbox.patience()) {
+        let is_late = self.frame_began.is_some_and(|began| now >= began + self.inbox.patience());
+        if self.half_closed.is_none() && (is_late || self.inbox.is_in_the_way(now)) {
             return Err(End::SlowSender);
         }
         if self.pipeline.is_empty() && now >= self.last_active + self.idle_max {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use ottla_protocol::frame::{self, FRAME_BYTES_MIN, Prefix};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::Instant;
 
 use super::limits::{
     FRAME_BYTES_ON_TRUST, FRAME_RATE_MIN, FRAME_RECEIVE_MAX, FRAME_RECEIVE_SHORT, INBOX_BYTES, SHORT_FRAMES_MAX,
@@ -64,6 +65,8 @@ struct LongFrame {
     bytes: BytesMut,
     length: usize,
     reserved: Option<Reserved>,
+    /// Since memory is set aside for it, if that was before it was whole.
+    holds_since: Option<Instant>,
 }
 
 impl LongFrame {
@@ -133,7 +136,7 @@ impl Inbox {
             } else {
                 self.note_long_frame(4 + length);
             }
-            let long = LongFrame { bytes, length, reserved: None };
+            let long = LongFrame { bytes, length, reserved: None, holds_since: None };
             if !long.is_unpaid() {
                 return Ok(Some(Frame { bytes: long.bytes.freeze(), reserved: None }));
             }
@@ -144,7 +147,7 @@ impl Inbox {
             let mut bytes = BytesMut::with_capacity(length.min(FRAME_BYTES_ON_TRUST.max(self.buffer.len())));
             bytes.extend_from_slice(&self.buffer[4..]);
             self.buffer = BytesMut::new();
-            self.long = Some(LongFrame { bytes, length, reserved: None });
+            self.long = Some(LongFrame { bytes, length, reserved: None, holds_since: None });
         }
         Ok(None)
     }
@@ -215,6 +218,7 @@ impl Inbox {
         if long.is_whole() || long.bytes.len() == long.bytes.capacity() {
             if long.reserved.is_none() {
                 long.reserved = self.memory.frames.reserve(long.length).await;
+                long.holds_since = Some(Instant::now());
             }
             if long.is_whole() {
                 return Ok(long.length);
@@ -245,14 +249,26 @@ impl Inbox {
     pub fn patience(&self) -> Duration {
         // Time is earned by bytes that came, not by those that were announced.
         let length = self.long.as_ref().map_or(0, |long| long.bytes.len() as u64);
-        let first =
-            if self.is_holding() && self.memory.frames.is_short() { FRAME_RECEIVE_SHORT } else { FRAME_RECEIVE_MAX };
-        first + Duration::from_secs(length / FRAME_RATE_MIN)
+        FRAME_RECEIVE_MAX + Duration::from_secs(length / FRAME_RATE_MIN)
     }
 
-    /// True while memory is set aside for a frame that has not come in: who announces much and sends little keeps it from others.
+    /// True while memory is set aside for a frame that has not come in.
     pub fn is_holding(&self) -> bool {
-        self.long.as_ref().is_some_and(|long| long.reserved.is_some() && !long.is_whole())
+        self.long.as_ref().is_some_and(|long| long.holds_since.is_some() && !long.is_whole())
+    }
+
+    /// Nothing was read for a while, which is not the client's doing.
+    pub fn forgive(&mut self, now: Instant) {
+        if let Some(since) = self.long.as_mut().and_then(|long| long.holds_since.as_mut()) {
+            *since = now;
+        }
+    }
+
+    /// Others wait for the memory of a frame that was announced and comes in slowly, or not at all.
+    pub fn is_in_the_way(&self, now: Instant) -> bool {
+        let Some(long) = self.long.as_ref().filter(|long| !long.is_whole()) else { return false };
+        let patience = FRAME_RECEIVE_SHORT + Duration::from_secs(long.bytes.len() as u64 / FRAME_RATE_MIN);
+        long.holds_since.is_some_and(|since| now >= since + patience) && self.memory.frames.is_short()
     }
 }
 
@@ -339,7 +355,8 @@ mod tests {
             assert!(slow.read(&mut socket).await.unwrap() > 0);
             assert!(slow.next_frame(|_| true).unwrap().is_none());
         }
-        assert!(slow.is_holding() && slow.patience() >= FRAME_RECEIVE_MAX);
+        let late = Instant::now() + FRAME_RECEIVE_SHORT + Duration::from_secs(1);
+        assert!(slow.is_holding() && !slow.is_in_the_way(late), "nobody else wants memory");
 
         let mut other = Inbox::new(1 << 20, memory.clone());
         let whole = frame(0, 80_000);
@@ -349,7 +366,7 @@ mod tests {
         }
         let mut waiting = Box::pin(other.read(&mut socket));
         assert!(tokio::time::timeout(Duration::from_millis(5), &mut waiting).await.is_err());
-        assert!(slow.patience() < FRAME_RECEIVE_MAX, "others wait");
+        assert!(slow.is_in_the_way(late) && !slow.is_in_the_way(Instant::now()));
         drop(slow);
         assert!(waiting.await.unwrap() > 0);
         assert!(!memory.frames.is_short());

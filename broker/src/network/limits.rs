@@ -73,14 +73,14 @@ pub const UNREAD_ON_TRUST: usize = 64 * 1024;
 /// A frame that was begun must be complete after this long ...
 pub const FRAME_RECEIVE_MAX: Duration = Duration::from_secs(30);
 
-/// ... or after this long when it holds memory that others wait for ...
+/// ... plus the time its bytes take at this rate (bytes per second).
+pub const FRAME_RATE_MIN: u64 = 128 * 1024;
+
+/// The same for a frame that has held memory for so long while others wait for it; time in which it waited itself does not count.
 pub const FRAME_RECEIVE_SHORT: Duration = Duration::from_secs(3);
 
 /// How often a connection whose frame holds memory looks whether others wait for it.
 pub const HOLDER_LOOKS: Duration = Duration::from_secs(1);
-
-/// ... plus the time its bytes take at this rate (bytes per second).
-pub const FRAME_RATE_MIN: u64 = 128 * 1024;
 
 /// How long answers that are on their way are waited for when the client has closed its side.
 pub const HALF_CLOSED_MAX: Duration = Duration::from_secs(5);
