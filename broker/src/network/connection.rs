@@ -250,8 +250,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             self.muted_until = Some(Instant::now() + Duration::from_millis(u64::from(ms.unsigned_abs())));
         }
         self.pipeline.push(reply, api_key == PRODUCE, reserved);
-        // Nothing was read meanwhile.
-        self.frame_began = self.frame_began.map(|_| Instant::now());
+        self.has_not_read();
         Ok(())
     }
 
@@ -285,8 +284,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             written => written?,
         };
         self.last_active = Instant::now();
-        // Nothing was read meanwhile.
-        self.frame_began = self.frame_began.map(|_| self.last_active);
+        self.has_not_read();
         match written {
             Written::Close => Err(End::ByAnswer),
             Written::Mute(time) => {
@@ -296,6 +294,13 @@ impl<S: AsyncRead + Outlet> Connection<S> {
                 Ok(())
             }
         }
+    }
+
+    /// Nothing was read for a while: a frame that is coming in has its time from now on.
+    fn has_not_read(&mut self) {
+        let now = Instant::now();
+        self.frame_began = self.frame_began.map(|_| now);
+        self.inbox.forgive(now);
     }
 
     /// When something must be looked at again without the client's doing.
