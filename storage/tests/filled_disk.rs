@@ -93,6 +93,8 @@ fn load(dirs: &LogDirs, seed: u64) {
     }
     dirs.maintenance(Timestamp(10_000));
     say("ready");
+    // Nothing is written while the disk is filled: what the reserve gave free meanwhile would be taken for space.
+    std::io::stdin().read_line(&mut String::new()).unwrap();
     let known = produced.producers().into_iter().next();
     let mut sequence = known.map_or(0, |known| known.last_sequence + 1);
     let coordinator = AppendContext { origin: AppendOrigin::Coordinator, ..context() };
@@ -159,8 +161,7 @@ impl Tmpfs {
         self.0.path().join("ballast")
     }
 
-    /// Somebody else takes all the space that is there now, but a little. Not until there is none: what the reserve gives free
-    /// meanwhile is not for them.
+    /// Somebody else takes all the space that is there, but a little.
     fn fill(&self) {
         let left = rustix::fs::statvfs(self.0.path()).unwrap();
         let bytes = (left.f_bavail * left.f_frsize).saturating_sub(1 << 20);
@@ -202,6 +203,7 @@ fn nothing_durable_is_lost_on_a_full_disk() {
         let mut child: Child = Command::new(std::env::current_exe().unwrap())
             .args(["full_child", "--exact", "--nocapture", "--test-threads=1"])
             .env(CHILD, text)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -209,12 +211,16 @@ fn nothing_durable_is_lost_on_a_full_disk() {
         let dies_full = time % 3 == 2;
         let mut end = None;
         let mut killed = false;
+        let mut told = child.stdin.take().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         for line in lines.map_while(Result::ok) {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
                 [.., "opened", ms] => slowest = slowest.max(ms.parse().unwrap()),
-                [.., "ready"] => disk.fill(),
+                [.., "ready"] => {
+                    disk.fill();
+                    writeln!(told, "filled").unwrap();
+                }
                 [.., "full"] => {
                     full += 1;
                     if dies_full {
