@@ -32,8 +32,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A node that was killed just now is taken for alive for a moment; whoever answers for longer than this is somebody else.
 const GONE_AFTER: Duration = Duration::from_secs(10);
-/// Refusals in a row, at a pause each, after which controllers that close the connection are taken for Kafka's.
-const CLOSED_MAX: u32 = 40;
+/// Controllers that have done nothing but close the connection for so long are taken for Kafka's.
+const CLOSED_MAX: Duration = Duration::from_secs(10);
 
 /// What the cluster told.
 struct Cluster {
@@ -74,7 +74,8 @@ pub async fn complete(mut given: Given, join: Option<&str>) -> Result<Given, Con
         tracing::info!(node = id, cluster = cluster.id, "joining: the cluster gave this node its id");
         given.values.insert(NODE_ID.to_owned(), id.to_string());
     } else if !of_data.contains_key(NODE_ID)
-        && let Some(id) = given.values.get(NODE_ID).and_then(|id| id.trim().parse().ok())
+        && let Some(id) = given.values.get(NODE_ID).or(given.values.get("broker.id"))
+        && let Ok(id) = id.trim().parse()
     {
         // Before the data folder is made that of this node.
         refuse_taken(address, &cluster, id).await?;
@@ -190,8 +191,8 @@ async fn refuse_taken(address: &str, cluster: &Cluster, id: i32) -> Result<(), C
     while has_it {
         if tokio::time::Instant::now() >= deadline {
             return Err(ConfigError(format!(
-                "--join {address}: another node is broker {id} of cluster {} and alive: leave out node.id to be given a \
-                 free one, or stop that node first",
+                "--join {address}: another node is broker {id} of cluster {} and alive, as far as its session \
+                 (broker.session.timeout.ms) tells: leave out node.id to be given a free one, or stop that node first",
                 cluster.id
             )));
         }
@@ -252,7 +253,7 @@ async fn assign_node_id(cluster: &Cluster) -> Result<i32, ConfigError> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut next: Vec<Endpoint> = Vec::new();
     let mut reason = "no controller is known".to_owned();
-    let (mut warned, mut closed) = (false, 0);
+    let (mut warned, mut closed_since) = (false, None);
     loop {
         if next.is_empty() {
             next.clone_from(&cluster.controllers);
@@ -263,14 +264,20 @@ async fn assign_node_id(cluster: &Cluster) -> Result<i32, ConfigError> {
         match answer.map_err(std::io::Error::other).and_then(|answer| answer).and_then(|bytes| read_assignment(&bytes))
         {
             Ok(Assigned::Id(id)) => return Ok(id),
-            Ok(Assigned::Ask(Some(leader))) => next.insert(0, leader),
-            Ok(Assigned::Ask(None)) => reason = ErrorCode::NotController.message().to_owned(),
+            Ok(Assigned::Ask(leader)) => {
+                closed_since = None;
+                match leader {
+                    Some(leader) => next.insert(0, leader),
+                    None => reason = ErrorCode::NotController.message().to_owned(),
+                }
+            }
             Err(error) => {
                 reason = error.to_string();
-                closed = if error.kind() == std::io::ErrorKind::ConnectionReset { closed + 1 } else { 0 };
+                let is_closed = error.kind() == std::io::ErrorKind::ConnectionReset;
+                closed_since = is_closed.then(|| closed_since.unwrap_or_else(tokio::time::Instant::now));
             }
         }
-        if closed >= CLOSED_MAX {
+        if closed_since.is_some_and(|since| since.elapsed() >= CLOSED_MAX) {
             return Err(ConfigError(format!(
                 "--join: the controllers of cluster {} close the connection when they are asked for a node id, as Apache \
                  Kafka's do: its nodes and those of Ottla form no cluster with each other ({reason})",

@@ -81,7 +81,12 @@ impl ReadError {
 
 /// A want of space or of file descriptors: what was asked is refused, and what is on the disk can still be trusted.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) || is_descriptor_shortage(error)
+    is_lack_of_space(error) || is_descriptor_shortage(error)
+}
+
+/// The disk, or what this user may have of it, is full.
+pub(crate) fn is_lack_of_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// A want of file descriptors. It comes of opening files only, never of writing or syncing them.

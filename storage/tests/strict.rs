@@ -14,6 +14,7 @@ use bytes::Bytes;
 use common::{append, batch, config, contents, context, errors_of, expected};
 use ottla_protocol::record_batch::BatchBuilder;
 use ottla_protocol::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
+use ottla_storage::disk::Disk;
 use ottla_storage::disk::faulty::FaultyDisk;
 use ottla_storage::{Durability, JournalOptions, Log, LogConfig, LogDirs, LogDirsOptions};
 use rand::rngs::StdRng;
@@ -412,4 +413,33 @@ fn a_deleted_log_stays_deleted_when_files_of_the_journal_are_used_again() {
     assert!(dirs.get(&id(0)).is_none(), "it is back");
     assert_eq!(contents(&dirs.get(&id(1)).unwrap(), Offset(0)), expected(14));
     assert!(errors.is_empty(), "{errors:?}");
+}
+
+/// Coordinators go on from the reserve: a file that the journal would make is as large as that.
+#[test]
+fn what_is_left_of_a_disk_is_not_for_the_journal() {
+    let disk = disk();
+    disk.set_capacity(64 * (16 << 10));
+    let dirs = open(&disk);
+    let log = create(&dirs, Durability::Strict);
+    append(&log, 1).unwrap();
+    dirs.commit();
+    let files = || {
+        let entries = disk.list("/a".as_ref()).unwrap();
+        entries.iter().filter(|entry| entry.name.starts_with("ottla-journal")).count()
+    };
+    let before = files();
+    // One more file of two blocks would find room.
+    disk.set_capacity(disk.used() + (12 << 10));
+    let space = || disk.space("/a".as_ref()).unwrap().usable;
+    for count in 2..20 {
+        let left = space();
+        append(&log, 1).unwrap();
+        dirs.commit();
+        assert_eq!(log.durable_end(), Offset(count));
+        assert_eq!(files(), before);
+        assert!(left - space() < 500, "{left} bytes were left, then {}", space());
+    }
+    let dirs = open(&disk.after_power_cut(|_| 0));
+    assert_eq!(contents(&dirs.get(&id(0)).unwrap(), Offset(0)), expected(19));
 }

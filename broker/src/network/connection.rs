@@ -315,10 +315,16 @@ impl<S: AsyncRead + Outlet> Connection<S> {
         // A request in work keeps the connection, however long it takes, but not a frame that does not come in.
         let idle_since = if self.pipeline.is_empty() { self.last_active } else { Instant::now() };
         let mut deadline = idle_since + self.idle_max;
-        if self.inbox.is_holding() {
+        if self.inbox.holds_since().is_some() {
             deadline = deadline.min(Instant::now() + HOLDER_LOOKS);
         }
-        self.frame_began.map_or(deadline, |began| deadline.min(began + self.inbox.patience()))
+        self.frame_deadline().map_or(deadline, |late| deadline.min(late))
+    }
+
+    /// When the frame that is coming in is late. The time in which it waited for memory is not the client's.
+    fn frame_deadline(&self) -> Option<Instant> {
+        let began = self.frame_began?;
+        Some(self.inbox.holds_since().map_or(began, |since| since.max(began)) + self.inbox.patience())
     }
 
     fn on_deadline(&mut self) -> Result<(), End> {
@@ -332,7 +338,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             }
             return Ok(());
         }
-        let is_late = self.frame_began.is_some_and(|began| now >= began + self.inbox.patience());
+        let is_late = self.frame_deadline().is_some_and(|late| now >= late);
         if self.half_closed.is_none() && (is_late || self.inbox.is_in_the_way(now)) {
             return Err(End::SlowSender);
         }

@@ -179,7 +179,7 @@ impl Inbox {
         if came >= INBOX_BYTES {
             self.short_frames = 0;
             self.widen();
-        } else {
+        } else if came == bytes {
             self.short_frames = self.short_frames.saturating_add(1);
         }
         if self.wide.is_none() {
@@ -252,9 +252,9 @@ impl Inbox {
         FRAME_RECEIVE_MAX + Duration::from_secs(length / FRAME_RATE_MIN)
     }
 
-    /// True while memory is set aside for a frame that has not come in.
-    pub fn is_holding(&self) -> bool {
-        self.long.as_ref().is_some_and(|long| long.holds_since.is_some() && !long.is_whole())
+    /// Since when memory is set aside for a frame that has not come in.
+    pub fn holds_since(&self) -> Option<Instant> {
+        self.long.as_ref().filter(|long| !long.is_whole()).and_then(|long| long.holds_since)
     }
 
     /// Nothing was read for a while, which is not the client's doing.
@@ -356,7 +356,7 @@ mod tests {
             assert!(slow.next_frame(|_| true).unwrap().is_none());
         }
         let late = Instant::now() + FRAME_RECEIVE_SHORT + Duration::from_secs(1);
-        assert!(slow.is_holding() && !slow.is_in_the_way(late), "nobody else wants memory");
+        assert!(slow.holds_since().is_some() && !slow.is_in_the_way(late), "nobody else wants memory");
 
         let mut other = Inbox::new(1 << 20, memory.clone());
         let whole = frame(0, 80_000);

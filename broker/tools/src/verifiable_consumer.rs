@@ -101,12 +101,13 @@ fn run(options: &Options, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if let Err(failure) = outcome {
         eprintln!("{}", failure.as_java());
     }
+    let mut ended = Ok(());
     if options.has("enable-autocommit") {
-        reader.member.commit(&mut client, &reader.fetcher.consumed())?;
+        ended = reader.member.commit(&mut client, &reader.fetcher.consumed());
     }
-    match reader.member.leave(&mut client) {
+    match ended.and_then(|()| reader.member.leave(&mut client)) {
         // The coordinator will miss the heartbeats.
-        Err(failure) if failure.is_passing() => {}
+        Err(failure) if failure.is_passing() => eprintln!("WARN {}", failure.as_java()),
         outcome => outcome?,
     }
     tell(out, "shutdown_complete", &[])?;

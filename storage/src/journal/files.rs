@@ -63,9 +63,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Makes it.
+    /// Makes it, where at least as much is left beside it: the last space of a disk, and the reserve where that was given free, is for
+    /// the logs, which do without a journal then.
+    ///
+    /// # Errors
+    /// `StorageFull` without a byte written, and those of the disk.
     pub fn make(self) -> io::Result<JournalFile> {
         let Self { disk, dir, path, size } = self;
+        if disk.space(&dir)?.usable < size.saturating_mul(2) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let fill = || -> io::Result<Arc<dyn DiskFile>> {
             disk.open(&path, OpenMode::Truncate)?;
             // Past the page cache from the beginning: what lies there each later write would have to throw out.

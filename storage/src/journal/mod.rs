@@ -364,7 +364,8 @@ impl Journal {
                     writer.round = writer.next;
                 }
                 let bytes = buffer.padded() as u64;
-                if files.next_file(writer.next, bytes)? { files.place(bytes) } else { None }
+                // The reserve of a full disk is not for new files of the journal.
+                if !self.health.is_full() && files.next_file(writer.next, bytes)? { files.place(bytes) } else { None }
             }
         };
         let Some((file, position)) = place else {
@@ -443,7 +444,7 @@ impl Journal {
     fn make_ahead(&self) {
         let plan = {
             let mut files = self.files.lock();
-            if !files.wants_file() {
+            if !files.wants_file() || self.health.is_full() {
                 return;
             }
             files.plan()

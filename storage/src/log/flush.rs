@@ -10,7 +10,7 @@ use ottla_protocol::{Offset, Timestamp};
 use super::{EPOCHS_FILE, Log, Writer};
 use crate::config::{Durability, LogConfig};
 use crate::disk::{Disk, OpenMode, remove_if_present, rewrite_atomic, rewrite_unsynced};
-use crate::errors::{is_descriptor_shortage, is_shortage};
+use crate::errors::{is_descriptor_shortage, is_lack_of_space, is_shortage};
 use crate::partition_metadata;
 use crate::producer_snapshot;
 use crate::retention::{self, SegmentAge};
@@ -151,7 +151,7 @@ impl Log {
     fn flush_records(&self, config: &LogConfig) -> io::Result<()> {
         match self.flush() {
             // What a `strict` log promises its journal has.
-            Err(error) if is_shortage(&error) && config.durability == Durability::Replicated => {
+            Err(error) if is_lack_of_space(&error) && config.durability == Durability::Replicated => {
                 self.insist_on_sync(|| self.sync_data())
             }
             done => done,

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::{Mutex, RwLock};
 
 use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::errors::{is_descriptor_shortage, is_shortage, offline};
+use crate::errors::{is_descriptor_shortage, is_lack_of_space, is_shortage, offline};
 use crate::log_dirs::Reserve;
 
 /// A log directory's state of health, shared by all logs in it. Once offline it stays so until a restart: after a failed
@@ -59,7 +59,7 @@ impl DirHealth {
 
     /// Something could not be written for want of space: the reserve is for what has to go on.
     pub(crate) fn on_shortage(&self, dir: &Path, error: &io::Error) {
-        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        if is_lack_of_space(error)
             && let Some(reserve) = self.reserve.get()
             && !self.full.swap(true, Ordering::AcqRel)
         {
