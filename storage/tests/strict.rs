@@ -7,15 +7,15 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use common::{append, batch, config, contents, context, errors_of, expected};
 use ottla_protocol::record_batch::BatchBuilder;
 use ottla_protocol::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
-use ottla_storage::disk::Disk;
 use ottla_storage::disk::faulty::FaultyDisk;
+use ottla_storage::disk::{Disk, read_file};
 use ottla_storage::{Durability, JournalOptions, Log, LogConfig, LogDirs, LogDirsOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -442,4 +442,25 @@ fn what_is_left_of_a_disk_is_not_for_the_journal() {
     }
     let dirs = open(&disk.after_power_cut(|_| 0));
     assert_eq!(contents(&dirs.get(&id(0)).unwrap(), Offset(0)), expected(19));
+}
+
+/// After a crash thousands of logs may be cut one after the other.
+#[test]
+fn only_a_cut_below_what_is_noted_is_noted() {
+    let disk = disk();
+    let dirs = open(&disk);
+    let log = create(&dirs, Durability::Replicated);
+    append(&log, 4).unwrap();
+    log.flush().unwrap();
+    append(&log, 4).unwrap();
+    dirs.checkpoint_all().unwrap();
+    let path: &Path = "/a/recovery-point-offset-checkpoint".as_ref();
+    let noted = || read_file(&disk, path).unwrap().map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(noted().unwrap().contains("t 0 4"));
+    disk.remove_file(path).unwrap();
+    log.truncate_to(Offset(6)).unwrap();
+    // A batch goes as a whole.
+    assert_eq!((log.offsets().log_end, noted()), (Offset(4), None), "the tail was noted nowhere");
+    log.truncate_to(Offset(2)).unwrap();
+    assert!(noted().unwrap().contains("t 0 0"));
 }

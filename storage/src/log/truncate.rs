@@ -21,9 +21,18 @@ impl Log {
         }
         let _order = self.flushing.lock();
         let mut writer = self.writer.lock();
+        let before = self.noted();
         self.home().guard(|| self.cut_at(&mut writer, offset))?;
+        let is_noted = before == self.noted();
         drop(writer);
-        self.checkpoint()
+        // What was cut off lay behind all that is noted, as the unflushed tail does: then no note is wrong. It takes a look at every
+        // log of the directory, and after a crash many are cut one after the other.
+        if is_noted { Ok(()) } else { self.checkpoint() }
+    }
+
+    /// What the checkpoints of the directory say of this log.
+    fn noted(&self) -> [i64; 3] {
+        [&self.log_start, &self.recovery_point, &self.high_watermark].map(|offset| offset.load(Ordering::Acquire))
     }
 
     /// Where it fails for want of space or descriptors either nothing has changed yet, or all but the file of the epochs has:
