@@ -240,8 +240,9 @@ fn a_fourth_node_reads_along_and_a_stranger_is_refused() {
 
 #[test]
 fn a_cluster_of_apache_kafka_is_not_joined_and_named() {
-    if toolchain::missing(&[Need::Maven, Need::Java]).is_some() {
-        assert!(!toolchain::is_ci());
+    if let Some(reason) = toolchain::missing(&[Need::Maven, Need::Java]) {
+        assert!(!toolchain::is_ci(), "skipped under CI: {reason}");
+        println!("skipped: {reason}");
         return;
     }
     let parent = tempfile::Builder::new().prefix("join").tempdir_in(cache::dir("run")).unwrap();

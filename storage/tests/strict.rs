@@ -7,6 +7,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -461,6 +462,11 @@ fn only_a_cut_below_what_is_noted_is_noted() {
     log.truncate_to(Offset(6)).unwrap();
     // A batch goes as a whole.
     assert_eq!((log.offsets().log_end, noted()), (Offset(4), None), "the tail was noted nowhere");
+    // The note itself fails, and the cut is tried again.
+    disk.set_fault(|_, path| path.to_string_lossy().contains("checkpoint").then(|| io::ErrorKind::StorageFull.into()));
+    assert!(log.truncate_to(Offset(2)).is_err());
+    disk.clear_fault();
+    assert_eq!(noted(), None);
     log.truncate_to(Offset(2)).unwrap();
     assert!(noted().unwrap().contains("t 0 0"));
 }

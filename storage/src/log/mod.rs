@@ -69,6 +69,8 @@ pub struct Log {
     unflushed: AtomicU64,
     /// Where the log was cut at least since a copy of it was last brought up to date; `i64::MAX`: nowhere.
     lowest_cut: AtomicI64,
+    /// The log was cut below what the checkpoints of its directory say, and they were not written since.
+    cut_is_unnoted: AtomicBool,
     /// A copy is being made in another log directory: what was copied must not be compacted under it.
     is_moving: AtomicBool,
     /// When the log was last flushed, in milliseconds.

@@ -147,6 +147,7 @@ impl Log {
             naming: Mutex::new(()),
             unflushed: AtomicU64::new(0),
             lowest_cut: AtomicI64::new(i64::MAX),
+            cut_is_unnoted: AtomicBool::new(false),
             is_moving: AtomicBool::new(false),
             flushed_at: AtomicI64::new(now.0),
             log_start: AtomicI64::new(log_start.0),

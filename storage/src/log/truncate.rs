@@ -22,12 +22,20 @@ impl Log {
         let _order = self.flushing.lock();
         let mut writer = self.writer.lock();
         let before = self.noted();
-        self.home().guard(|| self.cut_at(&mut writer, offset))?;
-        let is_noted = before == self.noted();
+        let cut = self.home().guard(|| self.cut_at(&mut writer, offset));
+        if before != self.noted() {
+            self.cut_is_unnoted.store(true, Ordering::Release);
+        }
+        cut?;
         drop(writer);
-        // What was cut off lay behind all that is noted, as the unflushed tail does: then no note is wrong. It takes a look at every
-        // log of the directory, and after a crash many are cut one after the other.
-        if is_noted { Ok(()) } else { self.checkpoint() }
+        // What is cut off mostly lies behind all that is noted, as the unflushed tail does: then no note is wrong. To write one takes
+        // a look at every log of the directory, and after a crash many are cut one after the other. A cut that is tried again
+        // finds nothing to do and owes the note all the same.
+        if self.cut_is_unnoted.load(Ordering::Acquire) {
+            self.checkpoint()?;
+            self.cut_is_unnoted.store(false, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// What the checkpoints of the directory say of this log.
