@@ -136,14 +136,19 @@ struct Zeros([u8; 256 << 10]);
 /// What new files are filled from: never written to, so that it takes no memory of its own.
 static ZEROS: Zeros = Zeros([0; 256 << 10]);
 
+/// Zeros to write: as many as asked for, at most 256 KiB.
+pub(crate) fn zeros(len: u64) -> &'static [u8] {
+    &ZEROS.0[..usize::try_from(len).unwrap_or(usize::MAX).min(ZEROS.0.len())]
+}
+
 /// Makes the first `len` bytes of a file zeros that the file system has given space to. A file that was opened for direct
 /// writes gets a multiple of [`BLOCK`].
 pub fn fill_with_zeros(file: &dyn DiskFile, len: u64) -> io::Result<()> {
     let mut position = 0;
     while position < len {
-        let many = usize::try_from(len - position).unwrap_or(usize::MAX).min(ZEROS.0.len());
-        file.write_at(&[&ZEROS.0[..many]], position)?;
-        position += many as u64;
+        let zeros = zeros(len - position);
+        file.write_at(&[zeros], position)?;
+        position += zeros.len() as u64;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 
 use super::{AppendContext, AppendInfo, AppendOrigin, Log, Writer};
 use crate::config::{Durability, LogConfig};
-use crate::errors::{AppendError, is_shortage};
+use crate::errors::{AppendError, is_lack_of_space, is_shortage};
 use crate::producer_state::{BatchMetadata, Marker};
 use crate::segment::{IndexEntry, OffsetEntry, Segment, Suffix, TimeEntry};
 use crate::validate::{self, CheckedBatch};
@@ -164,7 +164,8 @@ impl Log {
             parts.extend([&prefix[..], &batch.bytes[STAMPED..]]);
         }
         let mut position = segment.size();
-        segment.write(&parts).map_err(|error| self.write_failed(error))?;
+        self.write_parts(writer, &segment, parts, position + size as u64, config, now)
+            .map_err(|error| self.write_failed(error))?;
 
         for (batch, marker) in batches.iter().zip(markers) {
             let header = &batch.header;
@@ -216,6 +217,43 @@ impl Log {
             duplicate: false,
             leader_epoch: last.header.partition_leader_epoch,
         })
+    }
+
+    /// Writes `parts`, which end at `end` in the file, and the zeros that are due behind them.
+    fn write_parts(
+        &self,
+        writer: &mut Writer,
+        segment: &Segment,
+        mut parts: Vec<&[u8]>,
+        end: u64,
+        config: &LogConfig,
+        now: Timestamp,
+    ) -> io::Result<()> {
+        let zeros = writer.ahead.zeros_behind(segment.size(), end, config, now);
+        // Without a host nobody would cut them off when the log is at rest.
+        if !zeros.is_empty()
+            && !self.home().health.is_full()
+            && let Some(host) = self.host()
+        {
+            parts.push(zeros);
+            match segment.write(&parts) {
+                Ok(()) => {
+                    if writer.ahead.written(end, zeros.len() as u64) {
+                        host.cut_zeros_later(self);
+                    }
+                    return Ok(());
+                }
+                // There may be space for the records.
+                Err(error) if is_lack_of_space(&error) => parts.pop(),
+                Err(error) => {
+                    writer.ahead.are_gone();
+                    return Err(error);
+                }
+            };
+        }
+        writer.ahead.written(end, 0);
+        // What failed has cut the file to its records.
+        segment.write(&parts).inspect_err(|_| writer.ahead.are_gone())
     }
 
     fn write_failed(&self, error: io::Error) -> AppendError {
@@ -272,6 +310,7 @@ impl Log {
         let config = self.config.load();
         // Deleting records must be able to roll when there is no space for either.
         self.if_there_is_space(active.seal())?;
+        self.cut_zeros(writer)?;
         if config.preallocate {
             active.give_back()?;
         }

@@ -304,6 +304,7 @@ impl Log {
         }
         self.home().health.check()?;
         self.if_there_is_space(active.seal())?;
+        self.home().guard(|| self.cut_zeros(&mut self.writer.lock()))?;
         if self.config.load().preallocate { self.home().guard(|| active.give_back()) } else { Ok(()) }
     }
 

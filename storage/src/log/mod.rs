@@ -7,6 +7,7 @@
 //! and the offsets, which are atomics. The order of the writer's stores is what makes that right:
 //! bytes, `first_unstable`, `log_end`, the segment's size; readers load in the opposite order.
 
+mod ahead;
 mod append;
 mod flush;
 mod open;
@@ -28,6 +29,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use ottla_protocol::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
+use self::ahead::Ahead;
 use crate::config::{Durability, LogConfig};
 use crate::durable::{DurabilityListener, Durable};
 use crate::journal::Journal;
@@ -90,6 +92,7 @@ pub struct Log {
 struct Writer {
     producers: ProducerState,
     bytes_since_index: u64,
+    ahead: Ahead,
     /// Offset of the newest producer snapshot; `None` if there is none.
     snapshot: Option<Offset>,
     closed: bool,
@@ -99,6 +102,8 @@ struct Writer {
 pub(crate) trait LogHost: std::fmt::Debug + Send + Sync {
     /// A segment was closed and is to be synced.
     fn flush_soon(&self, log: &Log);
+    /// The active segment's file has zeros behind its records now, which are to go once nothing is appended any more.
+    fn cut_zeros_later(&self, log: &Log);
     /// The log start or the recovery point moved in a way that must survive a crash.
     fn checkpoint(&self, log: &Log) -> io::Result<()>;
     /// Unlinks segments once nobody reads them any more.

@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use ottla_protocol::{Offset, Timestamp, TopicId, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
+use super::ahead::{self, Ahead};
 use super::recover::{self, RecoveryReport};
 use super::{EPOCHS_FILE, Log, Writer};
 use crate::config::LogConfig;
@@ -79,6 +80,11 @@ impl Log {
             // Without the epochs' file the batches are the only witnesses.
             _ => options.recovery_point,
         };
+        if !options.clean_shutdown {
+            // The lengths of files before it are right.
+            let first = segments.partition_point(|segment| segment.base <= options.recovery_point).saturating_sub(1);
+            segments[first..].iter().try_for_each(|segment| ahead::cut_zeros_of(segment))?;
+        }
         let mut recovered =
             recover::recover(&home, &mut segments, trusted_to, stored.clone(), log_start, now, &config)?;
         if found_none && options.recovery_point > log_start {
@@ -138,7 +144,13 @@ impl Log {
             segments: ArcSwap::from_pointee(segments),
             first_unstable: AtomicI64::new(producers.first_unstable().map_or(i64::MAX, |offset| offset.0)),
             has_uncommitted: AtomicBool::new(producers.has_uncommitted()),
-            writer: Mutex::new(Writer { producers, bytes_since_index, snapshot, closed: false }),
+            writer: Mutex::new(Writer {
+                producers,
+                bytes_since_index,
+                ahead: Ahead::default(),
+                snapshot,
+                closed: false,
+            }),
             flushing: Mutex::new(()),
             epochs: RwLock::new(epochs),
             epochs_changed: AtomicBool::new(!options.clean_shutdown || found_none),

@@ -79,6 +79,9 @@ impl Log {
         // After the end: who takes note of the cut must not read behind it any more. Before the bytes go.
         self.lowest_cut.fetch_min(end.0, Ordering::AcqRel);
         writer.bytes_since_index = 0;
+        if cut.is_some() || kept < segments.len() {
+            writer.ahead.are_gone();
+        }
         (writer.producers, writer.snapshot) = (producers, snapshot);
         writer.producers.on_high_watermark(self.high_watermark());
         self.publish_first_unstable(&writer.producers);
@@ -155,6 +158,7 @@ impl Log {
             self.epochs_changed.store(true, Ordering::Release);
             writer.producers = ProducerState::default();
             writer.bytes_since_index = 0;
+            writer.ahead.are_gone();
             writer.snapshot = None;
             self.publish_first_unstable(&writer.producers);
             for position in [&self.log_start, &self.log_end, &self.high_watermark, &self.recovery_point] {

@@ -471,6 +471,12 @@ impl LogHost for LogDirs {
         }
     }
 
+    fn cut_zeros_later(&self, log: &Log) {
+        if let Some(log) = self.get(log.topic_partition()) {
+            self.worker.cut_zeros_later(&log);
+        }
+    }
+
     fn checkpoint(&self, log: &Log) -> io::Result<()> {
         let dir = self.logs.read().get(log.topic_partition()).map(|hosted| Arc::clone(&hosted.dir));
         dir.map_or(Ok(()), |dir| self.checkpoint_dir(&dir))

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ottla_protocol::Offset;
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, remove_if_present};
@@ -27,7 +28,12 @@ enum Doomed {
     /// A copy, once the step that it is at has ended.
     Copy(PathBuf, Arc<Mutex<()>>),
     Segments(Vec<Arc<Segment>>),
+    /// Those behind the records of a log that ended there when they were looked at, unless it has grown.
+    Zeros(Weak<Log>, Offset),
 }
+
+/// How long nothing is appended to a log that is at rest, in milliseconds.
+const REST_MS: i64 = 1000;
 
 /// Handle of the thread.
 #[derive(Debug)]
@@ -64,7 +70,12 @@ impl Worker {
             did = true;
             match job {
                 Job::Flush(log) => flush(&log),
-                Job::Remove(_, doomed) => remove(disk, doomed),
+                Job::Remove(_, doomed) => {
+                    let mut left = Some(doomed);
+                    while let Some(doomed) = left {
+                        left = remove(disk, doomed);
+                    }
+                }
                 Job::Stop => {}
             }
         }
@@ -91,9 +102,14 @@ impl Worker {
         self.send(Job::Remove(due(delay_ms), Doomed::Segments(segments)));
     }
 
+    /// Has the zeros behind a log's records cut off once nothing is appended any more. Errors as above.
+    pub fn cut_zeros_later(&self, log: &Arc<Log>) {
+        self.send(Job::Remove(due(REST_MS), Doomed::Zeros(Arc::downgrade(log), log.offsets().log_end)));
+    }
+
     /// Removes the files of deleted segments; blocks. Errors as above.
     pub fn unlink_now(disk: &dyn Disk, segments: Vec<Arc<Segment>>) {
-        remove(disk, Doomed::Segments(segments));
+        let _ = remove(disk, Doomed::Segments(segments));
     }
 
     /// Ends the thread after the job that it is at. What was to be removed later is removed by the next start; what was to be
@@ -153,8 +169,10 @@ fn run(queue: &Receiver<Job>, disk: &dyn Disk, stopped: &AtomicBool) {
             Ok(Job::Remove(at, what)) => doomed.push(Due(Reverse(at), what)),
             Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                if let Some(Due(_, what)) = doomed.pop() {
-                    remove(disk, what);
+                if let Some(Due(_, what)) = doomed.pop()
+                    && let Some(left) = remove(disk, what)
+                {
+                    doomed.push(Due(Reverse(due(REST_MS)), left));
                 }
             }
         }
@@ -169,7 +187,8 @@ fn flush(log: &Weak<Log>) {
     }
 }
 
-fn remove(disk: &dyn Disk, doomed: Doomed) {
+/// What it answers is to be looked at again later.
+fn remove(disk: &dyn Disk, doomed: Doomed) -> Option<Doomed> {
     let failed = |path: PathBuf, error: std::io::Error| {
         tracing::warn!(path = %path.display(), %error, "could not be removed");
     };
@@ -193,5 +212,15 @@ fn remove(disk: &dyn Disk, doomed: Doomed) {
                 }
             }
         }
+        Doomed::Zeros(weak, seen) => {
+            let log = weak.upgrade()?;
+            match log.cut_zeros_at_rest(seen) {
+                Ok(end) => return end.map(|end| Doomed::Zeros(weak, end)),
+                Err(error) => {
+                    tracing::warn!(partition = %log.topic_partition(), %error, "the zeros behind the records are still there");
+                }
+            }
+        }
     }
+    None
 }

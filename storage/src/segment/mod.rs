@@ -356,9 +356,16 @@ impl Segment {
         }
     }
 
-    /// Frees the space that was taken in advance and not used.
+    /// Cuts the file off where its records end, and frees the space that was taken in advance and not used.
     pub fn give_back(&self) -> io::Result<()> {
         self.log.created()?.set_len(self.size())
+    }
+
+    /// Cuts the file off where its records end. Only for one that nobody reads yet.
+    pub fn end_at(&self, position: u64) -> io::Result<()> {
+        self.log.created()?.set_len(position)?;
+        self.size.store(position, Ordering::Release);
+        Ok(())
     }
 
     /// The four files.
