@@ -16,9 +16,11 @@ use tracing::{debug, info, warn};
 use super::complaints::{Complaint, Complaints};
 use super::inbox::{Frame, Inbox, Refused};
 use super::limits::{
-    ELEMENT_BYTES, ELEMENTS_ON_TRUST, FAREWELL_MAX, HALF_CLOSED_MAX, HOLDER_LOOKS, PRODUCES_IN_FLIGHT_MAX,
+    ELEMENT_BYTES, ELEMENTS_ON_TRUST, FAREWELL_MAX, HALF_CLOSED_MAX, HOLDER_LOOKS, MODERATION_MAX,
+    PRODUCES_IN_FLIGHT_MAX,
 };
 use super::memory::Memory;
+use super::moderation::{EVERY_BYTE, Moderation};
 use super::outlet::Outlet;
 use super::pipeline::{Pipeline, Written};
 use crate::api::{ApiTable, BoxFuture, ConnectionId, ListenerInfo, Reply, RequestContext, Service};
@@ -89,6 +91,11 @@ pub struct Connection<S> {
     half_closed: Option<Instant>,
     /// Another node of the cluster: the end of its connections is evidence of its own end.
     is_peer: bool,
+    /// Where the kernel can wait for more than a byte.
+    moderation: Option<Moderation>,
+    /// Bytes that the kernel waits for before it reports what came in.
+    mark: usize,
+    last_read: Instant,
 }
 
 impl<S: AsyncRead + Outlet> Connection<S> {
@@ -99,6 +106,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
         let idle_max = u64::try_from(idle_ms).map_or(Duration::from_secs(365 * 86_400), Duration::from_millis);
         let pipeline = Pipeline::new(door.memory.unread.clone());
         let inbox = Inbox::new(frame_bytes_max, door.memory.clone());
+        let moderation = socket.socket().map(|_| Moderation::default());
         Self {
             socket,
             id,
@@ -115,6 +123,9 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             muted_until: None,
             half_closed: None,
             is_peer: false,
+            moderation,
+            mark: EVERY_BYTE,
+            last_read: Instant::now(),
         }
     }
 
@@ -162,24 +173,69 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             {
                 return Err(End::ByClient);
             }
+            self.moderate();
             arm(&mut timer, self.next_deadline());
             let may_read = self.half_closed.is_none() && self.inbox.has_room();
             tokio::select! {
                 biased;
                 () = self.pipeline.front(), if !self.pipeline.is_empty() => {}
                 read = self.inbox.read(&mut self.socket), if may_read => {
+                    self.last_read = Instant::now();
                     if read? == 0 {
                         if self.is_peer {
                             return Err(End::ByClient);
                         }
-                        self.half_closed = Some(Instant::now());
+                        self.half_closed = Some(self.last_read);
                     } else if self.pipeline.is_empty() {
-                        self.last_active = Instant::now();
+                        self.last_active = self.last_read;
                     }
                 }
                 () = timer.as_mut() => self.on_deadline()?,
                 () = shutdown.as_mut() => return Err(End::Shutdown),
             }
+        }
+    }
+
+    /// Has the kernel wait for as much as the client is going to send anyway.
+    fn moderate(&mut self) {
+        let Some(moderation) = &mut self.moderation else { return };
+        let is_muted = self.muted_until.is_some() || self.half_closed.is_some();
+        if is_muted || !self.pipeline.is_empty() || self.inbox.is_long() {
+            moderation.stop();
+            self.wait_for(EVERY_BYTE);
+            return;
+        }
+        let mark = moderation.mark(self.last_read);
+        self.wait_for(mark);
+    }
+
+    fn wait_for(&mut self, mark: usize) {
+        if mark == self.mark {
+            return;
+        }
+        match self.socket.wait_for(mark) {
+            Ok(()) => self.mark = mark,
+            Err(error) => {
+                debug!(id = self.id.0, %error, "requests cannot be waited for");
+                self.moderation = None;
+            }
+        }
+    }
+
+    /// Reads what has come in short of the mark, if it was not reached in time.
+    fn read_overdue(&mut self, now: Instant) {
+        if self.mark == EVERY_BYTE || now < self.last_read + MODERATION_MAX {
+            return;
+        }
+        // In this order: what comes in behind what is read is reported.
+        self.wait_for(EVERY_BYTE);
+        let found = self.inbox.take_waiting(&self.socket);
+        if let Some(moderation) = &mut self.moderation {
+            moderation.on_overdue(found);
+        }
+        self.last_read = now;
+        if found > 0 {
+            self.last_active = now;
         }
     }
 
@@ -208,6 +264,12 @@ impl<S: AsyncRead + Outlet> Connection<S> {
     /// Decodes a request and runs the part of it that must keep its place.
     async fn start(&mut self, frame: Frame) -> Result<(), End> {
         let (api_key, reserved) = (frame.api_key(), frame.reserved);
+        if let Some(moderation) = &mut self.moderation {
+            match api_key {
+                PRODUCE => moderation.on_request(frame.bytes.len()),
+                _ => moderation.stop(),
+            }
+        }
         let checked = match request::check(frame.bytes) {
             Ok(checked) => checked,
             Err(DecodeError::UnsupportedVersion { api_key: API_VERSIONS, version, correlation_id, client_id }) => {
@@ -318,6 +380,9 @@ impl<S: AsyncRead + Outlet> Connection<S> {
         if self.inbox.holds_since().is_some() {
             deadline = deadline.min(Instant::now() + HOLDER_LOOKS);
         }
+        if self.mark > EVERY_BYTE {
+            deadline = deadline.min(self.last_read + MODERATION_MAX);
+        }
         self.frame_deadline().map_or(deadline, |late| deadline.min(late))
     }
 
@@ -338,6 +403,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             }
             return Ok(());
         }
+        self.read_overdue(now);
         let is_late = self.frame_deadline().is_some_and(|late| now >= late);
         if self.half_closed.is_none() && (is_late || self.inbox.is_in_the_way(now)) {
             return Err(End::SlowSender);
@@ -425,6 +491,12 @@ mod tests {
     }
 
     fn connect_to(service: Arc<dyn Service>, memory: Memory) -> DuplexStream {
+        let (here, there) = tokio::io::duplex(1 << 16);
+        tokio::spawn(connection(there, service, memory).run());
+        here
+    }
+
+    fn connection<S: AsyncRead + Outlet>(there: S, service: Arc<dyn Service>, memory: Memory) -> Connection<S> {
         let values = BTreeMap::from([("log.dirs".to_owned(), "/nowhere".to_owned())]);
         let settings = Arc::new(Settings::new(Given { values, ..Given::default() }).unwrap());
         let metadata = MetadataCache::new(Arc::new(MetadataImage::default()));
@@ -445,10 +517,7 @@ mod tests {
             complaints: Complaints::default(),
             shutdown: CancellationToken::new(),
         };
-        let (here, there) = tokio::io::duplex(1 << 16);
-        let connection = Connection::new(there, ConnectionId(1), ([127, 0, 0, 1], 1).into(), door);
-        tokio::spawn(connection.run());
-        here
+        Connection::new(there, ConnectionId(1), ([127, 0, 0, 1], 1).into(), door)
     }
 
     /// Handles each request until it is let go.
@@ -470,6 +539,66 @@ mod tests {
         fn unsupported_api_versions(&self, _cx: &RequestContext) -> Reply {
             Reply::Close
         }
+    }
+
+    /// Tells of each request.
+    struct Telling(tokio::sync::mpsc::UnboundedSender<i32>);
+
+    impl Service for Telling {
+        fn call<'a>(&'a self, cx: &'a RequestContext, _body: RequestBody) -> BoxFuture<'a, Reply> {
+            self.0.send(cx.correlation_id).unwrap();
+            Box::pin(async { Reply::None { throttle_ms: 0 } })
+        }
+
+        fn unsupported_api_versions(&self, _cx: &RequestContext) -> Reply {
+            Reply::Close
+        }
+    }
+
+    /// Produce v3 without a topic.
+    fn produce(correlation_id: i32) -> Vec<u8> {
+        let mut frame = vec![0, 0, 0, 26, 0, 0, 0, 3];
+        frame.extend_from_slice(&correlation_id.to_be_bytes());
+        // No client id, no transaction, acks=all, a time, no topic.
+        frame.extend_from_slice(&[0xff; 2]);
+        frame.extend_from_slice(&[0xff; 4]);
+        frame.extend_from_slice(&30_000_i32.to_be_bytes());
+        frame.extend_from_slice(&0_i32.to_be_bytes());
+        frame[3] = u8::try_from(frame.len() - 4).unwrap();
+        frame
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_client_whose_stream_ends_has_its_last_requests_handled() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (there, here) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+        let (mut client, here) = (there.unwrap(), here.unwrap().0);
+        let (told, mut requests) = tokio::sync::mpsc::unbounded_channel();
+        let mut connection = connection(here, Arc::new(Telling(told)), Memory::new(1 << 20));
+        // As if it had streamed so far.
+        connection.wait_for(1000);
+        connection.moderation.as_mut().unwrap().expect(1000);
+        tokio::spawn(connection.run());
+        // The first fall short of the mark, then each waits to be handled; many at a time are a stream.
+        for id in 0..50 {
+            client.write_all(&produce(id)).await.unwrap();
+            assert_eq!(requests.recv().await, Some(id));
+        }
+        for round in 0..20 {
+            let ids = 1000 * round..1000 * round + 333;
+            for id in ids.clone() {
+                client.write_all(&produce(id)).await.unwrap();
+            }
+            for id in ids {
+                assert_eq!(requests.recv().await, Some(id));
+            }
+        }
+        client.write_all(&produce(-1)).await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(requests.recv().await, Some(-1));
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "the end is seen, too");
     }
 
     /// Metadata v1 of so many topics without a name.

@@ -12,6 +12,7 @@ use super::limits::{
     WIDE_INBOX_BYTES,
 };
 use super::memory::{Memory, Reserved};
+use super::outlet::Outlet;
 
 /// A whole request frame, without its length prefix.
 #[derive(Debug)]
@@ -232,12 +233,29 @@ impl Inbox {
         (&mut *socket).take(room).read_buf(&mut long.bytes).await
     }
 
+    /// Takes in what waits in the socket, however much it is to wait for; how many bytes that were.
+    pub fn take_waiting<S: Outlet>(&mut self, socket: &S) -> usize {
+        let (mut part, mut found) = ([0; INBOX_BYTES / 4], 0);
+        while self.long.is_none() && self.has_room() {
+            // An error comes again when the socket is read the next time.
+            let Ok(read @ 1..) = socket.read_waiting(&mut part) else { break };
+            self.buffer.extend_from_slice(&part[..read]);
+            found += read;
+        }
+        found
+    }
+
     /// True while there is room to read ahead of a request that is being handled, or memory to wait for.
     pub fn has_room(&self) -> bool {
         match &self.long {
             Some(long) => !long.is_whole() || long.is_unpaid(),
             None => self.buffer.len() < self.width(),
         }
+    }
+
+    /// True while a frame comes in that has a buffer of its own, or waits for memory.
+    pub fn is_long(&self) -> bool {
+        self.long.is_some()
     }
 
     /// True when nothing came in that was not handed out.

@@ -100,3 +100,30 @@ pub const SPARE_BUFFERS_MAX: usize = 4;
 
 /// Records shorter than this are read into memory of just their length.
 pub const SMALL_RECORDS_BYTES: usize = 16 * 1024;
+
+/// A connection whose client streams produce requests waits for as many as come within this time, if that is two.
+pub const MODERATION: Duration = Duration::from_micros(400);
+
+/// Who waits for several requests reads after this time what there is. It is the finest that a timer does.
+pub const MODERATION_MAX: Duration = Duration::from_millis(1);
+
+/// Requests that the time between two of them is taken from.
+pub const MODERATION_WINDOW: u32 = 32;
+
+/// Requests that must come fast one after the other before several are waited for ...
+pub const MODERATION_PATIENCE: u32 = 64;
+
+/// ... and this many times as many after each time that a request waited for others that did not come ...
+pub const MODERATION_PATIENCE_FACTOR: u32 = 8;
+
+/// ... unless so many had come since the last time.
+pub const MODERATION_FORGIVEN: u32 = 256;
+
+/// After so many one more is waited for at a time.
+pub const MODERATION_TRUST: u32 = 16 * 1024;
+
+/// Requests that are waited for at a time: most clients send five without an answer.
+pub const MODERATED_REQUESTS_MAX: u32 = 4;
+
+/// Bytes that are waited for: a receive buffer of Kafka's size holds more, a read buffer takes more.
+pub const MODERATED_BYTES_MAX: usize = 64 * 1024;

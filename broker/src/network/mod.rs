@@ -16,6 +16,7 @@ mod inbox;
 pub mod limits;
 mod listener;
 mod memory;
+mod moderation;
 mod outlet;
 mod pipeline;
 pub mod reachable;

@@ -14,12 +14,45 @@ pub trait Outlet: AsyncWrite + Unpin {
     fn socket(&self) -> Option<&TcpStream> {
         None
     }
+
+    /// Has the kernel report what came in only when so many bytes are there, or the client has closed its side.
+    ///
+    /// # Errors
+    /// When the socket cannot.
+    fn wait_for(&self, _bytes: usize) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Reads what is there, however much is waited for.
+    ///
+    /// # Errors
+    /// Those of the socket; `WouldBlock` when there is nothing.
+    fn read_waiting(&self, _buffer: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 }
 
 impl Outlet for TcpStream {
     #[cfg(target_os = "linux")]
     fn socket(&self) -> Option<&TcpStream> {
         Some(self)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn wait_for(&self, bytes: usize) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        let mark = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        #[expect(unsafe_code, reason = "the descriptor is open and the kernel reads an integer that lives")]
+        let done = unsafe {
+            let (value, length) = ((&raw const mark).cast(), size_of::<libc::c_int>() as libc::socklen_t);
+            libc::setsockopt(self.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, value, length)
+        };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_waiting(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        io::Read::read(&mut &*socket2::SockRef::from(self), buffer)
     }
 }
 
@@ -76,7 +109,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use bytes::Bytes;
     use ottla_storage::disk::{Disk, OpenMode, RealDisk};
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -90,6 +123,45 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (there, here) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         (here.unwrap().0, there.unwrap())
+    }
+
+    #[tokio::test]
+    async fn bytes_short_of_the_mark_are_not_reported_and_can_be_read() {
+        let (here, mut there) = pair().await;
+        here.wait_for(1000).unwrap();
+        let mut buffer = [0; 4096];
+        // A new socket counts as ready until it was read.
+        assert_eq!(here.try_read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(here.read_waiting(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        there.write_all(&[7; 900]).await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(20), here.readable()).await.is_err());
+        assert_eq!(here.read_waiting(&mut buffer).unwrap(), 900);
+        there.write_all(&[7; 900]).await.unwrap();
+        there.write_all(&[7; 100]).await.unwrap();
+        here.readable().await.unwrap();
+        assert_eq!(here.read_waiting(&mut buffer).unwrap(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_lower_mark_reports_what_had_been_short_of_the_higher_one() {
+        let (mut here, mut there) = pair().await;
+        here.wait_for(1000).unwrap();
+        assert_eq!(here.try_read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        there.write_all(&[7; 900]).await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(20), here.readable()).await.is_err());
+        here.wait_for(1).unwrap();
+        assert_eq!(here.read(&mut [0; 4096]).await.unwrap(), 900);
+    }
+
+    #[tokio::test]
+    async fn the_end_is_reported_short_of_the_mark() {
+        let (mut here, mut there) = pair().await;
+        here.wait_for(1000).unwrap();
+        there.write_all(&[7; 10]).await.unwrap();
+        there.shutdown().await.unwrap();
+        let mut buffer = [0; 4096];
+        assert_eq!(here.read(&mut buffer).await.unwrap(), 10);
+        assert_eq!(here.read(&mut buffer).await.unwrap(), 0);
     }
 
     /// A file in which every place holds other bytes than its neighbours, and a region of it.
