@@ -6,7 +6,7 @@
 //! <topic> <partition> <offset>
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub const LOG_STARTS: &str = "log-start-offset-checkpoint";
 pub const CLEANER: &str = "cleaner-offset-checkpoint";
 
 /// Offsets by partition.
-pub type Offsets = BTreeMap<TopicPartition, Offset>;
+pub type Offsets = HashMap<TopicPartition, Offset>;
 
 /// One of the files. Writing what it holds already does nothing, so that an idle broker leaves the disk alone.
 #[derive(Debug)]
@@ -61,7 +61,10 @@ impl CheckpointFile {
 fn encode(offsets: &Offsets) -> String {
     use std::fmt::Write;
     let mut text = format!("0\n{}\n", offsets.len());
-    for (id, offset) in offsets {
+    // In order, so that the same offsets are the same text.
+    let mut sorted: Vec<_> = offsets.iter().collect();
+    sorted.sort_unstable();
+    for (id, offset) in sorted {
         let _ = writeln!(text, "{} {} {offset}", id.topic, id.partition);
     }
     text

@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use ottla_protocol::{Offset, TopicId, TopicPartition};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use crate::log::Log;
 
@@ -20,12 +20,17 @@ pub trait DurabilityListener: fmt::Debug + Send + Sync {
 /// What a log shares with those who make it durable.
 pub struct Durable {
     id: TopicPartition,
-    topic_id: Mutex<TopicId>,
     end: AtomicI64,
+    state: Mutex<State>,
+}
+
+/// One lock for all that seldom changes: every log has it.
+struct State {
+    topic_id: TopicId,
     /// How often the log was cut: what was written before a cut says nothing about the log after it.
-    cuts: Mutex<u64>,
-    listener: RwLock<Option<Weak<dyn DurabilityListener>>>,
-    log: OnceLock<Weak<Log>>,
+    cuts: u64,
+    listener: Option<Weak<dyn DurabilityListener>>,
+    log: Weak<Log>,
 }
 
 impl fmt::Debug for Durable {
@@ -38,11 +43,8 @@ impl Durable {
     pub fn new(id: TopicPartition, topic_id: TopicId, end: Offset) -> Self {
         Self {
             id,
-            topic_id: Mutex::new(topic_id),
             end: AtomicI64::new(end.0),
-            cuts: Mutex::new(0),
-            listener: RwLock::new(None),
-            log: OnceLock::new(),
+            state: Mutex::new(State { topic_id, cuts: 0, listener: None, log: Weak::new() }),
         }
     }
 
@@ -52,11 +54,11 @@ impl Durable {
 
     /// Zero if the directory does not say.
     pub fn topic_id(&self) -> TopicId {
-        *self.topic_id.lock()
+        self.state.lock().topic_id
     }
 
     pub fn set_topic_id(&self, id: TopicId) {
-        *self.topic_id.lock() = id;
+        self.state.lock().topic_id = id;
     }
 
     /// Everything before it is on the disk.
@@ -66,45 +68,44 @@ impl Durable {
 
     /// To be read before what is going to be synced is determined.
     pub fn cuts(&self) -> u64 {
-        *self.cuts.lock()
+        self.state.lock().cuts
     }
 
     /// Everything before `end` is on the disk, unless the log was cut since `cuts` was read.
     pub fn raise(&self, end: Offset, cuts: u64) {
-        let now = self.cuts.lock();
-        if *now == cuts {
+        let state = self.state.lock();
+        if state.cuts == cuts {
             self.end.fetch_max(end.0, Ordering::AcqRel);
         }
     }
 
     /// The log ends at `end` now, with other records to come.
     pub fn cut(&self, end: Offset) {
-        let mut cuts = self.cuts.lock();
-        *cuts += 1;
+        let mut state = self.state.lock();
+        state.cuts += 1;
         self.end.fetch_min(end.0, Ordering::AcqRel);
     }
 
     /// The log was emptied and goes on at `start`.
     pub fn restart(&self, start: Offset) {
-        let mut cuts = self.cuts.lock();
-        *cuts += 1;
+        let mut state = self.state.lock();
+        state.cuts += 1;
         self.end.store(start.0, Ordering::Release);
     }
 
     pub fn set_listener(&self, listener: Weak<dyn DurabilityListener>) {
-        *self.listener.write() = Some(listener);
+        self.state.lock().listener = Some(listener);
     }
 
     pub fn listener(&self) -> Option<Arc<dyn DurabilityListener>> {
-        self.listener.read().as_ref().and_then(Weak::upgrade)
+        self.state.lock().listener.as_ref().and_then(Weak::upgrade)
     }
 
     pub fn set_log(&self, log: Weak<Log>) {
-        // Set once, when the log is taken into its directory.
-        let _ = self.log.set(log);
+        self.state.lock().log = log;
     }
 
     pub fn log(&self) -> Option<Arc<Log>> {
-        self.log.get().and_then(Weak::upgrade)
+        self.state.lock().log.upgrade()
     }
 }

@@ -17,32 +17,31 @@ pub struct EpochEntry {
 /// All epochs of a log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaderEpochs {
-    entries: Vec<EpochEntry>,
+    /// Without room for more: most logs have one or two, and stay as they are.
+    entries: Box<[EpochEntry]>,
 }
 
 impl LeaderEpochs {
     /// From entries in any order; those that break the invariant are dropped, the later epoch wins.
     pub fn new(mut entries: Vec<EpochEntry>) -> Self {
         entries.sort_by_key(|entry| entry.epoch);
-        let mut epochs = Self::default();
+        let mut kept = Vec::new();
         for entry in entries {
-            epochs.assign(entry.epoch, entry.start);
+            assign(&mut kept, entry);
         }
-        // Most logs have one or two, and stay as they are.
-        epochs.entries.shrink_to_fit();
-        epochs
+        Self { entries: kept.into() }
     }
 
     /// Records that `epoch` begins at `start`; true if that was news. An epoch under which nothing was written gives way.
     pub fn assign(&mut self, epoch: LeaderEpoch, start: Offset) -> bool {
-        if epoch.0 < 0 || start.0 < 0 || self.latest().is_some_and(|latest| epoch <= latest) {
-            return false;
-        }
-        while self.entries.last().is_some_and(|last| last.start >= start) {
-            self.entries.pop();
-        }
-        self.entries.push(EpochEntry { epoch, start });
-        true
+        self.change(|entries| assign(entries, EpochEntry { epoch, start }))
+    }
+
+    fn change<T>(&mut self, change: impl FnOnce(&mut Vec<EpochEntry>) -> T) -> T {
+        let mut entries = std::mem::take(&mut self.entries).into_vec();
+        let changed = change(&mut entries);
+        self.entries = entries.into();
+        changed
     }
 
     pub fn latest(&self) -> Option<LeaderEpoch> {
@@ -72,9 +71,11 @@ impl LeaderEpochs {
 
     /// Forgets what begins at or behind `end`; true if there was anything.
     pub fn truncate_from_end(&mut self, end: Offset) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|entry| entry.start < end);
-        before != self.entries.len()
+        self.change(|entries| {
+            let before = entries.len();
+            entries.retain(|entry| entry.start < end);
+            before != entries.len()
+        })
     }
 
     /// Forgets what ends before `start`: the epoch at `start` then begins there. True if anything changed.
@@ -84,7 +85,7 @@ impl LeaderEpochs {
         if covering == 0 && self.entries[0].start == start {
             return false;
         }
-        self.entries.drain(..covering);
+        self.change(|entries| drop(entries.drain(..covering)));
         self.entries[0].start = start;
         true
     }
@@ -93,7 +94,7 @@ impl LeaderEpochs {
     pub fn to_text(&self) -> String {
         use std::fmt::Write;
         let mut text = format!("0\n{}\n", self.entries.len());
-        for entry in &self.entries {
+        for entry in &*self.entries {
             let _ = writeln!(text, "{} {}", entry.epoch, entry.start);
         }
         text
@@ -113,6 +114,17 @@ impl LeaderEpochs {
         }
         (entries.len() == count).then(|| Self::new(entries))
     }
+}
+
+fn assign(entries: &mut Vec<EpochEntry>, entry: EpochEntry) -> bool {
+    if entry.epoch.0 < 0 || entry.start.0 < 0 || entries.last().is_some_and(|latest| entry.epoch <= latest.epoch) {
+        return false;
+    }
+    while entries.last().is_some_and(|last| last.start >= entry.start) {
+        entries.pop();
+    }
+    entries.push(entry);
+    true
 }
 
 #[cfg(test)]

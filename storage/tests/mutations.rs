@@ -124,7 +124,7 @@ const MUTATIONS: &[Mutation] = &[
         "a flush does not sync the records",
         "power_cut",
         "segment/mod.rs",
-        "self.log.created()?.sync_data()?;\n        self.offset_index.file()",
+        "self.log_file().created()?.sync_data()?;\n        self.offset_index.file()",
         "self.offset_index.file()",
     ),
     mutation(

@@ -6,6 +6,7 @@ mod common;
 use common::{append, context, dir, idempotent, options, transactional};
 use ottla_protocol::control_record::end_txn_marker;
 use ottla_protocol::{ErrorCode, Offset, ProducerEpoch, ProducerId, Timestamp};
+use ottla_storage::disk::Disk;
 use ottla_storage::disk::faulty::FaultyDisk;
 use ottla_storage::{AppendContext, AppendOrigin, Log, LogOptions};
 
@@ -77,6 +78,27 @@ fn transactions_and_their_aborts_survive() {
         log.set_high_watermark(Offset(6));
         assert_eq!(log.last_stable_offset(), Offset(6));
     }
+}
+
+/// Whether it was opened since the start or not: left behind, it would be that of a log that begins there anew.
+#[test]
+fn the_index_of_aborted_transactions_goes_with_its_segment() {
+    let disk = FaultyDisk::default();
+    let (log, _) = Log::open(dir(), options(&disk)).unwrap();
+    log.append_as_leader(transactional(1, 0), &context()).unwrap();
+    let marker = end_txn_marker(ProducerId(1), ProducerEpoch(0), 3, false, Timestamp(9_500));
+    log.append_as_leader(marker, &AppendContext { origin: AppendOrigin::Coordinator, ..context() }).unwrap();
+    log.close().unwrap();
+    drop(log);
+    let indexes = || {
+        let names = disk.list(&dir()).unwrap().into_iter().map(|entry| entry.name);
+        names.filter(|name| name.contains(".txnindex")).collect::<Vec<_>>()
+    };
+    assert_eq!(indexes(), ["00000000000000000000.txnindex"]);
+    let found = LogOptions { clean_shutdown: true, recovery_point: Offset(2), ..options(&disk) };
+    let (log, _) = Log::open(dir(), found).unwrap();
+    log.truncate_fully_and_start_at(Offset(0)).unwrap();
+    assert!(indexes().is_empty(), "{:?}", indexes());
 }
 
 /// What becomes of the index's bytes; told how long an entry is.

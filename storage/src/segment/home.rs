@@ -1,6 +1,5 @@
-//! Where a partition's files live, and the bound on how many of them are open.
+//! Where a partition's files live, and what they are called.
 
-use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
@@ -11,8 +10,9 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::errors::{is_descriptor_shortage, is_lack_of_space, is_shortage, offline};
+use super::files::OpenFiles;
+use crate::disk::Disk;
+use crate::errors::{is_lack_of_space, is_shortage, offline};
 use crate::log_dirs::Reserve;
 
 /// A log directory's state of health, shared by all logs in it. Once offline it stays so until a restart: after a failed
@@ -98,67 +98,6 @@ impl DirHealth {
     pub(crate) fn on_failure(&self, listener: Arc<dyn Fn() + Send + Sync>) {
         // Set once, when the directories are taken into service.
         let _ = self.on_failure.set(FailureListener(listener));
-    }
-}
-
-/// Closes the files that were not used for longest when too many are open.
-#[derive(Debug)]
-pub struct OpenFiles {
-    max: usize,
-    queue: Mutex<VecDeque<Weak<LazyFile>>>,
-}
-
-impl OpenFiles {
-    pub const fn new(max: usize) -> Self {
-        Self { max, queue: Mutex::new(VecDeque::new()) }
-    }
-
-    /// A file was opened. Second chance: a file used since it was last looked at goes to the back once more.
-    fn opened(&self, file: &Arc<LazyFile>) {
-        let mut queue = self.queue.lock();
-        queue.push_back(Arc::downgrade(file));
-        let mut looks = queue.len();
-        while queue.len() > self.max && looks > 0 {
-            looks -= 1;
-            let Some(weak) = queue.pop_front() else { return };
-            let Some(oldest) = weak.upgrade() else { continue };
-            if Arc::ptr_eq(&oldest, file) || oldest.used.swap(false, Ordering::Relaxed) {
-                queue.push_back(weak);
-            } else if let Some(mut handle) = oldest.handle.try_lock() {
-                *handle = None;
-            } else {
-                queue.push_back(weak);
-            }
-        }
-    }
-}
-
-impl OpenFiles {
-    /// Closes what nobody uses at the moment if file descriptors are what is wanting.
-    pub(crate) fn relieve(&self, error: &io::Error) {
-        if is_descriptor_shortage(error) {
-            // The first call takes note of what is used, the second one closes it all the same.
-            self.close_idle();
-            self.close_idle();
-        }
-    }
-
-    /// Closes what was not used since the last call: a partition that rests holds no descriptor.
-    pub fn close_idle(&self) {
-        let mut queue = self.queue.lock();
-        queue.retain(|weak| {
-            let Some(file) = weak.upgrade() else { return false };
-            if file.used.swap(false, Ordering::Relaxed) {
-                return true;
-            }
-            match file.handle.try_lock() {
-                Some(mut handle) => {
-                    *handle = None;
-                    false
-                }
-                None => true,
-            }
-        });
     }
 }
 
@@ -295,96 +234,12 @@ pub enum Suffix {
 }
 
 impl Suffix {
-    const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "",
             Self::Cleaned => ".cleaned",
             Self::Swap => ".swap",
             Self::Deleted => ".deleted",
         }
-    }
-}
-
-/// A file that is opened when it is first needed. Every segment has four: they are small.
-#[derive(Debug)]
-pub struct LazyFile {
-    home: Arc<Home>,
-    base: i64,
-    kind: FileKind,
-    suffix: Mutex<Suffix>,
-    handle: Mutex<Option<Arc<dyn DiskFile>>>,
-    used: AtomicBool,
-}
-
-impl LazyFile {
-    pub fn new(home: Arc<Home>, base: i64, kind: FileKind, suffix: Suffix) -> Arc<Self> {
-        Arc::new(Self {
-            home,
-            base,
-            kind,
-            suffix: Mutex::new(suffix),
-            handle: Mutex::new(None),
-            used: AtomicBool::new(false),
-        })
-    }
-
-    /// Another file of the same segment.
-    pub fn beside(&self, kind: FileKind) -> Arc<Self> {
-        Self::new(Arc::clone(&self.home), self.base, kind, *self.suffix.lock())
-    }
-
-    pub fn path(&self) -> PathBuf {
-        let mut name = self.kind.name(self.base);
-        name.push_str(self.suffix.lock().as_str());
-        self.home.file(&name)
-    }
-
-    pub const fn home(&self) -> &Arc<Home> {
-        &self.home
-    }
-
-    /// The open file; it must exist.
-    pub fn existing(self: &Arc<Self>) -> io::Result<Arc<dyn DiskFile>> {
-        self.open(OpenMode::ReadWrite)
-    }
-
-    /// The open file; created if it is missing.
-    pub fn created(self: &Arc<Self>) -> io::Result<Arc<dyn DiskFile>> {
-        self.open(OpenMode::Create)
-    }
-
-    fn open(self: &Arc<Self>, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        self.used.store(true, Ordering::Relaxed);
-        let mut handle = self.handle.lock();
-        if let Some(file) = &*handle {
-            return Ok(Arc::clone(file));
-        }
-        let file = self.home.disk.open(&self.path(), mode)?;
-        *handle = Some(Arc::clone(&file));
-        drop(handle);
-        self.home.open_files.opened(self);
-        Ok(file)
-    }
-
-    pub fn close(&self) {
-        *self.handle.lock() = None;
-    }
-
-    /// Whether it has the records.
-    pub fn is_log(&self) -> bool {
-        self.kind == FileKind::Log
-    }
-
-    /// Gives the file another suffix; a missing file has nothing to rename.
-    pub fn rename_suffix(&self, suffix: Suffix) -> io::Result<()> {
-        let from = self.path();
-        let mut name = self.kind.name(self.base);
-        name.push_str(suffix.as_str());
-        match self.home.disk.rename(&from, &self.home.file(&name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.kind != FileKind::Log => {}
-            done => done?,
-        }
-        *self.suffix.lock() = suffix;
-        Ok(())
     }
 }

@@ -9,6 +9,7 @@
 //! A closed segment keeps a few numbers in memory; its files are opened when they are needed.
 
 mod file_records;
+mod files;
 mod home;
 mod scan;
 mod sparse_index;
@@ -22,10 +23,12 @@ use ottla_protocol::record_batch::BatchHeader;
 use ottla_protocol::{Offset, Timestamp};
 use parking_lot::Mutex;
 
+use self::files::SegmentFiles;
 use crate::errors::is_shortage;
 
 pub use file_records::FileRecords;
-pub use home::{DirHealth, FileKind, Home, LazyFile, OpenFiles, Suffix};
+pub use files::{OpenFiles, SegmentFile};
+pub use home::{DirHealth, FileKind, Home, Suffix};
 pub use scan::{Headers, Located};
 pub use sparse_index::{IndexEntry, OffsetEntry, SparseIndex, TimeEntry};
 pub use txn_index::{AbortedEntry, TxnIndex};
@@ -47,7 +50,7 @@ pub struct Segment {
     pub offset_index: SparseIndex<OffsetEntry>,
     pub time_index: SparseIndex<TimeEntry>,
     pub txn_index: TxnIndex,
-    log: Arc<LazyFile>,
+    files: Arc<SegmentFiles>,
     size: AtomicU64,
     /// Unknown until it is asked for; then `None` for a segment without batches.
     max_timestamp: Mutex<Option<Option<MaxTimestamp>>>,
@@ -79,14 +82,13 @@ impl Segment {
         fresh: bool,
         modified: Timestamp,
     ) -> Self {
-        let file = |kind| LazyFile::new(Arc::clone(home), base.0, kind, suffix);
-        let log = file(FileKind::Log);
+        let files = SegmentFiles::new(Arc::clone(home), base.0, suffix);
         Self {
             base,
-            offset_index: SparseIndex::new(file(FileKind::Index), fresh),
-            time_index: SparseIndex::new(file(FileKind::TimeIndex), fresh),
-            txn_index: TxnIndex::new(Arc::clone(&log), txn_len),
-            log,
+            offset_index: SparseIndex::new(Arc::clone(&files), fresh),
+            time_index: SparseIndex::new(Arc::clone(&files), fresh),
+            txn_index: TxnIndex::new(Arc::clone(&files), txn_len),
+            files,
             size: AtomicU64::new(size),
             max_timestamp: Mutex::new(None),
             first_timestamp: AtomicI64::new(i64::MIN),
@@ -103,8 +105,8 @@ impl Segment {
         self.size() == 0
     }
 
-    pub const fn log_file(&self) -> &Arc<LazyFile> {
-        &self.log
+    pub fn log_file(&self) -> SegmentFile<'_> {
+        self.files.log()
     }
 
     /// The files of a segment that is written to exist from its beginning, as Kafka's tools expect. Only the log stays open.
@@ -113,7 +115,7 @@ impl Segment {
             index.created()?;
             index.close();
         }
-        self.log.created().map(drop)
+        self.log_file().created().map(drop)
     }
 
     /// Whether `offset` can be written relative to the base offset.
@@ -125,7 +127,7 @@ impl Segment {
     /// Writes bytes at the end without making them visible.
     pub fn write(&self, parts: &[&[u8]]) -> io::Result<()> {
         let size = self.size();
-        let file = self.log.created()?;
+        let file = self.log_file().created()?;
         // What was written of it must not be taken for a batch later: this segment may be a closed one when it is read again,
         // and those are believed. If it stays, its error, which is none of space, takes the directory offline: recovery cuts it.
         file.write_at(parts, size).map_err(|error| file.set_len(size).err().unwrap_or(error))
@@ -260,7 +262,7 @@ impl Segment {
         if self.is_empty() {
             return Ok(Headers::new(Arc::new(NoFile), 0, 0));
         }
-        Ok(Headers::new(self.log.existing()?, position, self.size()))
+        Ok(Headers::new(self.log_file().existing()?, position, self.size()))
     }
 
     /// The first batch whose last offset is at or behind `target`.
@@ -296,7 +298,7 @@ impl Segment {
 
     /// Lends `len` bytes from `position` on.
     pub fn lend(&self, position: u64, len: usize) -> io::Result<FileRecords> {
-        Ok(FileRecords::new(self.log.existing()?, position, len))
+        Ok(FileRecords::new(self.log_file().existing()?, position, len))
     }
 
     /// A batch's bytes.
@@ -307,7 +309,7 @@ impl Segment {
     /// Cuts the log file and the indexes: what lies at or behind `offset` goes, `position` is where it began.
     pub fn truncate(&self, offset: Offset, position: u64) -> io::Result<()> {
         let relative = offset.0 - self.base.0;
-        self.log.created()?.set_len(position)?;
+        self.log_file().created()?.set_len(position)?;
         self.size.store(position, Ordering::Release);
         self.offset_index.truncate(|entry| i64::from(entry.relative_offset) < relative)?;
         self.time_index.truncate(|entry| i64::from(entry.relative_offset) < relative)?;
@@ -320,7 +322,7 @@ impl Segment {
 
     /// Makes everything durable but the names in the directory.
     pub fn sync(&self) -> io::Result<()> {
-        self.log.created()?.sync_data()?;
+        self.log_file().created()?.sync_data()?;
         self.offset_index.sync()?;
         self.time_index.sync()?;
         self.txn_index.sync()
@@ -328,7 +330,7 @@ impl Segment {
 
     /// As [`Self::sync`], but asks for no space: index entries that are still in memory are left there.
     pub fn sync_written(&self) -> io::Result<()> {
-        self.log.created()?.sync_data()?;
+        self.log_file().created()?.sync_data()?;
         self.offset_index.file().created()?.sync_data()?;
         self.time_index.file().created()?.sync_data()?;
         self.txn_index.sync()
@@ -348,7 +350,7 @@ impl Segment {
 
     /// Takes space in advance where there is enough; without it the file grows as it is written.
     pub fn reserve(&self, len: u64) -> io::Result<()> {
-        let file = self.log.created()?;
+        let file = self.log_file().created()?;
         match file.reserve(len) {
             // What could be taken of it is needed by others.
             Err(error) if is_shortage(&error) => file.set_len(self.size()),
@@ -358,19 +360,19 @@ impl Segment {
 
     /// Cuts the file off where its records end, and frees the space that was taken in advance and not used.
     pub fn give_back(&self) -> io::Result<()> {
-        self.log.created()?.set_len(self.size())
+        self.log_file().created()?.set_len(self.size())
     }
 
     /// Cuts the file off where its records end. Only for one that nobody reads yet.
     pub fn end_at(&self, position: u64) -> io::Result<()> {
-        self.log.created()?.set_len(position)?;
+        self.log_file().created()?.set_len(position)?;
         self.size.store(position, Ordering::Release);
         Ok(())
     }
 
-    /// The four files.
-    pub fn files(&self) -> [&Arc<LazyFile>; 4] {
-        [&self.log, self.offset_index.file(), self.time_index.file(), self.txn_index.file()]
+    /// The four files, the `.log` first.
+    pub fn files(&self) -> [SegmentFile<'_>; 4] {
+        self.files.all()
     }
 
     /// Renames all files, the `.log` last.
@@ -383,10 +385,9 @@ impl Segment {
 
     /// Closes the files; they are opened again when they are needed.
     pub fn close_files(&self) {
-        for file in [&self.log, self.offset_index.file(), self.time_index.file()] {
+        for file in self.files() {
             file.close();
         }
-        self.txn_index.close();
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::home::LazyFile;
+use super::files::{SegmentFile, SegmentFiles};
 use crate::disk::{DiskFile, read_exact_at};
 
 /// Entries in memory before they are written: 256 KiB of log at the default index interval.
@@ -19,6 +19,8 @@ const PENDING_MAX: usize = 64;
 /// An entry of fixed size.
 pub trait IndexEntry: Copy + std::fmt::Debug + PartialEq + Send + Sync + 'static {
     const SIZE: usize;
+    /// The file that such entries are in.
+    fn file(files: &Arc<SegmentFiles>) -> SegmentFile<'_>;
     fn encode(&self, out: &mut Vec<u8>);
     /// `bytes` are exactly [`Self::SIZE`].
     fn decode(bytes: &[u8]) -> Self;
@@ -35,6 +37,10 @@ pub struct OffsetEntry {
 
 impl IndexEntry for OffsetEntry {
     const SIZE: usize = 8;
+
+    fn file(files: &Arc<SegmentFiles>) -> SegmentFile<'_> {
+        files.offset_index()
+    }
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.relative_offset.to_be_bytes());
@@ -57,6 +63,10 @@ pub struct TimeEntry {
 impl IndexEntry for TimeEntry {
     const SIZE: usize = 12;
 
+    fn file(files: &Arc<SegmentFiles>) -> SegmentFile<'_> {
+        files.time_index()
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.timestamp.to_be_bytes());
         out.extend_from_slice(&self.relative_offset.to_be_bytes());
@@ -76,7 +86,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 /// A sparse index: its file, opened at the first use, and the entries that are not written yet.
 #[derive(Debug)]
 pub struct SparseIndex<E> {
-    file: Arc<LazyFile>,
+    files: Arc<SegmentFiles>,
     state: RwLock<State<E>>,
     entry: PhantomData<E>,
 }
@@ -99,13 +109,13 @@ impl<E> State<E> {
 
 impl<E: IndexEntry> SparseIndex<E> {
     /// `fresh`: the file is known not to exist.
-    pub fn new(file: Arc<LazyFile>, fresh: bool) -> Self {
+    pub fn new(files: Arc<SegmentFiles>, fresh: bool) -> Self {
         let state = State { written: fresh.then_some(0), pending: None, last: None };
-        Self { file, state: RwLock::new(state), entry: PhantomData }
+        Self { files, state: RwLock::new(state), entry: PhantomData }
     }
 
-    pub const fn file(&self) -> &Arc<LazyFile> {
-        &self.file
+    pub fn file(&self) -> SegmentFile<'_> {
+        E::file(&self.files)
     }
 
     /// Number of entries.
@@ -138,7 +148,7 @@ impl<E: IndexEntry> SparseIndex<E> {
         if written == 0 {
             return Ok(None);
         }
-        let file = self.file.existing()?;
+        let file = self.file().existing()?;
         let count = partition_point(written, |at| Ok(is_before(&read_entry(&*file, at)?)))?;
         if count == 0 { Ok(None) } else { read_entry(&*file, count - 1).map(Some) }
     }
@@ -162,7 +172,7 @@ impl<E: IndexEntry> SparseIndex<E> {
         }
         let written = state.written.unwrap_or(0);
         if in_memory == 0 && written > 0 {
-            let file = self.file.existing()?;
+            let file = self.file().existing()?;
             let kept = partition_point(written, |at| Ok(keep(&read_entry(&*file, at)?)))?;
             if kept < written {
                 file.set_len(u64::from(kept) * E::SIZE as u64)?;
@@ -178,7 +188,7 @@ impl<E: IndexEntry> SparseIndex<E> {
     /// Drops all entries and what else the file holds.
     pub fn clear(&self) -> io::Result<()> {
         let mut state = self.state.write();
-        self.file.created()?.set_len(0)?;
+        self.file().created()?.set_len(0)?;
         *state = State { written: Some(0), pending: None, last: None };
         Ok(())
     }
@@ -192,11 +202,11 @@ impl<E: IndexEntry> SparseIndex<E> {
     /// Makes all entries durable.
     pub fn sync(&self) -> io::Result<()> {
         self.write()?;
-        self.file.created()?.sync_data()
+        self.file().created()?.sync_data()
     }
 
     fn write_pending(&self, state: &mut State<E>) -> io::Result<()> {
-        let file = self.file.created()?;
+        let file = self.file().created()?;
         if state.pending().is_empty() {
             return Ok(());
         }
@@ -219,7 +229,7 @@ impl<E: IndexEntry> SparseIndex<E> {
         if state.written.is_some() {
             return Ok(());
         }
-        let file = match self.file.existing() {
+        let file = match self.file().existing() {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 state.written = Some(0);

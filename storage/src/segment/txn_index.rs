@@ -1,12 +1,12 @@
 //! `.txnindex`: the aborted transactions whose marker lies in the segment. The file exists only if there are any.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use ottla_protocol::{Offset, ProducerId};
 
-use super::home::{FileKind, LazyFile};
+use super::files::{SegmentFile, SegmentFiles};
 
 const ENTRY_SIZE: usize = 34;
 const VERSION: i16 = 0;
@@ -55,27 +55,18 @@ impl AbortedEntry {
 /// The file and its length.
 #[derive(Debug)]
 pub struct TxnIndex {
-    /// That of the segment.
-    log: Arc<LazyFile>,
-    /// Made when it is asked for: few segments have one.
-    file: OnceLock<Arc<LazyFile>>,
+    files: Arc<SegmentFiles>,
     len: AtomicU64,
 }
 
 impl TxnIndex {
-    /// The index beside `log`. `len`: bytes of the file, 0 if there is none.
-    pub const fn new(log: Arc<LazyFile>, len: u64) -> Self {
-        Self { log, file: OnceLock::new(), len: AtomicU64::new(len) }
+    /// `len`: bytes of the file, 0 if there is none.
+    pub const fn new(files: Arc<SegmentFiles>, len: u64) -> Self {
+        Self { files, len: AtomicU64::new(len) }
     }
 
-    pub fn file(&self) -> &Arc<LazyFile> {
-        self.file.get_or_init(|| self.log.beside(FileKind::TxnIndex))
-    }
-
-    pub fn close(&self) {
-        if let Some(file) = self.file.get() {
-            file.close();
-        }
+    pub fn file(&self) -> SegmentFile<'_> {
+        self.files.txn_index()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -1,0 +1,206 @@
+//! The files of a segment, and the bound on how many files are open.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::home::{FileKind, Home, Suffix};
+use crate::disk::{DiskFile, OpenMode};
+use crate::errors::is_descriptor_shortage;
+
+/// The four files of a segment. All in one place: of many segments at rest this is most of what is in memory.
+#[derive(Debug)]
+pub struct SegmentFiles {
+    home: Arc<Home>,
+    base: i64,
+    log: LazyFile,
+    offset_index: LazyFile,
+    time_index: LazyFile,
+    txn_index: LazyFile,
+}
+
+/// A file that is opened when it is first needed.
+#[derive(Debug)]
+struct LazyFile {
+    kind: FileKind,
+    suffix: Mutex<Suffix>,
+    handle: Mutex<Option<Arc<dyn DiskFile>>>,
+    used: AtomicBool,
+}
+
+impl LazyFile {
+    const fn new(kind: FileKind, suffix: Suffix) -> Self {
+        Self { kind, suffix: Mutex::new(suffix), handle: Mutex::new(None), used: AtomicBool::new(false) }
+    }
+}
+
+impl SegmentFiles {
+    pub fn new(home: Arc<Home>, base: i64, suffix: Suffix) -> Arc<Self> {
+        Arc::new(Self {
+            home,
+            base,
+            log: LazyFile::new(FileKind::Log, suffix),
+            offset_index: LazyFile::new(FileKind::Index, suffix),
+            time_index: LazyFile::new(FileKind::TimeIndex, suffix),
+            txn_index: LazyFile::new(FileKind::TxnIndex, suffix),
+        })
+    }
+
+    pub fn log(self: &Arc<Self>) -> SegmentFile<'_> {
+        SegmentFile { segment: self, file: &self.log }
+    }
+
+    pub fn offset_index(self: &Arc<Self>) -> SegmentFile<'_> {
+        SegmentFile { segment: self, file: &self.offset_index }
+    }
+
+    pub fn time_index(self: &Arc<Self>) -> SegmentFile<'_> {
+        SegmentFile { segment: self, file: &self.time_index }
+    }
+
+    pub fn txn_index(self: &Arc<Self>) -> SegmentFile<'_> {
+        SegmentFile { segment: self, file: &self.txn_index }
+    }
+
+    /// The `.log` first.
+    pub fn all(self: &Arc<Self>) -> [SegmentFile<'_>; 4] {
+        [self.log(), self.offset_index(), self.time_index(), self.txn_index()]
+    }
+}
+
+/// One of a segment's files.
+#[derive(Debug, Clone, Copy)]
+pub struct SegmentFile<'a> {
+    segment: &'a Arc<SegmentFiles>,
+    file: &'a LazyFile,
+}
+
+impl<'a> SegmentFile<'a> {
+    pub fn path(self) -> PathBuf {
+        self.path_with(*self.file.suffix.lock())
+    }
+
+    fn path_with(self, suffix: Suffix) -> PathBuf {
+        let mut name = self.file.kind.name(self.segment.base);
+        name.push_str(suffix.as_str());
+        self.segment.home.file(&name)
+    }
+
+    pub fn home(self) -> &'a Arc<Home> {
+        &self.segment.home
+    }
+
+    /// The open file; it must exist.
+    pub fn existing(self) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(OpenMode::ReadWrite)
+    }
+
+    /// The open file; created if it is missing.
+    pub fn created(self) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(OpenMode::Create)
+    }
+
+    fn open(self, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        self.file.used.store(true, Ordering::Relaxed);
+        let mut handle = self.file.handle.lock();
+        if let Some(file) = &*handle {
+            return Ok(Arc::clone(file));
+        }
+        let file = self.segment.home.disk.open(&self.path(), mode)?;
+        *handle = Some(Arc::clone(&file));
+        drop(handle);
+        self.segment.home.open_files.opened(self);
+        Ok(file)
+    }
+
+    pub fn close(self) {
+        *self.file.handle.lock() = None;
+    }
+
+    /// Whether it has the records.
+    pub fn is_log(self) -> bool {
+        self.file.kind == FileKind::Log
+    }
+
+    /// Gives the file another suffix; a missing file has nothing to rename.
+    pub fn rename_suffix(self, suffix: Suffix) -> io::Result<()> {
+        match self.segment.home.disk.rename(&self.path(), &self.path_with(suffix)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_log() => {}
+            done => done?,
+        }
+        *self.file.suffix.lock() = suffix;
+        Ok(())
+    }
+
+    /// Whether it has been used since this was last asked.
+    fn take_used(self) -> bool {
+        self.file.used.swap(false, Ordering::Relaxed)
+    }
+
+    /// Closes the file unless somebody is just opening it; whether it is closed.
+    fn try_close(self) -> bool {
+        self.file.handle.try_lock().map(|mut handle| *handle = None).is_some()
+    }
+}
+
+/// A file that was opened, as long as its segment is there.
+#[derive(Debug)]
+struct Opened {
+    segment: Weak<SegmentFiles>,
+    kind: FileKind,
+}
+
+impl Opened {
+    /// What `look` finds at the file; `None` once it is gone.
+    fn look<T>(&self, look: impl FnOnce(SegmentFile<'_>) -> T) -> Option<T> {
+        let segment = self.segment.upgrade()?;
+        segment.all().into_iter().find(|file| file.file.kind == self.kind).map(look)
+    }
+}
+
+/// Closes the files that were not used for longest when too many are open.
+#[derive(Debug)]
+pub struct OpenFiles {
+    max: usize,
+    queue: Mutex<VecDeque<Opened>>,
+}
+
+impl OpenFiles {
+    pub const fn new(max: usize) -> Self {
+        Self { max, queue: Mutex::new(VecDeque::new()) }
+    }
+
+    /// A file was opened. Second chance: a file used since it was last looked at goes to the back once more.
+    fn opened(&self, file: SegmentFile<'_>) {
+        let mut queue = self.queue.lock();
+        queue.push_back(Opened { segment: Arc::downgrade(file.segment), kind: file.file.kind });
+        let mut looks = queue.len();
+        while queue.len() > self.max && looks > 0 {
+            looks -= 1;
+            let Some(oldest) = queue.pop_front() else { return };
+            let stays =
+                |other: SegmentFile<'_>| std::ptr::eq(other.file, file.file) || other.take_used() || !other.try_close();
+            if oldest.look(stays) == Some(true) {
+                queue.push_back(oldest);
+            }
+        }
+    }
+
+    /// Closes what nobody uses at the moment if file descriptors are what is wanting.
+    pub(crate) fn relieve(&self, error: &io::Error) {
+        if is_descriptor_shortage(error) {
+            // The first call takes note of what is used, the second one closes it all the same.
+            self.close_idle();
+            self.close_idle();
+        }
+    }
+
+    /// Closes what was not used since the last call: a partition that rests holds no descriptor.
+    pub fn close_idle(&self) {
+        self.queue.lock().retain(|opened| opened.look(|file| file.take_used() || !file.try_close()) == Some(true));
+    }
+}
