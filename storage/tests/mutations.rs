@@ -124,8 +124,8 @@ const MUTATIONS: &[Mutation] = &[
         "a flush does not sync the records",
         "power_cut",
         "segment/mod.rs",
-        "self.log_file().created()?.sync_data()?;\n        self.offset_index.file()",
-        "self.offset_index.file()",
+        "self.log_file().created()?.sync_data()?;\n        self.offset_index().file()",
+        "self.offset_index().file()",
     ),
     mutation(
         "a small file is replaced without being synced",

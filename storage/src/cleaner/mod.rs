@@ -110,7 +110,7 @@ pub fn clean(
             }
         })?;
         let after = target.size();
-        log.replace_segments(&group, Arc::new(target))?;
+        log.replace_segments(&group, target)?;
         cleaned.bytes_before += before;
         cleaned.bytes_after += after;
     }
@@ -189,7 +189,7 @@ fn clean_group(
     }
     output.flush()?;
     for aborted in filter.transactions.take_retained() {
-        target.log_file().home().guard(|| target.txn_index.append(&aborted))?;
+        target.log_file().home().guard(|| target.txn_index().append(&aborted))?;
     }
     target.log_file().home().guard(|| {
         target.seal()?;
@@ -283,7 +283,7 @@ fn aborted_between(segments: &[Arc<Segment>], from: Offset, end: Offset) -> io::
     let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
     let mut found = Vec::new();
     for segment in &segments[first..] {
-        for entry in segment.txn_index.entries()? {
+        for entry in segment.txn_index().entries()? {
             if entry.last_offset >= from && entry.first_offset < end {
                 found.push(entry);
             }

@@ -340,7 +340,7 @@ fn a_swap_that_ends_before_the_log_has_its_name_keeps_the_index_of_aborted_trans
     disk.rename(&file(""), &file(".swap")).unwrap();
     let at = LogOptions { recovery_point: end, high_watermark: end, ..options(&disk) };
     let (log, _) = Log::open("/data/t-0".into(), at).unwrap();
-    assert!(log.segments()[0].base == Offset(0) && !log.segments()[0].txn_index.is_empty());
+    assert!(log.segments()[0].base == Offset(0) && !log.segments()[0].txn_index().is_empty());
     assert_eq!(log.aborted_transactions(Offset(0), end).unwrap(), before);
 }
 

@@ -187,7 +187,7 @@ impl Log {
             match marker {
                 Some(marker) => {
                     if let Some(aborted) = writer.producers.apply_marker(header, *marker)
-                        && let Err(error) = segment.txn_index.append(&aborted)
+                        && let Err(error) = segment.txn_index().append(&aborted)
                     {
                         // Without the entry readers would take aborted records for committed ones.
                         self.home().health.fail(&self.home().path(), &error);
@@ -304,7 +304,7 @@ impl Log {
         if active.is_empty() && active.base == base {
             return Ok(());
         }
-        let next = Arc::new(Segment::create(&self.home(), base, Suffix::None, now));
+        let next = Segment::create(&self.home(), base, Suffix::None, now);
         // The files exist from now on, so that a directory always shows where its log ends.
         next.create_files()?;
         let config = self.config.load();
@@ -418,6 +418,6 @@ fn jitter(base: Offset, config: &LogConfig) -> i64 {
 fn index_is_full(active: &Segment, config: &LogConfig) -> io::Result<bool> {
     let limit = config.segment_index_bytes.unsigned_abs() as usize;
     // One entry of the time index is left for the one that is added when the segment is closed.
-    Ok(active.offset_index.len()? >= limit / OffsetEntry::SIZE
-        || active.time_index.len()? + 1 >= (limit / TimeEntry::SIZE).max(2))
+    Ok(active.offset_index().len()? >= limit / OffsetEntry::SIZE
+        || active.time_index().len()? + 1 >= (limit / TimeEntry::SIZE).max(2))
 }

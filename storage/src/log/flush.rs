@@ -400,7 +400,7 @@ impl Log {
         for segment in segments {
             segment.log_file().rename_suffix(Suffix::Deleted)?;
         }
-        if segments.iter().any(|segment| !segment.txn_index.is_empty()) {
+        if segments.iter().any(|segment| !segment.txn_index().is_empty()) {
             self.home().disk.sync_dir(&self.home().path())?;
         }
         for file in segments.iter().flat_map(|segment| segment.files()).filter(|file| !file.is_log()) {

@@ -114,14 +114,14 @@ impl Log {
                     remove_if_present(&*home.disk, &file.path())?;
                 }
             }
-            segments.push(Arc::new(Segment::create(&home, log_start, Suffix::None, now)));
+            segments.push(Segment::create(&home, log_start, Suffix::None, now));
             log_end = log_start;
             state = (LeaderEpochs::default(), ProducerState::default(), None);
         }
         let active = &segments[segments.len() - 1];
         active.create_files()?;
         let bytes_since_index =
-            active.size().saturating_sub(active.offset_index.last()?.map_or(0, |entry| u64::from(entry.position)));
+            active.size().saturating_sub(active.offset_index().last()?.map_or(0, |entry| u64::from(entry.position)));
         let (mut epochs, mut producers, snapshot) = state;
         epochs.truncate_from_start(log_start);
         let high_watermark = options.high_watermark.clamp(log_start, log_end);
@@ -240,14 +240,14 @@ fn find_segments(home: &Arc<Home>, start: Offset, now: Timestamp) -> io::Result<
         .into_iter()
         .map(|(base, (len, modified))| {
             let txn_len = txn_indexes.get(&base).copied().unwrap_or(0);
-            Arc::new(Segment::found(home, Offset(base), len, txn_len, modified))
+            Segment::found(home, Offset(base), len, txn_len, modified)
         })
         .collect();
     // Most logs have one, and stay as they are.
     segments.shrink_to_fit();
     let found_none = segments.is_empty();
     if found_none {
-        segments.push(Arc::new(Segment::create(home, start, Suffix::None, now)));
+        segments.push(Segment::create(home, start, Suffix::None, now));
     }
     Ok((segments, found_none))
 }

@@ -84,7 +84,7 @@ impl Log {
         let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
         let mut aborted = Vec::new();
         'segments: for segment in &segments[first..] {
-            for entry in segment.txn_index.entries()? {
+            for entry in segment.txn_index().entries()? {
                 if entry.last_offset >= from && entry.first_offset < upper {
                     aborted.push(AbortedTxn { producer_id: entry.producer_id, first_offset: entry.first_offset });
                 }

@@ -211,7 +211,7 @@ fn starting_point(segment: &Segment, trusted_to: Offset) -> io::Result<Start> {
 }
 
 fn last_offset_before(segment: &Segment, position: u64) -> io::Result<Option<Offset>> {
-    let entry = segment.offset_index.floor(|entry| u64::from(entry.position) < position)?;
+    let entry = segment.offset_index().floor(|entry| u64::from(entry.position) < position)?;
     let mut headers = segment.headers(entry.map_or(0, |entry| u64::from(entry.position)))?;
     let mut last = None;
     while let Some(batch) = headers.next_batch()? {
@@ -226,17 +226,17 @@ fn last_offset_before(segment: &Segment, position: u64) -> io::Result<Option<Off
 /// Cuts the indexes back to what points before `from`, where offset `begin` lies.
 fn prepare(segment: &Segment, from: u64, begin: Offset) -> io::Result<()> {
     if from == 0 {
-        segment.offset_index.clear()?;
-        segment.time_index.clear()?;
+        segment.offset_index().clear()?;
+        segment.time_index().clear()?;
     } else {
         let relative = begin.0 - segment.base.0;
         segment
-            .offset_index
+            .offset_index()
             .truncate(|entry| u64::from(entry.position) < from && i64::from(entry.relative_offset) < relative)?;
-        segment.time_index.truncate(|entry| i64::from(entry.relative_offset) < relative)?;
+        segment.time_index().truncate(|entry| i64::from(entry.relative_offset) < relative)?;
     }
     segment.settle_timestamp(from)?;
-    segment.txn_index.truncate(begin)
+    segment.txn_index().truncate(begin)
 }
 
 struct Scan<'a> {
@@ -264,7 +264,7 @@ impl Scan<'_> {
             return Ok(None);
         }
         let mut headers = segment.headers(self.position)?;
-        let mut since_index = match segment.offset_index.last()? {
+        let mut since_index = match segment.offset_index().last()? {
             Some(entry) => self.position.saturating_sub(u64::from(entry.position)),
             None => self.position,
         };
@@ -329,7 +329,7 @@ fn apply(segment: &Segment, batch: &Located, producers: &mut ProducerState, inde
         && let Some(aborted) = producers.apply_marker(header, marker)
         && index
     {
-        segment.txn_index.append(&aborted)?;
+        segment.txn_index().append(&aborted)?;
     }
     Ok(())
 }

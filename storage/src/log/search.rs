@@ -17,7 +17,7 @@ impl Log {
                 continue;
             }
             // All records up to this entry's offset are earlier than what is searched.
-            let entry = segment.time_index.floor(|entry| entry.timestamp < timestamp.0)?;
+            let entry = segment.time_index().floor(|entry| entry.timestamp < timestamp.0)?;
             let from = entry.map_or(segment.base, |entry| segment.base.plus(i64::from(entry.relative_offset)));
             let mut headers = segment.headers(segment.start_of_search(from.max(start))?)?;
             while let Some(batch) = headers.next_batch()? {

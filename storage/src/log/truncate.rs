@@ -153,7 +153,7 @@ impl Log {
             // Before there is a log again that they could be believed for.
             self.insist(|| self.remove_snapshots(None, |_| true))?;
             self.insist(|| segment.create_files())?;
-            self.segments.store(Arc::new(vec![Arc::new(segment)]));
+            self.segments.store(Arc::new(vec![segment]));
             *self.epochs.write() = LeaderEpochs::default();
             self.epochs_changed.store(true, Ordering::Release);
             writer.producers = ProducerState::default();

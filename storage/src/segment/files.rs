@@ -8,24 +8,24 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::Segment;
 use super::home::{FileKind, Home, Suffix};
 use crate::disk::{DiskFile, OpenMode};
 use crate::errors::is_descriptor_shortage;
 
-/// The four files of a segment. All in one place: of many segments at rest this is most of what is in memory.
+/// The four files of a segment.
 #[derive(Debug)]
 pub struct SegmentFiles {
-    home: Arc<Home>,
-    base: i64,
-    log: LazyFile,
-    offset_index: LazyFile,
-    time_index: LazyFile,
-    txn_index: LazyFile,
+    pub home: Arc<Home>,
+    pub log: LazyFile,
+    pub offset_index: LazyFile,
+    pub time_index: LazyFile,
+    pub txn_index: LazyFile,
 }
 
 /// A file that is opened when it is first needed.
 #[derive(Debug)]
-struct LazyFile {
+pub struct LazyFile {
     kind: FileKind,
     suffix: Mutex<Suffix>,
     handle: Mutex<Option<Arc<dyn DiskFile>>>,
@@ -39,59 +39,41 @@ impl LazyFile {
 }
 
 impl SegmentFiles {
-    pub fn new(home: Arc<Home>, base: i64, suffix: Suffix) -> Arc<Self> {
-        Arc::new(Self {
+    pub const fn new(home: Arc<Home>, suffix: Suffix) -> Self {
+        Self {
             home,
-            base,
             log: LazyFile::new(FileKind::Log, suffix),
             offset_index: LazyFile::new(FileKind::Index, suffix),
             time_index: LazyFile::new(FileKind::TimeIndex, suffix),
             txn_index: LazyFile::new(FileKind::TxnIndex, suffix),
-        })
-    }
-
-    pub fn log(self: &Arc<Self>) -> SegmentFile<'_> {
-        SegmentFile { segment: self, file: &self.log }
-    }
-
-    pub fn offset_index(self: &Arc<Self>) -> SegmentFile<'_> {
-        SegmentFile { segment: self, file: &self.offset_index }
-    }
-
-    pub fn time_index(self: &Arc<Self>) -> SegmentFile<'_> {
-        SegmentFile { segment: self, file: &self.time_index }
-    }
-
-    pub fn txn_index(self: &Arc<Self>) -> SegmentFile<'_> {
-        SegmentFile { segment: self, file: &self.txn_index }
-    }
-
-    /// The `.log` first.
-    pub fn all(self: &Arc<Self>) -> [SegmentFile<'_>; 4] {
-        [self.log(), self.offset_index(), self.time_index(), self.txn_index()]
+        }
     }
 }
 
 /// One of a segment's files.
 #[derive(Debug, Clone, Copy)]
 pub struct SegmentFile<'a> {
-    segment: &'a Arc<SegmentFiles>,
+    segment: &'a Segment,
     file: &'a LazyFile,
 }
 
 impl<'a> SegmentFile<'a> {
+    pub const fn new(segment: &'a Segment, file: &'a LazyFile) -> Self {
+        Self { segment, file }
+    }
+
     pub fn path(self) -> PathBuf {
         self.path_with(*self.file.suffix.lock())
     }
 
     fn path_with(self, suffix: Suffix) -> PathBuf {
-        let mut name = self.file.kind.name(self.segment.base);
+        let mut name = self.file.kind.name(self.segment.base.0);
         name.push_str(suffix.as_str());
-        self.segment.home.file(&name)
+        self.home().file(&name)
     }
 
-    pub fn home(self) -> &'a Arc<Home> {
-        &self.segment.home
+    pub const fn home(self) -> &'a Arc<Home> {
+        &self.segment.files.home
     }
 
     /// The open file; it must exist.
@@ -110,10 +92,10 @@ impl<'a> SegmentFile<'a> {
         if let Some(file) = &*handle {
             return Ok(Arc::clone(file));
         }
-        let file = self.segment.home.disk.open(&self.path(), mode)?;
+        let file = self.home().disk.open(&self.path(), mode)?;
         *handle = Some(Arc::clone(&file));
         drop(handle);
-        self.segment.home.open_files.opened(self);
+        self.home().open_files.opened(self);
         Ok(file)
     }
 
@@ -128,7 +110,7 @@ impl<'a> SegmentFile<'a> {
 
     /// Gives the file another suffix; a missing file has nothing to rename.
     pub fn rename_suffix(self, suffix: Suffix) -> io::Result<()> {
-        match self.segment.home.disk.rename(&self.path(), &self.path_with(suffix)) {
+        match self.home().disk.rename(&self.path(), &self.path_with(suffix)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_log() => {}
             done => done?,
         }
@@ -150,7 +132,7 @@ impl<'a> SegmentFile<'a> {
 /// A file that was opened, as long as its segment is there.
 #[derive(Debug)]
 struct Opened {
-    segment: Weak<SegmentFiles>,
+    segment: Weak<Segment>,
     kind: FileKind,
 }
 
@@ -158,7 +140,7 @@ impl Opened {
     /// What `look` finds at the file; `None` once it is gone.
     fn look<T>(&self, look: impl FnOnce(SegmentFile<'_>) -> T) -> Option<T> {
         let segment = self.segment.upgrade()?;
-        segment.all().into_iter().find(|file| file.file.kind == self.kind).map(look)
+        segment.files().into_iter().find(|file| file.file.kind == self.kind).map(look)
     }
 }
 
@@ -177,7 +159,7 @@ impl OpenFiles {
     /// A file was opened. Second chance: a file used since it was last looked at goes to the back once more.
     fn opened(&self, file: SegmentFile<'_>) {
         let mut queue = self.queue.lock();
-        queue.push_back(Opened { segment: Arc::downgrade(file.segment), kind: file.file.kind });
+        queue.push_back(Opened { segment: Weak::clone(&file.segment.this), kind: file.file.kind });
         let mut looks = queue.len();
         while queue.len() > self.max && looks > 0 {
             looks -= 1;

@@ -16,12 +16,12 @@ mod sparse_index;
 mod txn_index;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use ottla_protocol::record_batch::BatchHeader;
 use ottla_protocol::{Offset, Timestamp};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use self::files::SegmentFiles;
 use crate::errors::is_shortage;
@@ -43,14 +43,16 @@ pub struct MaxTimestamp {
     pub offset: Offset,
 }
 
-/// One segment.
+/// One segment, all in one piece of memory: where partitions rest this is much of what they take.
 #[derive(Debug)]
 pub struct Segment {
     pub base: Offset,
-    pub offset_index: SparseIndex<OffsetEntry>,
-    pub time_index: SparseIndex<TimeEntry>,
-    pub txn_index: TxnIndex,
-    files: Arc<SegmentFiles>,
+    /// Itself: for those who close files that are idle.
+    this: Weak<Self>,
+    files: SegmentFiles,
+    offset_index: RwLock<sparse_index::State<OffsetEntry>>,
+    time_index: RwLock<sparse_index::State<TimeEntry>>,
+    txn_index_len: AtomicU64,
     size: AtomicU64,
     /// Unknown until it is asked for; then `None` for a segment without batches.
     max_timestamp: Mutex<Option<Option<MaxTimestamp>>>,
@@ -62,14 +64,14 @@ pub struct Segment {
 
 impl Segment {
     /// A segment that is new on disk; its files appear with the first append.
-    pub fn create(home: &Arc<Home>, base: Offset, suffix: Suffix, now: Timestamp) -> Self {
+    pub fn create(home: &Arc<Home>, base: Offset, suffix: Suffix, now: Timestamp) -> Arc<Self> {
         let segment = Self::new(home, base, suffix, 0, 0, true, now);
         *segment.max_timestamp.lock() = Some(None);
         segment
     }
 
     /// A segment found on disk.
-    pub fn found(home: &Arc<Home>, base: Offset, size: u64, txn_index_size: u64, modified: Timestamp) -> Self {
+    pub fn found(home: &Arc<Home>, base: Offset, size: u64, txn_index_size: u64, modified: Timestamp) -> Arc<Self> {
         Self::new(home, base, Suffix::None, size, txn_index_size, false, modified)
     }
 
@@ -81,19 +83,19 @@ impl Segment {
         txn_len: u64,
         fresh: bool,
         modified: Timestamp,
-    ) -> Self {
-        let files = SegmentFiles::new(Arc::clone(home), base.0, suffix);
-        Self {
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
             base,
-            offset_index: SparseIndex::new(Arc::clone(&files), fresh),
-            time_index: SparseIndex::new(Arc::clone(&files), fresh),
-            txn_index: TxnIndex::new(Arc::clone(&files), txn_len),
-            files,
+            this: Weak::clone(this),
+            files: SegmentFiles::new(Arc::clone(home), suffix),
+            offset_index: RwLock::new(sparse_index::State::new(fresh)),
+            time_index: RwLock::new(sparse_index::State::new(fresh)),
+            txn_index_len: AtomicU64::new(txn_len),
             size: AtomicU64::new(size),
             max_timestamp: Mutex::new(None),
             first_timestamp: AtomicI64::new(i64::MIN),
             modified,
-        }
+        })
     }
 
     /// Bytes of whole batches in the `.log` file.
@@ -105,13 +107,25 @@ impl Segment {
         self.size() == 0
     }
 
-    pub fn log_file(&self) -> SegmentFile<'_> {
-        self.files.log()
+    pub const fn log_file(&self) -> SegmentFile<'_> {
+        SegmentFile::new(self, &self.files.log)
+    }
+
+    pub const fn offset_index(&self) -> SparseIndex<'_, OffsetEntry> {
+        SparseIndex::new(SegmentFile::new(self, &self.files.offset_index), &self.offset_index)
+    }
+
+    pub const fn time_index(&self) -> SparseIndex<'_, TimeEntry> {
+        SparseIndex::new(SegmentFile::new(self, &self.files.time_index), &self.time_index)
+    }
+
+    pub const fn txn_index(&self) -> TxnIndex<'_> {
+        TxnIndex::new(SegmentFile::new(self, &self.files.txn_index), &self.txn_index_len)
     }
 
     /// The files of a segment that is written to exist from its beginning, as Kafka's tools expect. Only the log stays open.
     pub fn create_files(&self) -> io::Result<()> {
-        for index in [self.offset_index.file(), self.time_index.file()] {
+        for index in [self.offset_index().file(), self.time_index().file()] {
             index.created()?;
             index.close();
         }
@@ -154,19 +168,19 @@ impl Segment {
     pub fn index(&self, header: &BatchHeader, position: u64) -> io::Result<()> {
         let relative = |offset: Offset| u32::try_from(offset.0 - self.base.0).map_err(io::Error::other);
         let position = u32::try_from(position).map_err(io::Error::other)?;
-        self.offset_index.append(OffsetEntry { relative_offset: relative(header.last_offset())?, position })?;
+        self.offset_index().append(OffsetEntry { relative_offset: relative(header.last_offset())?, position })?;
         self.index_time()
     }
 
     /// Adds the largest timestamp so far to the time index, if it is later than its last entry.
     pub fn index_time(&self) -> io::Result<()> {
         let Some(max) = self.max_timestamp()? else { return Ok(()) };
-        let last = self.time_index.last()?;
+        let last = self.time_index().last()?;
         let relative_offset = u32::try_from(max.offset.0 - self.base.0).map_err(io::Error::other)?;
         if max.timestamp.0 >= 0
             && last.is_none_or(|last| max.timestamp.0 > last.timestamp && relative_offset > last.relative_offset)
         {
-            self.time_index.append(TimeEntry { timestamp: max.timestamp.0, relative_offset })?;
+            self.time_index().append(TimeEntry { timestamp: max.timestamp.0, relative_offset })?;
         }
         Ok(())
     }
@@ -196,7 +210,7 @@ impl Segment {
 
     /// What the time index says, if it has a sound entry.
     fn indexed_timestamp(&self) -> io::Result<Option<MaxTimestamp>> {
-        let last = self.time_index.last()?.filter(|last| last.timestamp >= 0);
+        let last = self.time_index().last()?.filter(|last| last.timestamp >= 0);
         Ok(last.map(|last| MaxTimestamp {
             timestamp: Timestamp(last.timestamp),
             offset: self.base.plus(i64::from(last.relative_offset)),
@@ -215,7 +229,7 @@ impl Segment {
     }
 
     fn rebuild_time_index(&self) -> io::Result<Option<MaxTimestamp>> {
-        self.time_index.clear()?;
+        self.time_index().clear()?;
         let (mut max, mut last, mut since) = (None, None, 0);
         let mut headers = self.headers(0)?;
         let mut append = |max: MaxTimestamp| {
@@ -224,7 +238,7 @@ impl Segment {
             }
             last = Some(max);
             let relative_offset = u32::try_from(max.offset.0 - self.base.0).map_err(io::Error::other)?;
-            self.time_index.append(TimeEntry { timestamp: max.timestamp.0, relative_offset })
+            self.time_index().append(TimeEntry { timestamp: max.timestamp.0, relative_offset })
         };
         while let Some(batch) = headers.next_batch()? {
             let latest = raise(&mut max, &batch.header);
@@ -237,7 +251,7 @@ impl Segment {
         if let Some(max) = max {
             append(max)?;
         }
-        tracing::warn!(index = %self.time_index.file().path().display(), "a time index without entries was built again");
+        tracing::warn!(index = %self.time_index().file().path().display(), "a time index without entries was built again");
         Ok(max)
     }
 
@@ -283,14 +297,14 @@ impl Segment {
     /// that last offset begins where it points to.
     pub fn start_of_search(&self, target: Offset) -> io::Result<u64> {
         let relative = target.0 - self.base.0;
-        let entry = self.offset_index.floor(|entry| i64::from(entry.relative_offset) <= relative)?;
+        let entry = self.offset_index().floor(|entry| i64::from(entry.relative_offset) <= relative)?;
         let Some(entry) = entry else { return Ok(0) };
         let position = u64::from(entry.position);
         let expected = self.base.plus(i64::from(entry.relative_offset));
         match self.headers(position)?.next_batch()? {
             Some(batch) if batch.header.last_offset() == expected => Ok(position),
             _ => {
-                tracing::warn!(index = %self.offset_index.file().path().display(), "an index entry points to no batch, the segment is searched");
+                tracing::warn!(index = %self.offset_index().file().path().display(), "an index entry points to no batch, the segment is searched");
                 Ok(0)
             }
         }
@@ -311,9 +325,9 @@ impl Segment {
         let relative = offset.0 - self.base.0;
         self.log_file().created()?.set_len(position)?;
         self.size.store(position, Ordering::Release);
-        self.offset_index.truncate(|entry| i64::from(entry.relative_offset) < relative)?;
-        self.time_index.truncate(|entry| i64::from(entry.relative_offset) < relative)?;
-        self.txn_index.truncate(offset)?;
+        self.offset_index().truncate(|entry| i64::from(entry.relative_offset) < relative)?;
+        self.time_index().truncate(|entry| i64::from(entry.relative_offset) < relative)?;
+        self.txn_index().truncate(offset)?;
         if position == 0 {
             self.first_timestamp.store(i64::MIN, Ordering::Relaxed);
         }
@@ -323,23 +337,23 @@ impl Segment {
     /// Makes everything durable but the names in the directory.
     pub fn sync(&self) -> io::Result<()> {
         self.log_file().created()?.sync_data()?;
-        self.offset_index.sync()?;
-        self.time_index.sync()?;
-        self.txn_index.sync()
+        self.offset_index().sync()?;
+        self.time_index().sync()?;
+        self.txn_index().sync()
     }
 
     /// As [`Self::sync`], but asks for no space: index entries that are still in memory are left there.
     pub fn sync_written(&self) -> io::Result<()> {
         self.log_file().created()?.sync_data()?;
-        self.offset_index.file().created()?.sync_data()?;
-        self.time_index.file().created()?.sync_data()?;
-        self.txn_index.sync()
+        self.offset_index().file().created()?.sync_data()?;
+        self.time_index().file().created()?.sync_data()?;
+        self.txn_index().sync()
     }
 
     /// Hands the index entries that are in memory to the operating system.
     pub fn write_indexes(&self) -> io::Result<()> {
-        self.offset_index.write()?;
-        self.time_index.write()
+        self.offset_index().write()?;
+        self.time_index().write()
     }
 
     /// Called when the next segment takes over: the time index gets its last entry.
@@ -372,7 +386,8 @@ impl Segment {
 
     /// The four files, the `.log` first.
     pub fn files(&self) -> [SegmentFile<'_>; 4] {
-        self.files.all()
+        let files = &self.files;
+        [&files.log, &files.offset_index, &files.time_index, &files.txn_index].map(|file| SegmentFile::new(self, file))
     }
 
     /// Renames all files, the `.log` last.

@@ -5,12 +5,10 @@
 //! flushed is built again from the log when a broker did not stop cleanly.
 
 use std::io;
-use std::marker::PhantomData;
-use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::files::{SegmentFile, SegmentFiles};
+use super::files::SegmentFile;
 use crate::disk::{DiskFile, read_exact_at};
 
 /// Entries in memory before they are written: 256 KiB of log at the default index interval.
@@ -19,8 +17,6 @@ const PENDING_MAX: usize = 64;
 /// An entry of fixed size.
 pub trait IndexEntry: Copy + std::fmt::Debug + PartialEq + Send + Sync + 'static {
     const SIZE: usize;
-    /// The file that such entries are in.
-    fn file(files: &Arc<SegmentFiles>) -> SegmentFile<'_>;
     fn encode(&self, out: &mut Vec<u8>);
     /// `bytes` are exactly [`Self::SIZE`].
     fn decode(bytes: &[u8]) -> Self;
@@ -37,10 +33,6 @@ pub struct OffsetEntry {
 
 impl IndexEntry for OffsetEntry {
     const SIZE: usize = 8;
-
-    fn file(files: &Arc<SegmentFiles>) -> SegmentFile<'_> {
-        files.offset_index()
-    }
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.relative_offset.to_be_bytes());
@@ -63,10 +55,6 @@ pub struct TimeEntry {
 impl IndexEntry for TimeEntry {
     const SIZE: usize = 12;
 
-    fn file(files: &Arc<SegmentFiles>) -> SegmentFile<'_> {
-        files.time_index()
-    }
-
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.timestamp.to_be_bytes());
         out.extend_from_slice(&self.relative_offset.to_be_bytes());
@@ -83,16 +71,16 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// A sparse index: its file, opened at the first use, and the entries that are not written yet.
-#[derive(Debug)]
-pub struct SparseIndex<E> {
-    files: Arc<SegmentFiles>,
-    state: RwLock<State<E>>,
-    entry: PhantomData<E>,
+/// A sparse index of a segment.
+#[derive(Debug, Clone, Copy)]
+pub struct SparseIndex<'a, E> {
+    file: SegmentFile<'a>,
+    state: &'a RwLock<State<E>>,
 }
 
+/// What is known of an index without its file, and the entries that are not written yet.
 #[derive(Debug)]
-struct State<E> {
+pub struct State<E> {
     /// Entries in the file; `None` until it was looked at.
     written: Option<u32>,
     /// Made for the first: a log that rests has none.
@@ -102,20 +90,23 @@ struct State<E> {
 }
 
 impl<E> State<E> {
+    /// `fresh`: the file is known not to exist.
+    pub fn new(fresh: bool) -> Self {
+        Self { written: fresh.then_some(0), pending: None, last: None }
+    }
+
     fn pending(&self) -> &[E] {
         self.pending.as_deref().map_or(&[], Vec::as_slice)
     }
 }
 
-impl<E: IndexEntry> SparseIndex<E> {
-    /// `fresh`: the file is known not to exist.
-    pub fn new(files: Arc<SegmentFiles>, fresh: bool) -> Self {
-        let state = State { written: fresh.then_some(0), pending: None, last: None };
-        Self { files, state: RwLock::new(state), entry: PhantomData }
+impl<'a, E: IndexEntry> SparseIndex<'a, E> {
+    pub const fn new(file: SegmentFile<'a>, state: &'a RwLock<State<E>>) -> Self {
+        Self { file, state }
     }
 
-    pub fn file(&self) -> SegmentFile<'_> {
-        E::file(&self.files)
+    pub const fn file(&self) -> SegmentFile<'a> {
+        self.file
     }
 
     /// Number of entries.
@@ -148,7 +139,7 @@ impl<E: IndexEntry> SparseIndex<E> {
         if written == 0 {
             return Ok(None);
         }
-        let file = self.file().existing()?;
+        let file = self.file.existing()?;
         let count = partition_point(written, |at| Ok(is_before(&read_entry(&*file, at)?)))?;
         if count == 0 { Ok(None) } else { read_entry(&*file, count - 1).map(Some) }
     }
@@ -172,7 +163,7 @@ impl<E: IndexEntry> SparseIndex<E> {
         }
         let written = state.written.unwrap_or(0);
         if in_memory == 0 && written > 0 {
-            let file = self.file().existing()?;
+            let file = self.file.existing()?;
             let kept = partition_point(written, |at| Ok(keep(&read_entry(&*file, at)?)))?;
             if kept < written {
                 file.set_len(u64::from(kept) * E::SIZE as u64)?;
@@ -188,8 +179,8 @@ impl<E: IndexEntry> SparseIndex<E> {
     /// Drops all entries and what else the file holds.
     pub fn clear(&self) -> io::Result<()> {
         let mut state = self.state.write();
-        self.file().created()?.set_len(0)?;
-        *state = State { written: Some(0), pending: None, last: None };
+        self.file.created()?.set_len(0)?;
+        *state = State::new(true);
         Ok(())
     }
 
@@ -202,11 +193,11 @@ impl<E: IndexEntry> SparseIndex<E> {
     /// Makes all entries durable.
     pub fn sync(&self) -> io::Result<()> {
         self.write()?;
-        self.file().created()?.sync_data()
+        self.file.created()?.sync_data()
     }
 
     fn write_pending(&self, state: &mut State<E>) -> io::Result<()> {
-        let file = self.file().created()?;
+        let file = self.file.created()?;
         if state.pending().is_empty() {
             return Ok(());
         }
@@ -229,7 +220,7 @@ impl<E: IndexEntry> SparseIndex<E> {
         if state.written.is_some() {
             return Ok(());
         }
-        let file = match self.file().existing() {
+        let file = match self.file.existing() {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 state.written = Some(0);

@@ -1,12 +1,11 @@
 //! `.txnindex`: the aborted transactions whose marker lies in the segment. The file exists only if there are any.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ottla_protocol::{Offset, ProducerId};
 
-use super::files::{SegmentFile, SegmentFiles};
+use super::files::SegmentFile;
 
 const ENTRY_SIZE: usize = 34;
 const VERSION: i16 = 0;
@@ -53,20 +52,16 @@ impl AbortedEntry {
 }
 
 /// The file and its length.
-#[derive(Debug)]
-pub struct TxnIndex {
-    files: Arc<SegmentFiles>,
-    len: AtomicU64,
+#[derive(Debug, Clone, Copy)]
+pub struct TxnIndex<'a> {
+    file: SegmentFile<'a>,
+    len: &'a AtomicU64,
 }
 
-impl TxnIndex {
+impl<'a> TxnIndex<'a> {
     /// `len`: bytes of the file, 0 if there is none.
-    pub const fn new(files: Arc<SegmentFiles>, len: u64) -> Self {
-        Self { files, len: AtomicU64::new(len) }
-    }
-
-    pub fn file(&self) -> SegmentFile<'_> {
-        self.files.txn_index()
+    pub const fn new(file: SegmentFile<'a>, len: &'a AtomicU64) -> Self {
+        Self { file, len }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -80,13 +75,13 @@ impl TxnIndex {
             return Ok(Vec::new());
         }
         let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-        let read = self.file().existing()?.read_at(&mut bytes, 0)?;
+        let read = self.file.existing()?.read_at(&mut bytes, 0)?;
         bytes[..read].chunks_exact(ENTRY_SIZE).map(AbortedEntry::decode).collect()
     }
 
     pub fn append(&self, entry: &AbortedEntry) -> io::Result<()> {
         let len = self.len.load(Ordering::Acquire);
-        self.file().created()?.write_at(&[&entry.encode()], len)?;
+        self.file.created()?.write_at(&[&entry.encode()], len)?;
         self.len.store(len + ENTRY_SIZE as u64, Ordering::Release);
         Ok(())
     }
@@ -99,19 +94,19 @@ impl TxnIndex {
             return Ok(());
         }
         let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-        let read = self.file().existing()?.read_at(&mut bytes, 0)?;
+        let read = self.file.existing()?.read_at(&mut bytes, 0)?;
         let kept: Vec<u8> = sound(&bytes[..read], offset).iter().flat_map(AbortedEntry::encode).collect();
         if !bytes.starts_with(&kept) {
-            self.file().created()?.write_at(&[&kept], 0)?;
+            self.file.created()?.write_at(&[&kept], 0)?;
         }
         let kept = kept.len();
-        self.file().created()?.set_len(kept as u64)?;
+        self.file.created()?.set_len(kept as u64)?;
         self.len.store(kept as u64, Ordering::Release);
         Ok(())
     }
 
     pub fn sync(&self) -> io::Result<()> {
-        if self.is_empty() { Ok(()) } else { self.file().created()?.sync_data() }
+        if self.is_empty() { Ok(()) } else { self.file.created()?.sync_data() }
     }
 }
 
