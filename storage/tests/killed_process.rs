@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::{batch, context};
 use ottla_protocol::control_record::end_txn_marker;
-use ottla_protocol::record_batch::{BatchBuilder, batches};
+use ottla_protocol::record_batch::{BatchBuilder, BatchError, batches};
 use ottla_protocol::{BrokerId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
 use ottla_storage::{AppendContext, AppendOrigin, Log, LogConfig, LogDirs, LogDirsOptions};
 use rand::rngs::StdRng;
@@ -68,7 +68,11 @@ fn read_all(log: &Log, from: Offset) -> Vec<Batch> {
         assert!(!read.records.is_empty(), "nothing at {next}");
         let bytes = read.records[0].read_all().unwrap();
         for batch in batches(&bytes) {
-            let Ok(batch) = batch else { break };
+            let batch = match batch {
+                // The range ends within it.
+                Err(BatchError::Incomplete { .. }) => break,
+                batch => batch.unwrap(),
+            };
             batch.check_crc().unwrap();
             let mut values = Vec::new();
             let mut records = batch.records().unwrap();

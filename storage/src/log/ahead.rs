@@ -4,9 +4,12 @@
 //! for them, and that takes longer than the copy. When the bytes up to the end of a zone come along with the first of them it
 //! does so once for all appends that fit: the system's part of writing batches of 16 KiB falls by half.
 //!
-//! Only the active segment has such zeros, only while more than a zone is written in a second, and never more than a zone. They go when
-//! nothing is appended for a second, with the roll, with a cut and with a clean stop. What a crash leaves of them goes when the
-//! log is opened. Apache Kafka does the same on a larger scale with `preallocate`, so its recovery cuts them as well.
+//! Only the active segment has such zeros, never more than a zone, and gets them when the zone before was written within a second. They
+//! go when nothing was appended for a second or two, with the roll, with a cut and with a clean stop. What a crash leaves of them
+//! goes when the log is opened. Apache Kafka does the same on a larger scale with `preallocate`, so its recovery cuts them as well.
+//!
+//! Zeros in a closed segment would be taken for records. So they are cut before there is a next one, and a flush that notes that all before it
+//! is on the disk has synced that (`Log::segments_between`).
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -34,6 +37,8 @@ pub(super) struct Ahead {
     file_end: u64,
     /// When the zone that is being written was begun.
     zone_began: Timestamp,
+    /// Somebody comes back to see whether the log is at rest.
+    pub is_watched: bool,
 }
 
 impl Ahead {
@@ -43,23 +48,22 @@ impl Ahead {
         if start / zone == end / zone {
             return &[];
         }
+        // Such are large pieces themselves.
+        let is_long = end - start >= zone;
         let is_fast = now.0.saturating_sub(self.zone_began.0) <= FAST_MS;
         self.zone_began = now;
-        if is_fast { zeros(end.next_multiple_of(zone) - end) } else { &[] }
+        if is_fast && !is_long && !config.preallocate { zeros(end.next_multiple_of(zone) - end) } else { &[] }
     }
 
-    /// An append ended at `end`, with so many zeros behind it. True when these are the first.
-    pub const fn written(&mut self, end: u64, zeros: u64) -> bool {
-        let had_any = self.file_end > 0;
-        if zeros > 0 {
-            self.file_end = end + zeros;
-        } else if end >= self.file_end {
+    /// An append ended at `end`, with so many zeros behind it.
+    pub fn written(&mut self, end: u64, zeros: u64) {
+        self.file_end = self.file_end.max(end + zeros);
+        if self.file_end == end {
             self.file_end = 0;
         }
-        zeros > 0 && !had_any
     }
 
-    /// The file ends where its records do, or it is another file.
+    /// The file was cut to its records, or it is another file.
     pub const fn are_gone(&mut self) {
         self.file_end = 0;
     }
@@ -76,53 +80,46 @@ fn zone(config: &LogConfig) -> u64 {
 }
 
 impl Log {
-    /// Cuts off the zeros behind the active segment's records.
+    /// Cuts off the zeros behind the active segment's records; false if there are none. The next flush makes that durable.
     ///
     /// # Errors
-    /// Those of the disk.
-    pub(super) fn cut_zeros(&self, writer: &mut Writer) -> io::Result<()> {
+    /// Those of the disk. Then they may still be there.
+    pub(super) fn cut_zeros(&self, writer: &mut Writer) -> io::Result<bool> {
         if !writer.ahead.are_there() {
-            return Ok(());
+            return Ok(false);
         }
-        let active = self.active();
-        active.give_back()?;
+        self.active().give_back()?;
         writer.ahead.are_gone();
-        // Whoever opens the log believes the lengths of files that lie before the recovery point, and no flush comes to this one again.
-        let is_flushed = self.recovery_point.load(Ordering::Acquire) >= self.log_end().0;
-        if is_flushed && self.config.load().durability != Durability::Ephemeral {
-            self.insist_on_sync(|| active.log_file().created()?.sync_data())?;
-        }
-        Ok(())
+        Ok(true)
     }
 
     /// Cuts off the zeros if nothing was appended since the log ended at `seen`. Otherwise it answers the end to come back with.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Those of the disk. It can be tried again.
     pub(crate) fn cut_zeros_at_rest(&self, seen: Offset) -> io::Result<Option<Offset>> {
         let mut writer = self.writer.lock();
-        if !writer.ahead.are_there() || writer.closed || !self.is_online() {
-            return Ok(None);
+        if writer.ahead.are_there() && !writer.closed && self.is_online() {
+            let end = self.log_end();
+            if end != seen {
+                return Ok(Some(end));
+            }
+            self.home().guard(|| self.cut_zeros(&mut writer))?;
         }
-        let end = self.log_end();
-        if end != seen {
-            return Ok(Some(end));
-        }
-        self.home().guard(|| self.cut_zeros(&mut writer))?;
+        writer.ahead.is_watched = false;
         Ok(None)
     }
 }
 
-/// Cuts off the zeros that a crash has left behind a segment's records. What else does not belong there is for recovery to judge.
+/// Cuts off the zeros that a crash has left behind a segment's records, as the next flush makes durable. What else does not belong
+/// there is for recovery to judge.
 ///
 /// # Errors
 /// Those of the disk.
 pub(super) fn cut_zeros_of(segment: &Segment) -> io::Result<()> {
     let size = segment.size();
-    if size == 0 || size % ZONE_MIN != 0 {
-        return Ok(());
-    }
-    let mut headers = segment.headers(segment.start_of_search(Offset(i64::MAX))?)?;
+    // An index that cannot be read is built again.
+    let mut headers = segment.headers(segment.start_of_search(Offset(i64::MAX)).unwrap_or(0))?;
     while headers.next_batch()?.is_some() {}
     let end = headers.position();
     let Some(len) = usize::try_from(size - end).ok().filter(|len| (1..ZONE_MAX).contains(&(*len as u64))) else {
@@ -145,17 +142,24 @@ mod tests {
         let mut append = |start: u64, len: u64, now: i64| {
             let config = LogConfig::default();
             let zeros = ahead.zeros_behind(start, start + len, &config, Timestamp(now)).len() as u64;
-            (zeros, ahead.written(start + len, zeros))
+            ahead.written(start + len, zeros);
+            (zeros, ahead.are_there())
         };
         let (later, zone) = (1_000_000, ZONE_MAX);
         assert_eq!(append(0, 100, later), (0, false));
-        assert_eq!(append(100, zone, later + 50), (0, false), "how fast it is written is not known yet");
-        assert_eq!(append(zone + 100, zone, later + 90), (zone - 100, true));
-        assert_eq!(append(2 * zone + 100, 1000, later + 95), (0, false), "the zeros are there");
-        assert_eq!(append(2 * zone + 1100, zone, later + 99), (zone - 1100, false));
-        assert_eq!(append(3 * zone + 1100, zone - 1100, later + 99), (0, false), "nothing is left of the zone");
-        assert_eq!(append(4 * zone, 2 * zone + 1, later + 1099), (zone - 1, true), "just fast enough");
-        assert_eq!(append(6 * zone + 1, zone, later + 2100), (0, false), "too slow");
+        assert_eq!(append(100, zone - 10, later + 50), (0, false), "how fast it is written is not known yet");
+        assert_eq!(append(zone + 90, zone - 10, later + 90), (zone - 80, true));
+        assert_eq!(append(2 * zone + 80, 1000, later + 95), (0, true), "the zeros are there");
+        assert_eq!(append(2 * zone + 1080, zone - 1, later + 99), (zone - 1079, true));
+        assert_eq!(append(3 * zone + 1079, zone - 1079, later + 99), (0, false), "nothing is left of the zone");
+        assert_eq!(
+            append(4 * zone, zone - 1, later + 99),
+            (0, false),
+            "a zone that is not begun with a part of it gets none"
+        );
+        assert_eq!(append(5 * zone - 1, 2, later + 1099), (zone - 1, true), "just fast enough");
+        assert_eq!(append(6 * zone - 1, zone, later + 1100), (0, false), "long enough without");
+        assert_eq!(append(7 * zone - 1, zone - 1, later + 2101), (0, false), "too slow");
         assert!(!ahead.are_there());
     }
 }

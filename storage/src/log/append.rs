@@ -238,22 +238,20 @@ impl Log {
             parts.push(zeros);
             match segment.write(&parts) {
                 Ok(()) => {
-                    if writer.ahead.written(end, zeros.len() as u64) {
-                        host.cut_zeros_later(self);
+                    writer.ahead.written(end, zeros.len() as u64);
+                    if !writer.ahead.is_watched {
+                        writer.ahead.is_watched = host.cut_zeros_later(self);
                     }
                     return Ok(());
                 }
                 // There may be space for the records.
                 Err(error) if is_lack_of_space(&error) => parts.pop(),
-                Err(error) => {
-                    writer.ahead.are_gone();
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             };
         }
+        segment.write(&parts)?;
         writer.ahead.written(end, 0);
-        // What failed has cut the file to its records.
-        segment.write(&parts).inspect_err(|_| writer.ahead.are_gone())
+        Ok(())
     }
 
     fn write_failed(&self, error: io::Error) -> AppendError {
@@ -304,16 +302,17 @@ impl Log {
         if active.is_empty() && active.base == base {
             return Ok(());
         }
-        let next = Segment::create(&self.home(), base, Suffix::None, now);
-        // The files exist from now on, so that a directory always shows where its log ends.
-        next.create_files()?;
         let config = self.config.load();
-        // Deleting records must be able to roll when there is no space for either.
-        self.if_there_is_space(active.seal())?;
+        // As long as nothing shows that the log goes on elsewhere: where it fails the log goes on here.
         self.cut_zeros(writer)?;
         if config.preallocate {
             active.give_back()?;
         }
+        let next = Segment::create(&self.home(), base, Suffix::None, now);
+        // The files exist from now on, so that a directory always shows where its log ends.
+        next.create_files()?;
+        // Deleting records must be able to roll when there is no space for either.
+        self.if_there_is_space(active.seal())?;
         self.if_there_is_space(self.take_snapshot(writer, base))?;
         let mut segments = Vec::clone(&self.segments.load());
         let replaced = if active.is_empty() { segments.pop() } else { None };

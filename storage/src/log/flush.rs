@@ -165,10 +165,11 @@ impl Log {
         self.write_epochs()
     }
 
-    /// Segments with records from `start` to before `end`.
+    /// Segments with records from `start` to before `end`, and the one that ends at `start`: what was flushed of it may be all but its
+    /// length, with zeros behind the records.
     fn segments_between(&self, start: Offset, end: Offset) -> Vec<Arc<Segment>> {
         let segments = self.segments.load_full();
-        let first = segments.partition_point(|segment| segment.base <= start).saturating_sub(1);
+        let first = segments.partition_point(|segment| segment.base < start).saturating_sub(1);
         segments[first..].iter().take_while(|segment| segment.base < end).map(Arc::clone).collect()
     }
 
@@ -304,7 +305,12 @@ impl Log {
         }
         self.home().health.check()?;
         self.if_there_is_space(active.seal())?;
-        self.home().guard(|| self.cut_zeros(&mut self.writer.lock()))?;
+        let had_zeros = self.home().guard(|| self.cut_zeros(&mut self.writer.lock()))?;
+        let is_flushed = self.recovery_point.load(Ordering::Acquire) >= self.log_end().0;
+        if had_zeros && is_flushed && self.config.load().durability != Durability::Ephemeral {
+            // No flush comes to it again before it is opened as a log that was closed.
+            self.insist_on_sync(|| active.log_file().created()?.sync_data())?;
+        }
         if self.config.load().preallocate { self.home().guard(|| active.give_back()) } else { Ok(()) }
     }
 

@@ -103,7 +103,8 @@ pub(crate) trait LogHost: std::fmt::Debug + Send + Sync {
     /// A segment was closed and is to be synced.
     fn flush_soon(&self, log: &Log);
     /// The active segment's file has zeros behind its records now, which are to go once nothing is appended any more.
-    fn cut_zeros_later(&self, log: &Log);
+    /// False: nobody comes back to it.
+    fn cut_zeros_later(&self, log: &Log) -> bool;
     /// The log start or the recovery point moved in a way that must survive a crash.
     fn checkpoint(&self, log: &Log) -> io::Result<()>;
     /// Unlinks segments once nobody reads them any more.

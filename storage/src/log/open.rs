@@ -81,8 +81,8 @@ impl Log {
             _ => options.recovery_point,
         };
         if !options.clean_shutdown {
-            // The lengths of files before it are right.
-            let first = segments.partition_point(|segment| segment.base <= options.recovery_point).saturating_sub(1);
+            // The lengths of files were flushed with what lies behind them, and those that end at the recovery point were not.
+            let first = segments.partition_point(|segment| segment.base < options.recovery_point).saturating_sub(1);
             segments[first..].iter().try_for_each(|segment| ahead::cut_zeros_of(segment))?;
         }
         let mut recovered =

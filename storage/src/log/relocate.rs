@@ -136,7 +136,8 @@ impl Log {
             let mut own = copy.writer.lock();
             own.closed = true;
             writer.bytes_since_index = own.bytes_since_index;
-            writer.ahead = std::mem::take(&mut own.ahead);
+            // A copy has none.
+            writer.ahead.are_gone();
             writer.snapshot = own.snapshot;
         }
         self.recovery_point.store(copy.recovery_point.load(Ordering::Acquire), Ordering::Release);

@@ -339,7 +339,7 @@ impl LogDirs {
         hosted.log.home().guard(|| {
             if suffix == "stray" {
                 // It may be wanted after all: its own files have to have everything.
-                hosted.log.flush()?;
+                hosted.log.finish()?;
             }
             hosted.log.retire(to.clone())?;
             self.options.disk.sync_dir(&hosted.dir.path)?;
@@ -471,10 +471,10 @@ impl LogHost for LogDirs {
         }
     }
 
-    fn cut_zeros_later(&self, log: &Log) {
-        if let Some(log) = self.get(log.topic_partition()) {
-            self.worker.cut_zeros_later(&log);
-        }
+    fn cut_zeros_later(&self, log: &Log) -> bool {
+        // Not another of its name.
+        let found = self.get(log.topic_partition()).filter(|found| std::ptr::eq(&raw const **found, log));
+        found.inspect(|log| self.worker.cut_zeros_later(log)).is_some()
     }
 
     fn checkpoint(&self, log: &Log) -> io::Result<()> {

@@ -28,7 +28,7 @@ enum Doomed {
     /// A copy, once the step that it is at has ended.
     Copy(PathBuf, Arc<Mutex<()>>),
     Segments(Vec<Arc<Segment>>),
-    /// Those behind the records of a log that ended there when they were looked at, unless it has grown.
+    /// What is behind a log's records, if the log still ends there.
     Zeros(Weak<Log>, Offset),
 }
 
@@ -65,20 +65,22 @@ impl Worker {
     pub fn run_pending(&self, disk: &dyn Disk) -> bool {
         let queue = self.queue.lock();
         let Some(queue) = &*queue else { return false };
-        let mut did = false;
+        let (mut did, mut again) = (false, Vec::new());
         while let Ok(job) = queue.try_recv() {
-            did = true;
             match job {
-                Job::Flush(log) => flush(&log),
-                Job::Remove(_, doomed) => {
-                    let mut left = Some(doomed);
-                    while let Some(doomed) = left {
-                        left = remove(disk, doomed);
-                    }
+                Job::Flush(log) => {
+                    did = true;
+                    flush(&log);
                 }
+                // Nobody appends meanwhile: a log that has grown since is at rest now.
+                Job::Remove(_, doomed) => match remove(disk, doomed).and_then(|left| remove(disk, left)) {
+                    Some(left) => again.push(left),
+                    None => did = true,
+                },
                 Job::Stop => {}
             }
         }
+        again.into_iter().for_each(|left| self.send(Job::Remove(due(0), left)));
         did
     }
 
@@ -218,6 +220,7 @@ fn remove(disk: &dyn Disk, doomed: Doomed) -> Option<Doomed> {
                 Ok(end) => return end.map(|end| Doomed::Zeros(weak, end)),
                 Err(error) => {
                     tracing::warn!(partition = %log.topic_partition(), %error, "the zeros behind the records are still there");
+                    return Some(Doomed::Zeros(weak, seen));
                 }
             }
         }

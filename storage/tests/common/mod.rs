@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use ottla_protocol::record_batch::{BatchBuilder, batches};
+use ottla_protocol::record_batch::{BatchBuilder, BatchError, batches};
 use ottla_protocol::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicPartition};
 use ottla_storage::disk::Disk;
 use ottla_storage::{AppendContext, AppendInfo, AppendOrigin, Log, LogConfig, LogOptions, Verification};
@@ -85,7 +85,11 @@ pub fn contents(log: &Log, from: Offset) -> Vec<(i64, String)> {
         }
         let bytes = read.records[0].read_all().unwrap();
         for batch in batches(&bytes) {
-            let Ok(batch) = batch else { break };
+            let batch = match batch {
+                // The range ends within it.
+                Err(BatchError::Incomplete { .. }) => break,
+                batch => batch.unwrap(),
+            };
             batch.check_crc().unwrap();
             let mut records = batch.records().unwrap();
             while let Some(record) = records.next_record().unwrap() {
