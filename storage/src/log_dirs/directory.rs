@@ -1,7 +1,6 @@
 //! One log directory: its lock, its identity, its checkpoints and its clean-shutdown marker.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -13,7 +12,7 @@ use uuid::Uuid;
 use super::meta_properties::{self, MetaProperties};
 use super::open::{METADATA_TOPIC, partition_of};
 use super::{LogDirInfo, LogDirsOptions, OpenError};
-use crate::checkpoint::{self, CheckpointFile, Offsets};
+use crate::checkpoint::{self, CheckpointFile, Offsets, brief};
 use crate::disk::{DirLock, Disk, read_file, remove_if_present, rewrite_atomic};
 use crate::errors::is_shortage;
 use crate::journal::Journal;
@@ -56,13 +55,6 @@ pub struct KnownLog {
 
 /// In place of a log start that the checkpoint leaves out: the name of the first segment says it.
 const NOT_TOLD: Offset = Offset(-1);
-
-/// 64 bits to compare in place of what they are made of.
-fn brief(what: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    hasher.finish()
-}
 
 /// What checkpoints say, in 64 bits: two that differ say different things, whatever the order of the logs.
 #[derive(Default)]
