@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +29,8 @@ pub type Offsets = HashMap<TopicPartition, Offset>;
 #[derive(Debug)]
 pub struct CheckpointFile {
     path: PathBuf,
-    written: Mutex<Option<String>>,
+    /// Its text, by [`brief`]: with many partitions it is long.
+    written: Mutex<Option<u64>>,
 }
 
 impl CheckpointFile {
@@ -49,13 +51,21 @@ impl CheckpointFile {
     /// Replaces the file at once and durably, or leaves it as it is: also where it says the same already.
     pub fn write(&self, disk: &dyn Disk, offsets: &Offsets) -> io::Result<()> {
         let text = encode(offsets);
+        let told = brief(&text);
         let mut written = self.written.lock();
-        if written.as_ref() != Some(&text) {
+        if *written != Some(told) {
             rewrite_atomic(disk, &self.path, text.as_bytes())?;
-            *written = Some(text);
+            *written = Some(told);
         }
         Ok(())
     }
+}
+
+/// 64 bits to compare in place of what they are made of.
+pub fn brief(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn encode(offsets: &Offsets) -> String {

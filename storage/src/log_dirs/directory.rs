@@ -1,7 +1,6 @@
 //! One log directory: its lock, its identity, its checkpoints and its clean-shutdown marker.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -13,7 +12,7 @@ use uuid::Uuid;
 use super::meta_properties::{self, MetaProperties};
 use super::open::{METADATA_TOPIC, partition_of};
 use super::{LogDirInfo, LogDirsOptions, OpenError};
-use crate::checkpoint::{self, CheckpointFile, Offsets};
+use crate::checkpoint::{self, CheckpointFile, Offsets, brief};
 use crate::disk::{DirLock, Disk, read_file, remove_if_present, rewrite_atomic};
 use crate::errors::is_shortage;
 use crate::journal::Journal;
@@ -38,8 +37,8 @@ pub struct Directory {
     pub journal: OnceLock<Arc<Journal>>,
     /// What the checkpoints on the disk say, in short; `None` while nobody knows.
     writing: Mutex<Option<u64>>,
-    /// Whose offsets the checkpoints on the disk tell.
-    remembered: Mutex<HashSet<TopicPartition>>,
+    /// Whose offsets the checkpoints on the disk tell, by [`brief`].
+    remembered: Mutex<HashSet<u64>>,
     /// Logs that are here and could not be opened for want of space or of file descriptors.
     pub absent: Mutex<HashMap<TopicPartition, KnownLog>>,
 }
@@ -77,9 +76,7 @@ impl Summary {
     }
 
     fn mix(&mut self, id: &TopicPartition, told: [Offset; 3]) {
-        let mut hasher = DefaultHasher::new();
-        (id, told).hash(&mut hasher);
-        self.0 = self.0.wrapping_add(hasher.finish());
+        self.0 = self.0.wrapping_add(brief(&(id, told)));
     }
 
     const fn finish(&self) -> u64 {
@@ -177,14 +174,14 @@ impl Directory {
             cleaned: self.cleaner.read(disk)?,
         };
         let told = [&left.recovery_points, &left.high_watermarks, &left.log_starts];
-        *self.remembered.lock() = told.into_iter().flat_map(|offsets| offsets.keys().cloned()).collect();
+        *self.remembered.lock() = told.into_iter().flat_map(Offsets::keys).map(brief).collect();
         Ok(left)
     }
 
     /// Whether the checkpoints on the disk tell offsets of this partition. Those of a log that was deleted must not be taken for
-    /// those of a new one of the same name.
+    /// those of a new one of the same name. Where two are the same in brief they are written once more than needed.
     pub fn remembers(&self, id: &TopicPartition) -> bool {
-        self.remembered.lock().contains(id)
+        self.remembered.lock().contains(&brief(id))
     }
 
     pub fn info(&self, disk: &dyn Disk) -> LogDirInfo {
@@ -234,8 +231,8 @@ impl Directory {
         let (logs, told) = {
             let mut remembered = self.remembered.lock();
             let logs = logs();
-            let told: HashSet<TopicPartition> = logs.iter().map(|log| log.topic_partition().clone()).collect();
-            remembered.extend(told.iter().cloned());
+            let told: HashSet<u64> = logs.iter().map(|log| brief(log.topic_partition())).collect();
+            remembered.extend(&told);
             (logs, told)
         };
         let mut summary = Summary::default();

@@ -186,3 +186,63 @@ impl OpenFiles {
         self.queue.lock().retain(|opened| opened.look(|file| file.take_used() || !file.try_close()) == Some(true));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use ottla_protocol::{Offset, Timestamp};
+
+    use super::*;
+    use crate::disk::Disk;
+    use crate::disk::faulty::FaultyDisk;
+
+    /// One segment, and which of its log, offset index and time index are open.
+    fn segment(max: usize) -> (Arc<Segment>, Arc<OpenFiles>, impl Fn() -> [bool; 3]) {
+        let disk = FaultyDisk::default();
+        disk.create_dir_all(Path::new("/data/t-0")).unwrap();
+        let open_files = Arc::new(OpenFiles::new(max));
+        let home = Home::new(Arc::new(disk), Path::new("/data/t-0"), Arc::default(), Arc::clone(&open_files));
+        let segment = Segment::create(&Arc::new(home), Offset(0), Suffix::None, Timestamp(0));
+        let looked_at = Arc::clone(&segment);
+        let is_open = move || {
+            let [log, offset_index, time_index, _] = looked_at.files();
+            [log, offset_index, time_index].map(|file| file.file.handle.lock().is_some())
+        };
+        (segment, open_files, is_open)
+    }
+
+    #[test]
+    fn a_file_that_rests_is_closed_and_the_others_of_its_segment_stay_open() {
+        let (segment, open_files, is_open) = segment(16);
+        let [log, offset_index, time_index, _] = segment.files();
+        for file in [log, offset_index, time_index] {
+            file.created().unwrap();
+        }
+        open_files.close_idle();
+        assert_eq!(is_open(), [true, true, true], "all were used since they were last looked at");
+        offset_index.existing().unwrap();
+        open_files.close_idle();
+        assert_eq!(is_open(), [false, true, false]);
+        open_files.close_idle();
+        assert_eq!(is_open(), [false, false, false]);
+        assert!(open_files.queue.lock().is_empty());
+    }
+
+    #[test]
+    fn a_file_too_many_closes_the_one_that_had_its_second_chance() {
+        let (segment, open_files, is_open) = segment(2);
+        let [log, offset_index, time_index, _] = segment.files();
+        log.created().unwrap();
+        offset_index.created().unwrap();
+        open_files.close_idle();
+        offset_index.existing().unwrap();
+        time_index.created().unwrap();
+        assert_eq!(is_open(), [false, true, true]);
+        // One that is gone is no open file.
+        drop((segment, is_open));
+        open_files.close_idle();
+        assert!(open_files.queue.lock().is_empty());
+    }
+}
