@@ -112,12 +112,15 @@ impl Log {
 }
 
 /// Cuts off the zeros that a crash has left behind a segment's records, as the next flush makes durable. What else does not belong
-/// there is for recovery to judge.
+/// there is for recovery to judge: behind the last segment's records also what does not end where a zone does.
 ///
 /// # Errors
 /// Those of the disk.
-pub(super) fn cut_zeros_of(segment: &Segment) -> io::Result<()> {
+pub(super) fn cut_zeros_of(segment: &Segment, is_last: bool) -> io::Result<()> {
     let size = segment.size();
+    if is_last && !size.is_multiple_of(ZONE_MIN) {
+        return Ok(());
+    }
     // An index that cannot be read is built again.
     let mut headers = segment.headers(segment.start_of_search(Offset(i64::MAX)).unwrap_or(0))?;
     while headers.next_batch()?.is_some() {}

@@ -83,7 +83,10 @@ impl Log {
         if !options.clean_shutdown {
             // The lengths of files were flushed with what lies behind them, and those that end at the recovery point were not.
             let first = segments.partition_point(|segment| segment.base < options.recovery_point).saturating_sub(1);
-            segments[first..].iter().try_for_each(|segment| ahead::cut_zeros_of(segment))?;
+            segments[first..]
+                .iter()
+                .enumerate()
+                .try_for_each(|(at, segment)| ahead::cut_zeros_of(segment, first + at + 1 == segments.len()))?;
         }
         let mut recovered =
             recover::recover(&home, &mut segments, trusted_to, stored.clone(), log_start, now, &config)?;
