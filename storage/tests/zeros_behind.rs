@@ -67,7 +67,7 @@ fn a_file_that_is_written_fast_is_longer_than_its_records_until_it_rests() {
         let dirs = open(&disk);
         let log = log_in(&dirs, durability);
         let behind = until_there_are_zeros(&log, &disk);
-        assert!(behind < 256 && lengths(&disk)[0].1 % 256 == 0, "{behind}");
+        assert!(behind < 256 && lengths(&disk)[0].1.is_multiple_of(256), "{behind}");
         let end = log.offsets().log_end.0;
         assert_eq!(contents(&log, Offset(0)), expected(end), "nobody reads them");
         while dirs.commit() {}
@@ -202,7 +202,9 @@ fn records_that_fit_without_the_zeros_are_taken() {
         if taken {
             let bytes = log.size() - size;
             let zone_ends = size / 256 < log.size() / 256 && segments == log.segment_count();
-            without += usize::from(zone_ends && log.size() % 256 != 0 && lengths(&disk).last().unwrap().1 % 256 != 0);
+            without += usize::from(
+                zone_ends && !log.size().is_multiple_of(256) && !lengths(&disk).last().unwrap().1.is_multiple_of(256),
+            );
             assert!(bytes <= room);
         } else {
             assert_eq!((log.offsets().log_end.0, log.size()), (end, size));

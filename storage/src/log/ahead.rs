@@ -12,12 +12,11 @@
 //! is on the disk has synced that (`Log::segments_between`).
 
 use std::io;
-use std::sync::atomic::Ordering;
 
 use ottla_protocol::{Offset, Timestamp};
 
 use super::{Log, Writer};
-use crate::config::{Durability, LogConfig};
+use crate::config::LogConfig;
 use crate::disk::zeros;
 use crate::segment::Segment;
 
