@@ -173,7 +173,9 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             {
                 return Err(End::ByClient);
             }
-            self.moderate();
+            if self.moderate()? {
+                continue;
+            }
             arm(&mut timer, self.next_deadline());
             let may_read = self.half_closed.is_none() && self.inbox.has_room();
             tokio::select! {
@@ -196,17 +198,20 @@ impl<S: AsyncRead + Outlet> Connection<S> {
         }
     }
 
-    /// Has the kernel wait for as much as the client is going to send anyway.
-    fn moderate(&mut self) {
-        let Some(moderation) = &mut self.moderation else { return };
+    /// Has the kernel wait for as much as the client is going to send anyway. True when something came in meanwhile.
+    fn moderate(&mut self) -> Result<bool, End> {
+        let Some(moderation) = &mut self.moderation else { return Ok(false) };
         let is_muted = self.muted_until.is_some() || self.half_closed.is_some();
-        if is_muted || !self.pipeline.is_empty() || self.inbox.is_long() {
+        let mark = if is_muted || !self.pipeline.is_empty() || self.inbox.is_long() {
             moderation.stop();
-            self.wait_for(EVERY_BYTE);
-            return;
-        }
-        let mark = moderation.mark(self.last_read);
+            EVERY_BYTE
+        } else {
+            moderation.mark(self.last_read)
+        };
+        let is_lower = mark < self.mark;
         self.wait_for(mark);
+        // Kernels before 4.18 do not report what lies between the two marks.
+        Ok(is_lower && self.half_closed.is_none() && self.take_waiting()? > 0)
     }
 
     fn wait_for(&mut self, mark: usize) {
@@ -223,20 +228,31 @@ impl<S: AsyncRead + Outlet> Connection<S> {
     }
 
     /// Reads what has come in short of the mark, if it was not reached in time.
-    fn read_overdue(&mut self, now: Instant) {
-        if self.mark == EVERY_BYTE || now < self.last_read + MODERATION_MAX {
-            return;
+    fn read_overdue(&mut self, now: Instant) -> Result<(), End> {
+        if self.mark == EVERY_BYTE || now < self.overdue() {
+            return Ok(());
         }
         // In this order: what comes in behind what is read is reported.
         self.wait_for(EVERY_BYTE);
-        let found = self.inbox.take_waiting(&self.socket);
+        let found = self.take_waiting()?;
         if let Some(moderation) = &mut self.moderation {
             moderation.on_overdue(found);
         }
         self.last_read = now;
+        Ok(())
+    }
+
+    /// When the mark should have been reached: the client has its answers since it was last active.
+    fn overdue(&self) -> Instant {
+        self.last_read.max(self.last_active) + MODERATION_MAX
+    }
+
+    fn take_waiting(&mut self) -> Result<usize, End> {
+        let found = self.inbox.take_waiting(&self.socket)?;
         if found > 0 {
-            self.last_active = now;
+            self.last_active = Instant::now();
         }
+        Ok(found)
     }
 
     /// Starts every request that is here and may be started.
@@ -381,7 +397,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             deadline = deadline.min(Instant::now() + HOLDER_LOOKS);
         }
         if self.mark > EVERY_BYTE {
-            deadline = deadline.min(self.last_read + MODERATION_MAX);
+            deadline = deadline.min(self.overdue());
         }
         self.frame_deadline().map_or(deadline, |late| deadline.min(late))
     }
@@ -403,7 +419,7 @@ impl<S: AsyncRead + Outlet> Connection<S> {
             }
             return Ok(());
         }
-        self.read_overdue(now);
+        self.read_overdue(now)?;
         let is_late = self.frame_deadline().is_some_and(|late| now >= late);
         if self.half_closed.is_none() && (is_late || self.inbox.is_in_the_way(now)) {
             return Err(End::SlowSender);

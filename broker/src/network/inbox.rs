@@ -1,5 +1,6 @@
 //! Frames coming in: nothing is allocated before its bytes are there or paid for.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -233,16 +234,26 @@ impl Inbox {
         (&mut *socket).take(room).read_buf(&mut long.bytes).await
     }
 
-    /// Takes in what waits in the socket, however much it is to wait for; how many bytes that were.
-    pub fn take_waiting<S: Outlet>(&mut self, socket: &S) -> usize {
+    /// Takes in what waits in the socket, however much it is to wait for; how many bytes that were. The end of the stream is
+    /// seen again by the next read.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn take_waiting<S: Outlet>(&mut self, socket: &S) -> io::Result<usize> {
         let (mut part, mut found) = ([0; INBOX_BYTES / 4], 0);
         while self.long.is_none() && self.has_room() {
-            // An error comes again when the socket is read the next time.
-            let Ok(read @ 1..) = socket.read_waiting(&mut part) else { break };
-            self.buffer.extend_from_slice(&part[..read]);
-            found += read;
+            match socket.read_waiting(&mut part) {
+                Ok(0) => break,
+                Ok(read) => {
+                    self.buffer.extend_from_slice(&part[..read]);
+                    found += read;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-        found
+        Ok(found)
     }
 
     /// True while there is room to read ahead of a request that is being handled, or memory to wait for.

@@ -104,7 +104,7 @@ pub const SMALL_RECORDS_BYTES: usize = 16 * 1024;
 /// A connection whose client streams produce requests waits for as many as come within this time, if that is two.
 pub const MODERATION: Duration = Duration::from_micros(400);
 
-/// Who waits for several requests reads after this time what there is. It is the finest that a timer does.
+/// Who waits for several requests reads after this time what there is, or a tick of the timer, which is as long, later.
 pub const MODERATION_MAX: Duration = Duration::from_millis(1);
 
 /// Requests that the time between two of them is taken from.
@@ -117,7 +117,13 @@ pub const MODERATION_PATIENCE: u32 = 64;
 pub const MODERATION_PATIENCE_FACTOR: u32 = 8;
 
 /// ... unless so many had come since the last time.
-pub const MODERATION_FORGIVEN: u32 = 256;
+pub const MODERATION_FORGIVEN: u32 = 1024;
+
+/// ... but never more than this.
+pub const MODERATION_PATIENCE_MAX: u32 = 64 * 1024;
+
+/// After so many it is looked whether the client sends as fast as when none is waited for.
+pub const MODERATION_COMPARED: u32 = 1024;
 
 /// After so many one more is waited for at a time.
 pub const MODERATION_TRUST: u32 = 16 * 1024;

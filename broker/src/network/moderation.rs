@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::limits::{
-    MODERATED_BYTES_MAX, MODERATED_REQUESTS_MAX, MODERATION, MODERATION_FORGIVEN, MODERATION_PATIENCE,
-    MODERATION_PATIENCE_FACTOR, MODERATION_TRUST, MODERATION_WINDOW,
+    MODERATED_BYTES_MAX, MODERATED_REQUESTS_MAX, MODERATION, MODERATION_COMPARED, MODERATION_FORGIVEN,
+    MODERATION_PATIENCE, MODERATION_PATIENCE_FACTOR, MODERATION_PATIENCE_MAX, MODERATION_TRUST, MODERATION_WINDOW,
 };
 
 /// The mark of a connection that wakes up for whatever comes.
@@ -34,6 +34,10 @@ pub struct Moderation {
     kept: u32,
     /// What the client is trusted to send without an answer.
     together_max: u32,
+    /// Time from one request to the next when none is waited for; zero until that is known.
+    free_pace: Duration,
+    /// Requests that came with a mark since they were last compared with that, and how long they took.
+    paced: (u32, Duration),
 }
 
 impl Default for Moderation {
@@ -47,6 +51,8 @@ impl Default for Moderation {
             patience: MODERATION_PATIENCE,
             kept: 0,
             together_max: MODERATED_REQUESTS_MAX,
+            free_pace: Duration::ZERO,
+            paced: (0, Duration::ZERO),
         }
     }
 }
@@ -73,6 +79,14 @@ impl Moderation {
     fn judge(&mut self, time: Duration) {
         if self.mark > EVERY_BYTE {
             self.kept = self.kept.saturating_add(self.requests);
+            if self.slows_the_client(time) {
+                self.stop();
+                self.lose_patience();
+                return;
+            }
+        } else {
+            let pace = time / self.requests;
+            self.free_pace = if self.free_pace.is_zero() { pace } else { (self.free_pace + pace) / 2 };
         }
         if self.kept >= MODERATION_TRUST {
             self.kept = MODERATION_FORGIVEN;
@@ -94,8 +108,24 @@ impl Moderation {
         }
     }
 
+    /// A client that has its answers late and may send no more without them sends fewer: where the way there and back takes as long as
+    /// it sends, the mark holds it up though it is reached each time.
+    fn slows_the_client(&mut self, time: Duration) -> bool {
+        self.paced = (self.paced.0 + self.requests, self.paced.1 + time);
+        if self.paced.0 < MODERATION_COMPARED {
+            return false;
+        }
+        let (requests, time) = std::mem::take(&mut self.paced);
+        time / requests > self.free_pace + self.free_pace / 5
+    }
+
+    fn lose_patience(&mut self) {
+        self.patience = self.patience.saturating_mul(MODERATION_PATIENCE_FACTOR).min(MODERATION_PATIENCE_MAX);
+        self.paced = (0, Duration::ZERO);
+    }
+
     /// The mark was not reached in time: so many bytes were there.
-    pub const fn on_overdue(&mut self, found: usize) {
+    pub fn on_overdue(&mut self, found: usize) {
         let streamed = self.streamed;
         self.stop();
         if found == 0 {
@@ -106,7 +136,7 @@ impl Moderation {
         if self.kept >= MODERATION_FORGIVEN {
             self.patience = MODERATION_PATIENCE;
         } else {
-            self.patience = self.patience.saturating_mul(MODERATION_PATIENCE_FACTOR);
+            self.lose_patience();
             if self.together_max > 2 {
                 self.together_max -= 1;
             }
@@ -191,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_sends_request_after_answer_is_kept_waiting_a_handful_of_times_in_a_million() {
+    fn a_client_that_sends_request_after_answer_is_kept_waiting_a_few_times_in_a_million() {
         let mut client = Client::new(1);
         client.send(1000, REQUEST, micros(50));
         assert_eq!(client.kept_waiting, 2, "it looked as if it streamed");
         client.send(1_000_000, REQUEST, micros(50));
-        assert!(client.kept_waiting <= 6, "{}", client.kept_waiting);
+        assert!(client.kept_waiting <= 20, "{}", client.kept_waiting);
     }
 
     #[test]
@@ -250,6 +280,20 @@ mod tests {
         }
         client.send(8 * MODERATION_PATIENCE, REQUEST, micros(100));
         assert_eq!(client.moderation.mark, EVERY_BYTE);
+    }
+
+    #[test]
+    fn a_client_that_is_slowed_down_by_it_is_left_alone() {
+        let mut client = Client::new(5);
+        client.send(1000, REQUEST, micros(100));
+        let mut with_mark = 0;
+        for _ in 0..1000 {
+            let has_mark = client.moderation.mark > EVERY_BYTE;
+            with_mark += u32::from(has_mark);
+            // The answers of some come a way there and back later.
+            client.send(MODERATION_WINDOW, REQUEST, micros(if has_mark { 140 } else { 100 }));
+        }
+        assert!(with_mark * MODERATION_WINDOW < 8 * MODERATION_COMPARED, "{with_mark}");
     }
 
     #[test]

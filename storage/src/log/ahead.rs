@@ -9,9 +9,10 @@
 //! goes when the log is opened. Apache Kafka does the same on a larger scale with `preallocate`, so its recovery cuts them as well.
 //!
 //! Zeros in a closed segment would be taken for records. So they are cut before there is a next one, and a flush that notes that all before it
-//! is on the disk has synced that (`Log::segments_between`).
+//! is on the disk has synced that (`Log::length_changed`).
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use ottla_protocol::{Offset, Timestamp};
 
@@ -67,7 +68,7 @@ impl Ahead {
         self.file_end = 0;
     }
 
-    const fn are_there(&self) -> bool {
+    pub const fn are_there(&self) -> bool {
         self.file_end > 0
     }
 }
@@ -79,17 +80,18 @@ fn zone(config: &LogConfig) -> u64 {
 }
 
 impl Log {
-    /// Cuts off the zeros behind the active segment's records; false if there are none. The next flush makes that durable.
+    /// Cuts off the zeros behind the active segment's records, if there are any. The next flush makes that durable.
     ///
     /// # Errors
     /// Those of the disk. Then they may still be there.
-    pub(super) fn cut_zeros(&self, writer: &mut Writer) -> io::Result<bool> {
+    pub(super) fn cut_zeros(&self, writer: &mut Writer) -> io::Result<()> {
         if !writer.ahead.are_there() {
-            return Ok(false);
+            return Ok(());
         }
         self.active().give_back()?;
         writer.ahead.are_gone();
-        Ok(true)
+        self.length_changed.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Cuts off the zeros if nothing was appended since the log ended at `seen`. Otherwise it answers the end to come back with.
@@ -103,7 +105,8 @@ impl Log {
             if end != seen {
                 return Ok(Some(end));
             }
-            self.home().guard(|| self.cut_zeros(&mut writer))?;
+            let home = self.home();
+            home.guard(|| self.cut_zeros(&mut writer)).inspect_err(|error| home.relieve(error))?;
         }
         writer.ahead.is_watched = false;
         Ok(None)

@@ -56,6 +56,7 @@ impl Log {
         if target <= synced
             && !self.epochs_changed.load(Ordering::Acquire)
             && !self.names_changed.load(Ordering::Acquire)
+            && !self.length_changed.load(Ordering::Acquire)
         {
             return Ok(());
         }
@@ -165,15 +166,21 @@ impl Log {
         self.write_epochs()
     }
 
-    /// Segments with records from `start` to before `end`, and the one that ends at `start`: what was flushed of it may be all but its
-    /// length, with zeros behind the records.
+    /// Segments with records from `start` to before `end`.
     fn segments_between(&self, start: Offset, end: Offset) -> Vec<Arc<Segment>> {
         let segments = self.segments.load_full();
-        let first = segments.partition_point(|segment| segment.base < start).saturating_sub(1);
+        let first = segments.partition_point(|segment| segment.base <= start).saturating_sub(1);
         segments[first..].iter().take_while(|segment| segment.base < end).map(Arc::clone).collect()
     }
 
     fn sync_files(&self, synced: Offset, target: Offset, snapshot: Option<Offset>) -> io::Result<()> {
+        if self.length_changed.swap(false, Ordering::AcqRel) {
+            // A segment that ends at the recovery point was flushed but for its length: zeros were cut off since.
+            let segments = self.segments.load_full();
+            let before = segments.partition_point(|segment| segment.base < synced).checked_sub(1);
+            let sync = || before.map_or(Ok(()), |at| segments[at].log_file().existing()?.sync_data());
+            sync().inspect_err(|_| self.length_changed.store(true, Ordering::Release))?;
+        }
         for segment in self.segments_between(synced, target) {
             segment.sync_written()?;
         }
@@ -265,6 +272,8 @@ impl Log {
         self.log_end().0 > self.recovery_point.load(Ordering::Acquire)
             || self.epochs_changed.load(Ordering::Acquire)
             || self.names_changed.load(Ordering::Acquire)
+            || self.length_changed.load(Ordering::Acquire)
+            || self.writer.lock().ahead.are_there()
     }
 
     /// As [`Self::finish`], up to where the disk is waited for: whoever closes many logs waits once, for the whole file
@@ -290,6 +299,7 @@ impl Log {
     pub(crate) fn mark_synced(&self, what: Unsynced) {
         let _order = self.flushing.lock();
         self.names_changed.store(false, Ordering::Release);
+        self.length_changed.store(false, Ordering::Release);
         self.identity_changed.store(false, Ordering::Release);
         if self.durable.cuts() == what.cuts {
             self.recovery_point.fetch_max(what.end.0, Ordering::AcqRel);
@@ -305,12 +315,7 @@ impl Log {
         }
         self.home().health.check()?;
         self.if_there_is_space(active.seal())?;
-        let had_zeros = self.home().guard(|| self.cut_zeros(&mut self.writer.lock()))?;
-        let is_flushed = self.recovery_point.load(Ordering::Acquire) >= self.log_end().0;
-        if had_zeros && is_flushed && self.config.load().durability != Durability::Ephemeral {
-            // No flush comes to it again before it is opened as a log that was closed.
-            self.insist_on_sync(|| active.log_file().created()?.sync_data())?;
-        }
+        self.home().guard(|| self.cut_zeros(&mut self.writer.lock()))?;
         if self.config.load().preallocate { self.home().guard(|| active.give_back()) } else { Ok(()) }
     }
 

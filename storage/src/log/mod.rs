@@ -63,6 +63,8 @@ pub struct Log {
     epochs_changed: AtomicBool,
     /// Files were created or renamed since the directory was synced.
     names_changed: AtomicBool,
+    /// Zeros were cut off behind records since files were synced.
+    length_changed: AtomicBool,
     /// The file with the topic id was written since it was synced.
     identity_changed: AtomicBool,
     /// Held while the directory is synced: who finds that the names did not change may trust that they are on the disk.

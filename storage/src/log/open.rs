@@ -158,6 +158,8 @@ impl Log {
             epochs: RwLock::new(epochs),
             epochs_changed: AtomicBool::new(!options.clean_shutdown || found_none),
             names_changed: AtomicBool::new(!options.clean_shutdown || found_none),
+            // A crash may have left zeros, which were cut off then.
+            length_changed: AtomicBool::new(!options.clean_shutdown),
             identity_changed: AtomicBool::new(named || (!options.clean_shutdown && !topic_id.is_zero())),
             naming: Mutex::new(()),
             unflushed: AtomicU64::new(0),

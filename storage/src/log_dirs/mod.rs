@@ -474,7 +474,7 @@ impl LogHost for LogDirs {
     fn cut_zeros_later(&self, log: &Log) -> bool {
         // Not another of its name.
         let found = self.get(log.topic_partition()).filter(|found| std::ptr::eq(&raw const **found, log));
-        found.inspect(|log| self.worker.cut_zeros_later(log)).is_some()
+        found.is_some_and(|log| self.worker.cut_zeros_later(&log))
     }
 
     fn checkpoint(&self, log: &Log) -> io::Result<()> {

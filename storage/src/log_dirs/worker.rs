@@ -80,7 +80,9 @@ impl Worker {
                 Job::Stop => {}
             }
         }
-        again.into_iter().for_each(|left| self.send(Job::Remove(due(0), left)));
+        for left in again {
+            self.send(Job::Remove(due(0), left));
+        }
         did
     }
 
@@ -105,8 +107,9 @@ impl Worker {
     }
 
     /// Has the zeros behind a log's records cut off once nothing is appended any more. Errors as above.
-    pub fn cut_zeros_later(&self, log: &Arc<Log>) {
-        self.send(Job::Remove(due(REST_MS), Doomed::Zeros(Arc::downgrade(log), log.offsets().log_end)));
+    /// False where there is no thread any more.
+    pub fn cut_zeros_later(&self, log: &Arc<Log>) -> bool {
+        self.send(Job::Remove(due(REST_MS), Doomed::Zeros(Arc::downgrade(log), log.offsets().log_end)))
     }
 
     /// Removes the files of deleted segments; blocks. Errors as above.
@@ -125,9 +128,9 @@ impl Worker {
         }
     }
 
-    fn send(&self, job: Job) {
-        // Fails only once the thread has ended: then the next start does the work.
-        let _ = self.jobs.lock().send(job);
+    /// False once the thread has ended: then the next start does the work.
+    fn send(&self, job: Job) -> bool {
+        self.jobs.lock().send(job).is_ok()
     }
 }
 

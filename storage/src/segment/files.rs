@@ -63,7 +63,8 @@ impl<'a> SegmentFile<'a> {
     }
 
     pub fn path(self) -> PathBuf {
-        self.path_with(*self.file.suffix.lock())
+        let suffix = *self.file.suffix.lock();
+        self.path_with(suffix)
     }
 
     fn path_with(self, suffix: Suffix) -> PathBuf {
