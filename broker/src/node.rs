@@ -272,7 +272,15 @@ impl Node {
         let alone = self.metadata.load().brokers.len() < 2;
         let patience = if alone { SHUTDOWN_PATIENCE } else { HANDOVER_PATIENCE };
         if let Some(registration) = self.registration.take() {
-            registration.shutdown(patience).await;
+            let leaving = registration.shutdown(patience);
+            tokio::pin!(leaving);
+            if tokio::time::timeout(Duration::from_secs(1), &mut leaving).await.is_err() {
+                tracing::info!(
+                    seconds = patience.as_secs(),
+                    "waiting for a controller to have others take over, so long at most"
+                );
+                leaving.await;
+            }
         }
         if self.settings.is_controller() {
             self.controller.resign().await;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
+use openraft::error::{Fatal, RaftError};
 use ottla_decisions::{
     Context, ControllerDefaults, ControllerRequest, ControllerResponse, ControllerState, IdSource, RequestOrigin,
     SoftState,
@@ -305,6 +306,8 @@ impl Driver {
         match self.raft.client_write(Batch::encode(records)).await {
             Ok(written) => Ok(Offset(written.log_id.index as i64)),
             Err(error) if error.api_error().is_some() => Err(ErrorCode::NotController),
+            // This node stops.
+            Err(RaftError::Fatal(Fatal::Stopped)) => Err(ErrorCode::NotController),
             Err(error) => {
                 tracing::error!(%error, "the metadata log failed");
                 Err(ErrorCode::UnknownServerError)

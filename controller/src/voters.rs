@@ -35,6 +35,8 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 const LAG_MAX: u64 = 100;
 /// A learner that has not answered for this long is sent nothing any more; it asks again when it is back.
 const LEARNER_SILENT_MAX: Duration = Duration::from_secs(300);
+/// The same for one that is registered as no broker: it was taken out of the cluster, and another may have its address.
+const STRANGER_SILENT_MAX: Duration = Duration::from_secs(15);
 /// A voter that answered this lately is there.
 const ALIVE_MAX: Duration = Duration::from_secs(3);
 /// Tokens of nodes that were given an id and have not come yet.
@@ -353,11 +355,13 @@ impl Voters {
             return;
         }
         first_missed.retain(|id, _| members.nodes.contains_key(id));
+        let images = self.images.borrow().clone();
+        let is_registered = |id| images.brokers.keys().any(|broker| u64::try_from(broker.0) == Ok(id));
         let mut gone = BTreeSet::new();
         for (id, _) in members.learners() {
             let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&id)?.as_ref().map(|at| at.elapsed()));
             let silent = heard.unwrap_or_else(|| first_missed.entry(id).or_insert_with(Instant::now).elapsed());
-            if silent >= LEARNER_SILENT_MAX {
+            if silent >= if is_registered(id) { LEARNER_SILENT_MAX } else { STRANGER_SILENT_MAX } {
                 gone.insert(id);
             }
         }

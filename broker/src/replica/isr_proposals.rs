@@ -164,10 +164,11 @@ impl Work {
             Fate::Committed => {
                 let isr: Vec<BrokerId> = answer.isr.iter().map(|broker| BrokerId(broker.0)).collect();
                 let epoch = answer.partition_epoch;
+                let ids: Vec<i32> = isr.iter().map(|broker| broker.0).collect();
                 if is_one_of_many {
-                    tracing::debug!(partition = %partition.id(), ?isr, partition_epoch = epoch, "in-sync set");
+                    tracing::debug!(partition = %partition.id(), isr = ?ids, partition_epoch = epoch, "in-sync set");
                 } else {
-                    tracing::info!(partition = %partition.id(), ?isr, partition_epoch = epoch, "in-sync set");
+                    tracing::info!(partition = %partition.id(), isr = ?ids, partition_epoch = epoch, "in-sync set");
                 }
                 partition.on_isr_committed(change.leader_epoch, isr, answer.partition_epoch, clock::steady());
             }

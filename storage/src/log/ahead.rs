@@ -133,7 +133,7 @@ pub(super) fn cut_zeros_of(segment: &Segment, is_last: bool) -> io::Result<()> {
     if segment.lend(end, len)?.read_all()?.iter().any(|byte| *byte != 0) {
         return Ok(());
     }
-    tracing::info!(file = %segment.log_file().path().display(), bytes = len, "zeros behind the records were cut off");
+    tracing::debug!(file = %segment.log_file().path().display(), bytes = len, "space ahead of the records is given back");
     segment.end_at(end)
 }
 

@@ -308,8 +308,9 @@ impl LogDirs {
     /// Deletes a partition: its directory is renamed at once and removed after `file.delete.delay.ms`.
     pub fn delete_log(self: &Arc<Self>, id: &TopicPartition) -> io::Result<()> {
         let Some((log, to)) = self.rename_away(id, "delete")? else { return Ok(()) };
-        tracing::info!(partition = %id, dir = %to.display(), "log deleted");
-        self.worker.remove_dir_later(to, log.config().file_delete_delay_ms);
+        let delay_ms = log.config().file_delete_delay_ms;
+        tracing::info!(partition = %id, dir = %to.display(), delay_ms, "log renamed, to be deleted after the delay");
+        self.worker.remove_dir_later(to, delay_ms);
         Ok(())
     }
 
