@@ -17,6 +17,7 @@ use ottla_protocol::ids::encode_uuid;
 use ottla_storage::{LogDirs, LogDirsOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::config::{Effective, Settings, Voter, log_config, sessions};
@@ -36,6 +37,8 @@ use crate::replica::{
 };
 use crate::upkeep::Upkeep;
 
+/// How long what ended the metadata has to say so itself.
+const CAUSE_PATIENCE: Duration = Duration::from_millis(200);
 /// Longest wait for a controlled shutdown where there is nobody to hand leadership to.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
 /// A node that was started with `--join` votes while there are fewer voters than this.
@@ -144,6 +147,16 @@ impl Ground {
     }
 }
 
+/// A task that ends a moment after `task` where that has ended because there was nothing more to come: why is the reason that counts.
+fn after_its_cause(task: JoinHandle<()>) -> JoinHandle<()> {
+    let task = AbortOnDropHandle::new(task);
+    tokio::spawn(async move {
+        if task.await.is_ok() {
+            tokio::time::sleep(CAUSE_PATIENCE).await;
+        }
+    })
+}
+
 impl Node {
     /// Starts everything below the listeners, in the order in which one part needs the other, and registers the broker,
     /// which stays fenced until `open`. `listeners` is what clients are told.
@@ -188,7 +201,7 @@ impl Node {
         );
         log_dir_moves.resume();
         // A half-applied image would serve some partitions under old roles.
-        tasks.push(fatal.watch("changes of the metadata are no longer applied", published));
+        tasks.push(fatal.watch("changes of the metadata are no longer applied", after_its_cause(published)));
         tasks.extend(Upkeep::new(&settings, &log_dirs, &partitions, &[GROUP_TOPIC, TRANSACTION_TOPIC]).start());
         tasks.push(tokio::spawn(failed_dirs::tell(partitions.clone(), fetchers.clone(), offline_dirs.clone())));
         let mut broker_epoch = -1;
