@@ -52,6 +52,10 @@ fn three_nodes_in_both_roles_go_on_without_any_one_of_them() {
     assert_eq!(listed, ["first", "without-1", "without-2", "without-3"]);
     for id in [1, 2, 3] {
         assert_eq!(cluster.stop(id), Some(0), "{}", cluster.log(id));
+        // Also that of the last one, which has nobody to agree with, is an ordinary stop.
+        let log = cluster.log(id);
+        let stop = log.rfind("shutting down").unwrap();
+        assert!(!log[stop..].contains("ERROR"), "{}", &log[stop..]);
     }
     // All at once from cold.
     for id in [1, 2, 3] {

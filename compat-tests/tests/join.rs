@@ -236,6 +236,16 @@ fn a_fourth_node_reads_along_and_a_stranger_is_refused() {
     double.start(&["--join", &first]);
     eventually("it serves with a free id", || double.log().contains("Kafka Server started"));
     assert_eq!(double.meta("node.id"), "5");
+
+    // Who is taken out of the cluster is forgotten: another may have its address by then.
+    let reads_along = || {
+        let replicas = own(&first, "kafka-metadata-quorum", &["describe", "--replication"]).ok().stdout;
+        replicas.lines().any(|line| line.split_whitespace().next() == Some("5"))
+    };
+    eventually("it reads along", reads_along);
+    double.kill();
+    own(&first, "kafka-cluster", &["unregister", "--id", "5"]).ok();
+    eventually("it is not written to any more", || !reads_along());
 }
 
 #[test]

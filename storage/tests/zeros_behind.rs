@@ -30,6 +30,15 @@ fn log_in(dirs: &Arc<LogDirs>, durability: Durability) -> Arc<Log> {
     dirs.create_log(&TopicPartition::new("t", 0), TopicId(uuid::Uuid::from_u128(1)), Arc::new(config)).unwrap()
 }
 
+/// A log whose file has zeros behind its records.
+fn written_fast() -> (FaultyDisk, Arc<LogDirs>, Arc<Log>) {
+    let disk = FaultyDisk::default();
+    let dirs = open(&disk);
+    let log = log_in(&dirs, Durability::Replicated);
+    until_there_are_zeros(&log, &disk);
+    (disk, dirs, log)
+}
+
 /// Bases and lengths of the `.log` files.
 fn lengths(disk: &FaultyDisk) -> Vec<(i64, u64)> {
     let mut found: Vec<(i64, u64)> = disk
@@ -114,10 +123,7 @@ fn closed_segments_and_closed_logs_have_no_zeros() {
 
 #[test]
 fn a_cut_takes_the_zeros_along() {
-    let disk = FaultyDisk::default();
-    let dirs = open(&disk);
-    let log = log_in(&dirs, Durability::Replicated);
-    until_there_are_zeros(&log, &disk);
+    let (disk, dirs, log) = written_fast();
     log.truncate_to(Offset(2)).unwrap();
     assert_eq!(lengths(&disk), [(0, log.size())]);
     until_there_are_zeros(&log, &disk);
@@ -127,10 +133,7 @@ fn a_cut_takes_the_zeros_along() {
 
 #[test]
 fn a_killed_process_leaves_zeros_that_are_no_damage() {
-    let disk = FaultyDisk::default();
-    let dirs = open(&disk);
-    let log = log_in(&dirs, Durability::Replicated);
-    until_there_are_zeros(&log, &disk);
+    let (disk, dirs, log) = written_fast();
     let (end, size) = (log.offsets().log_end, log.size());
     let crashed = disk.after_kill();
     drop(dirs);
@@ -143,10 +146,7 @@ fn a_killed_process_leaves_zeros_that_are_no_damage() {
 
 #[test]
 fn what_is_not_only_zeros_is_told() {
-    let disk = FaultyDisk::default();
-    let dirs = open(&disk);
-    let log = log_in(&dirs, Durability::Replicated);
-    until_there_are_zeros(&log, &disk);
+    let (disk, dirs, log) = written_fast();
     let (end, size) = (log.offsets().log_end, log.size());
     for (change, is_told) in [(0, false), (1, true)] {
         let crashed = disk.after_kill();
@@ -162,10 +162,7 @@ fn what_is_not_only_zeros_is_told() {
 /// A flush notes the log end as flushed, and the next append begins a segment there: no later flush looks at the one before again.
 #[test]
 fn the_length_of_a_flushed_file_is_flushed() {
-    let disk = FaultyDisk::default();
-    let dirs = open(&disk);
-    let log = log_in(&dirs, Durability::Replicated);
-    until_there_are_zeros(&log, &disk);
+    let (disk, dirs, log) = written_fast();
     log.flush().unwrap();
     let before = log.segment_count();
     // As large as a segment may be: it begins one.
@@ -187,10 +184,7 @@ fn the_length_of_a_flushed_file_is_flushed() {
 
 #[test]
 fn records_that_fit_without_the_zeros_are_taken() {
-    let disk = FaultyDisk::default();
-    let dirs = open(&disk);
-    let log = log_in(&dirs, Durability::Replicated);
-    until_there_are_zeros(&log, &disk);
+    let (disk, dirs, log) = written_fast();
     while dirs.commit() {}
     let mut without = 0;
     for room in (100..400).step_by(5) {
@@ -217,9 +211,14 @@ fn records_that_fit_without_the_zeros_are_taken() {
     assert!(without > 2, "{without}");
 }
 
-/// The disk refuses to open the active file with "too many open files" while `work` is done.
-fn without_descriptors<T>(disk: &FaultyDisk, name: &'static str, work: impl FnOnce() -> T) -> T {
-    disk.set_open_fault(move |path| path.ends_with(name).then(|| std::io::Error::from_raw_os_error(24)));
+/// The file of the first segment is closed, and cannot be opened for want of descriptors while `work` is done.
+fn without_descriptors<T>(disk: &FaultyDisk, dirs: &LogDirs, work: impl FnOnce() -> T) -> T {
+    // It is closed when it was not used from one time to the next.
+    dirs.maintenance(Timestamp(10_000));
+    dirs.maintenance(Timestamp(10_000));
+    disk.set_open_fault(move |path| {
+        path.ends_with("00000000000000000000.log").then(|| std::io::Error::from_raw_os_error(24))
+    });
     let done = work();
     disk.clear_fault();
     done
@@ -227,15 +226,9 @@ fn without_descriptors<T>(disk: &FaultyDisk, name: &'static str, work: impl FnOn
 
 #[test]
 fn an_append_that_finds_no_descriptor_does_not_forget_the_zeros() {
-    let disk = FaultyDisk::default();
-    let dirs = open(&disk);
-    let log = log_in(&dirs, Durability::Replicated);
-    until_there_are_zeros(&log, &disk);
+    let (disk, dirs, log) = written_fast();
     let end = log.offsets().log_end.0;
-    // Its file is closed when it was not used from one time to the next.
-    dirs.maintenance(Timestamp(10_000));
-    dirs.maintenance(Timestamp(10_000));
-    without_descriptors(&disk, "00000000000000000000.log", || append(&log, 2).unwrap_err());
+    without_descriptors(&disk, &dirs, || append(&log, 2).unwrap_err());
     // That a batch of a whole segment begins the next one.
     log.append_as_leader(batch(end, 140), &context()).unwrap();
     assert_eq!(lengths(&disk)[0].1, bytes_of_batches(&disk, 0));
@@ -244,14 +237,9 @@ fn an_append_that_finds_no_descriptor_does_not_forget_the_zeros() {
 
 #[test]
 fn a_roll_that_cannot_cut_the_zeros_leaves_no_segment() {
-    let disk = FaultyDisk::default();
-    let dirs = open(&disk);
-    let log = log_in(&dirs, Durability::Replicated);
-    until_there_are_zeros(&log, &disk);
+    let (disk, dirs, log) = written_fast();
     let end = log.offsets().log_end.0;
-    dirs.maintenance(Timestamp(10_000));
-    dirs.maintenance(Timestamp(10_000));
-    without_descriptors(&disk, "00000000000000000000.log", || {
+    without_descriptors(&disk, &dirs, || {
         log.append_as_leader(batch(end, 140), &context()).unwrap_err();
     });
     assert_eq!(lengths(&disk).len(), 1);

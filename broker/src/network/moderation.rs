@@ -60,7 +60,7 @@ impl Default for Moderation {
 impl Moderation {
     /// A produce request of so many bytes came in.
     pub const fn on_request(&mut self, bytes: usize) {
-        self.requests += 1;
+        self.requests = self.requests.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
     }
 

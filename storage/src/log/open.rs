@@ -81,7 +81,7 @@ impl Log {
             _ => options.recovery_point,
         };
         if !options.clean_shutdown {
-            // The lengths of files were flushed with what lies behind them, and those that end at the recovery point were not.
+            // What lies before the segment that holds the recovery point, or ends there, was flushed with its length.
             let first = segments.partition_point(|segment| segment.base < options.recovery_point).saturating_sub(1);
             segments[first..]
                 .iter()
