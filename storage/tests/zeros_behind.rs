@@ -123,7 +123,7 @@ fn closed_segments_and_closed_logs_have_no_zeros() {
 
 #[test]
 fn a_cut_takes_the_zeros_along() {
-    let (disk, dirs, log) = written_fast();
+    let (disk, _dirs, log) = written_fast();
     log.truncate_to(Offset(2)).unwrap();
     assert_eq!(lengths(&disk), [(0, log.size())]);
     until_there_are_zeros(&log, &disk);
@@ -146,7 +146,7 @@ fn a_killed_process_leaves_zeros_that_are_no_damage() {
 
 #[test]
 fn what_is_not_only_zeros_is_told() {
-    let (disk, dirs, log) = written_fast();
+    let (disk, _dirs, log) = written_fast();
     let (end, size) = (log.offsets().log_end, log.size());
     for (change, is_told) in [(0, false), (1, true)] {
         let crashed = disk.after_kill();
