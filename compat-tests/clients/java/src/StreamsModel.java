@@ -110,7 +110,8 @@ public final class StreamsModel {
         long begin = System.currentTimeMillis();
         try (KafkaProducer<String, String> producer = new KafkaProducer<>(config, new StringSerializer(), new StringSerializer())) {
             for (int i = 0; i < lines; i++) {
-                send(producer, "lines", time(i), null, line(i), refused);
+                // With a key: without one the client picks a partition at random, and lags per partition differ by run.
+                send(producer, "lines", time(i), "n" + i, line(i), refused);
                 send(producer, "left", time(i), "k" + i, "L" + i, refused);
                 for (int of = 0; of <= i % 2; of++) {
                     send(producer, "right", rightTime(i, of), "k" + i, right(i, of), refused);
