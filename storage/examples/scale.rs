@@ -18,6 +18,7 @@ const CONTEXT: AppendContext = AppendContext {
     origin: AppendOrigin::Client,
     now: Timestamp(10_000),
     verification: Verification::NotNeeded,
+    is_awaited: false,
 };
 
 fn main() {

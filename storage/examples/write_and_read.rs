@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         origin: AppendOrigin::Client,
         now,
         verification: Verification::NotNeeded,
+        is_awaited: false,
     };
     for number in 0..1000 {
         let mut batch = BatchBuilder::new();

@@ -120,6 +120,7 @@ fn context() -> AppendContext {
         origin: AppendOrigin::Client,
         now: NOW,
         verification: Verification::NotNeeded,
+        is_awaited: false,
     }
 }
 

@@ -22,6 +22,7 @@ fn context() -> AppendContext {
         origin: AppendOrigin::Client,
         now: Timestamp(2000),
         verification: Verification::NotNeeded,
+        is_awaited: false,
     }
 }
 

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{batch, context};
+use common::{awaited, batch, context};
 use ottla_protocol::control_record::end_txn_marker;
 use ottla_protocol::record_batch::{BatchBuilder, BatchError, batches};
 use ottla_protocol::{BrokerId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
@@ -174,11 +174,12 @@ fn load(dirs: &LogDirs, seed: u64) {
         log(TRANSACTIONAL).append_as_leader(marker, &coordinator).unwrap();
     }
     for round in 0_u64.. {
+        let how = if rng.random() { awaited() } else { context() };
         let plain = log(PLAIN);
-        plain.append_as_leader(batch(plain.offsets().log_end.0, rng.random_range(1..20)), &context()).unwrap();
+        plain.append_as_leader(batch(plain.offsets().log_end.0, rng.random_range(1..20)), &how).unwrap();
         for _ in 0..rng.random_range(1..4) {
             let bytes = produced(5, sequences.0, false, "x");
-            let first = log(IDEMPOTENT).append_as_leader(bytes.clone(), &context()).unwrap();
+            let first = log(IDEMPOTENT).append_as_leader(bytes.clone(), &how).unwrap();
             let again = log(IDEMPOTENT).append_as_leader(bytes, &context()).unwrap();
             assert!(again.duplicate && again.first_offset == first.first_offset);
             sequences.0 += 1;
@@ -186,14 +187,14 @@ fn load(dirs: &LogDirs, seed: u64) {
         let commit = round.is_multiple_of(2);
         for _ in 0..2 {
             let value = if commit { "commit" } else { "abort" };
-            log(TRANSACTIONAL).append_as_leader(produced(6, sequences.1, true, value), &context()).unwrap();
+            log(TRANSACTIONAL).append_as_leader(produced(6, sequences.1, true, value), &how).unwrap();
             sequences.1 += 1;
         }
         let marker = end_txn_marker(ProducerId(6), ProducerEpoch(0), 0, commit, now);
         log(TRANSACTIONAL).append_as_leader(marker, &coordinator).unwrap();
         for _ in 0..rng.random_range(1..10) {
             let compacted = log(COMPACTED);
-            compacted.append_as_leader(keyed(compacted.offsets().log_end.0), &context()).unwrap();
+            compacted.append_as_leader(keyed(compacted.offsets().log_end.0), &how).unwrap();
         }
         let mut out = std::io::stdout().lock();
         for partition in LOGS {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::{append, batch, config, contents, context, errors_of, expected};
+use common::{append, awaited, batch, config, contents, context, errors_of, expected};
 use ottla_protocol::record_batch::BatchBuilder;
 use ottla_protocol::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 use ottla_storage::disk::faulty::FaultyDisk;
@@ -87,15 +87,18 @@ fn workload(disk: &FaultyDisk, seed: u64) -> Promises {
         let count = rng.random_range(1..6);
         match action {
             0..50 => {
+                let how = if rng.random_ratio(2, 3) { awaited() } else { context() };
+                let records = batch(promise.appended, count);
                 // Where it fails it may be there all the same.
                 promise.appended += count;
-                if append(&log, count).is_err() {
+                if log.append_as_leader(records, &how).is_err() {
                     break;
                 }
             }
-            50..76 => {
+            50..72 => {
                 dirs.commit();
             }
+            72..76 => dirs.write_out(),
             76..82 => dirs.trim(),
             82..86 => {
                 if log.flush().is_err() {
@@ -212,6 +215,10 @@ fn every_step(seed: u64) -> u64 {
             let what = format!("seed {seed} step {step} cut {cut}");
             check(&crashed, &promises, &what);
             seen += 1;
+            if cut == 0 {
+                check(&disk.after_kill(), &promises, &format!("seed {seed} step {step} killed"));
+                seen += 1;
+            }
             if cut == 2 {
                 // The power goes once more while it recovers.
                 let again = disk.after_power_cut(|below| rng.random_range(0..below));

@@ -460,6 +460,7 @@ mod tests {
             origin: ottla_storage::AppendOrigin::Client,
             now: ottla_protocol::Timestamp(1),
             verification: ottla_storage::Verification::NotNeeded,
+            is_awaited: false,
         };
         for number in 0..3_u8 {
             let mut batch = ottla_protocol::record_batch::BatchBuilder::new();

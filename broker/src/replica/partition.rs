@@ -247,7 +247,13 @@ impl Partition {
             }
             leader.epoch()
         };
-        let context = AppendContext { leader_epoch, origin: how.origin, now: how.now, verification: how.verification };
+        let context = AppendContext {
+            leader_epoch,
+            origin: how.origin,
+            now: how.now,
+            verification: how.verification,
+            is_awaited: how.required_acks == -1,
+        };
         let info = self.log.append_as_leader(records, &context)?;
         // Also for a retry: the first attempt may have failed after it was written.
         let mut state = self.state.lock();

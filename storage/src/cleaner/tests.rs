@@ -37,7 +37,13 @@ fn options(disk: &FaultyDisk) -> LogOptions {
 }
 
 fn cx(origin: AppendOrigin, now: i64) -> AppendContext {
-    AppendContext { leader_epoch: LeaderEpoch(0), origin, now: Timestamp(now), verification: Verification::NotNeeded }
+    AppendContext {
+        leader_epoch: LeaderEpoch(0),
+        origin,
+        now: Timestamp(now),
+        verification: Verification::NotNeeded,
+        is_awaited: false,
+    }
 }
 
 /// Offset, key, value.

@@ -24,17 +24,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_protocol::Offset;
 use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
+use crate::config::LogConfig;
 use crate::disk::{Disk, FileSystem, remove_if_present};
 use crate::durable::Durable;
-use crate::errors::{is_descriptor_shortage, is_shortage};
+use crate::errors::is_shortage;
 use crate::log::Log;
-use crate::segment::DirHealth;
+use crate::segment::{Behind, DirHealth};
 use entry::HeadKind;
 use files::Files;
 use frame::{FrameBuffer, Header};
@@ -45,6 +47,9 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 const DIRECT_LOGS_MAX: usize = 2;
 /// ... with so much each are synced where they lie: writing the bytes twice would take longer than another flush.
 const DIRECT_BYTES_MIN: usize = 1 << 20;
+
+/// How long records may be in the journal and not in their segments' files.
+const BEHIND_MAX: Duration = Duration::from_millis(500);
 
 /// A batch as it goes to the disk: its stamped beginning and the rest.
 pub type Part = ([u8; 16], Bytes);
@@ -64,6 +69,8 @@ struct Queue {
     told_later: Vec<Arc<Durable>>,
     stopped: bool,
     trim: bool,
+    /// There are records that the segments' files lack.
+    behind: bool,
 }
 
 struct Writer {
@@ -77,7 +84,8 @@ struct Writer {
 /// How a journal is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct JournalOptions {
-    /// Without threads somebody has to call [`crate::LogDirs::commit`] and [`crate::LogDirs::trim`].
+    /// Without threads somebody has to call [`crate::LogDirs::commit`], [`crate::LogDirs::write_out`] and
+    /// [`crate::LogDirs::trim`].
     pub threads: bool,
     /// Bytes of the first file.
     pub file_bytes: u64,
@@ -104,6 +112,7 @@ pub struct Journal {
     trim: Condvar,
     writer: Mutex<Writer>,
     files: Mutex<Files>,
+    behind: Arc<Behind>,
     logs: OnceLock<Logs>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -144,6 +153,7 @@ impl Journal {
             trim: Condvar::new(),
             writer: Mutex::new(Writer { buffer: None, run, next: left.next, round: left.next }),
             files: Mutex::new(Files::new(Arc::clone(disk), dir, left.paths.clone(), left.oldest, options.file_bytes)),
+            behind: Arc::default(),
             logs: OnceLock::new(),
             threads: Mutex::default(),
         }))
@@ -170,17 +180,25 @@ impl Journal {
         self.file_system.as_ref()
     }
 
-    /// An append that [`Durable::end`] has to wait for. Called in the order of the log.
-    pub fn append(&self, log: &Arc<Durable>, before: Offset, after: Offset, mut parts: Vec<Part>) {
+    /// An append that [`Durable::end`] has to wait for, and whether its segment's file lacks it. Called in the order of the log.
+    pub fn append(&self, log: &Arc<Durable>, before: Offset, after: Offset, mut parts: Vec<Part>, is_behind: bool) {
         let bytes = parts.iter().map(|(head, rest)| head.len() + rest.len()).sum();
         let cuts = log.cuts();
         let mut queue = self.queue.lock();
+        if is_behind && !std::mem::replace(&mut queue.behind, true) {
+            self.trim.notify_one();
+        }
         if queue.bytes + bytes > QUEUE_BYTES_MAX {
             parts = Vec::new();
         } else {
             queue.bytes += bytes;
         }
         self.push(&mut queue, Item::Append { log: Arc::clone(log), cuts, before, after, parts, bytes });
+    }
+
+    /// Where an append of so many bytes may be collected that is told here before anybody is answered: its file gets it soon.
+    pub fn takes_ahead(&self, bytes: usize, config: &LogConfig) -> Option<&Arc<Behind>> {
+        (self.health.has_plenty() && self.behind.takes(bytes, config)).then_some(&self.behind)
     }
 
     /// Asks for a sync of what a log has that was not told here.
@@ -330,7 +348,10 @@ impl Journal {
         }
         let direct: Vec<&Group> = groups.iter().filter(|group| group.direct).collect();
         match &self.file_system {
-            Some(file_system) if direct.len() > DIRECT_LOGS_MAX => file_system.sync()?,
+            Some(file_system) if direct.len() > DIRECT_LOGS_MAX => {
+                self.behind.write_out()?;
+                file_system.sync()?;
+            }
             _ => {
                 for log in direct.iter().filter_map(|group| group.log.log()) {
                     log.sync_data()?;
@@ -408,6 +429,8 @@ impl Journal {
                 (durable.end() < end && log.is_journaled_by(self)).then(|| (Arc::clone(durable), cuts, end))
             })
             .collect();
+        // After their ends: what was appended before is in the files now.
+        self.behind.write_out()?;
         match &self.file_system {
             Some(file_system) => file_system.sync()?,
             None => {
@@ -422,6 +445,14 @@ impl Journal {
         Ok(ends.into_iter().map(|(log, ..)| log).collect())
     }
 
+    /// Writes to the segments' files what they lack.
+    pub fn write_out(&self) {
+        if let Err(error) = self.behind.write_out() {
+            // It is kept, and the next one comes to it.
+            tracing::debug!(dir = %self.dir.display(), %error, "records could not be written to their segments");
+        }
+    }
+
     /// Syncs the logs so that the journal's files can be used again.
     pub fn trim(&self) {
         let obsolete = self.files.lock().mark();
@@ -433,7 +464,7 @@ impl Journal {
         match done {
             Ok(logs) => self.tell(&logs),
             // The files are kept, and the next trim comes to them.
-            Err(error) if is_descriptor_shortage(&error) => {
+            Err(error) if is_shortage(&error) => {
                 tracing::warn!(dir = %self.dir.display(), %error, "the journal could not be trimmed");
             }
             Err(error) => self.health.fail(&self.dir, &error),
@@ -483,15 +514,20 @@ impl Journal {
 
     fn run_trim(&self) {
         loop {
-            {
+            let trim = {
                 let mut queue = self.queue.lock();
-                while !queue.trim && !queue.stopped {
-                    self.trim.wait(&mut queue);
-                }
+                self.trim.wait_while(&mut queue, |queue| !queue.trim && !queue.behind && !queue.stopped);
+                let is_patient = |queue: &mut Queue| !queue.trim && !queue.stopped;
+                self.trim.wait_while_for(&mut queue, is_patient, BEHIND_MAX);
                 if queue.stopped {
                     return;
                 }
-                queue.trim = false;
+                queue.behind = false;
+                std::mem::take(&mut queue.trim)
+            };
+            self.write_out();
+            if !trim {
+                continue;
             }
             self.make_ahead();
             if self.files.lock().wants_sync() {
@@ -512,6 +548,7 @@ impl Journal {
             }
         }
         self.commit();
+        self.write_out();
     }
 
     /// After all logs were synced and closed: nothing is left to be said.

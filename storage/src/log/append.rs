@@ -20,8 +20,8 @@ use crate::validate::{self, CheckedBatch};
 const STAMPED: usize = 16;
 
 impl Log {
-    /// Appends what a producer or a coordinator sent: offsets and leader epoch are assigned here. When this returns, the
-    /// bytes are with the operating system, so that they survive the process, and readers see them.
+    /// Appends what a producer or a coordinator sent: offsets and leader epoch are assigned here. When this returns readers see
+    /// the bytes, and unless they are awaited they are with the operating system, so that they survive the process.
     pub fn append_as_leader(&self, records: Bytes, cx: &AppendContext) -> Result<AppendInfo, AppendError> {
         let config = self.config.load();
         // All that needs no order happens before the lock.
@@ -50,10 +50,10 @@ impl Log {
             batch.header.partition_leader_epoch = cx.leader_epoch;
             next = batch.header.next_offset();
         }
-        let mut written = self.write(&mut writer, &batches, &markers, &config, cx.now);
+        let mut written = self.write(&mut writer, &batches, &markers, &config, cx.now, cx.is_awaited);
         if matches!(written, Err(AppendError::DiskFull)) && cx.origin != AppendOrigin::Client {
             // That has given the reserve free.
-            written = self.write(&mut writer, &batches, &markers, &config, cx.now);
+            written = self.write(&mut writer, &batches, &markers, &config, cx.now, false);
         }
         let info = written?;
         drop(writer);
@@ -98,7 +98,7 @@ impl Log {
             }
             end = batch.header.next_offset();
         }
-        let info = self.write(&mut writer, &batches, &markers, &config, now)?;
+        let info = self.write(&mut writer, &batches, &markers, &config, now, false)?;
         drop(writer);
         self.flush_if_due(&config)?;
         Ok(info)
@@ -129,6 +129,7 @@ impl Log {
         markers: &[Option<Marker>],
         config: &LogConfig,
         now: Timestamp,
+        is_awaited: bool,
     ) -> Result<AppendInfo, AppendError> {
         let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
             let end = self.log_end();
@@ -164,8 +165,16 @@ impl Log {
             parts.extend([&prefix[..], &batch.bytes[STAMPED..]]);
         }
         let mut position = segment.size();
-        self.write_parts(writer, &segment, parts, position + size as u64, config, now)
-            .map_err(|error| self.write_failed(error))?;
+        let journal = self.journal.load();
+        let journal = journal.as_ref().filter(|_| config.durability == Durability::Strict);
+        let behind = journal.filter(|_| is_awaited).and_then(|journal| journal.takes_ahead(size, config));
+        match behind {
+            Some(directory) => {
+                segment.collect(&parts, directory, config).inspect(|()| writer.ahead.written(position + size as u64, 0))
+            }
+            None => self.write_parts(writer, &segment, parts, position + size as u64, config, now),
+        }
+        .map_err(|error| self.write_failed(error))?;
 
         for (batch, marker) in batches.iter().zip(markers) {
             let header = &batch.header;
@@ -202,11 +211,9 @@ impl Log {
         self.log_end.store(last.header.next_offset().0, Ordering::Release);
         segment.publish(size as u64);
         self.unflushed.fetch_add(size as u64, Ordering::Relaxed);
-        if config.durability == Durability::Strict
-            && let Some(journal) = &*self.journal.load()
-        {
+        if let Some(journal) = journal {
             let parts = prefixes.iter().zip(batches).map(|(prefix, batch)| (*prefix, batch.bytes.slice(STAMPED..)));
-            journal.append(&self.durable, before, last.header.next_offset(), parts.collect());
+            journal.append(&self.durable, before, last.header.next_offset(), parts.collect(), behind.is_some());
         }
         Ok(AppendInfo {
             first_offset: first.header.base_offset,
@@ -304,6 +311,7 @@ impl Log {
         }
         let config = self.config.load();
         // As long as nothing shows that the log goes on elsewhere: where it fails the log goes on here.
+        active.write_collected()?;
         self.cut_zeros(writer)?;
         if config.preallocate {
             active.give_back()?;

@@ -161,6 +161,7 @@ impl Log {
 
     fn write_for_flush(&self, synced: Offset, target: Offset) -> io::Result<()> {
         for segment in self.segments_between(synced, target) {
+            segment.write_collected()?;
             segment.write_indexes()?;
         }
         self.write_epochs()
@@ -288,6 +289,7 @@ impl Log {
         let synced = Offset(self.recovery_point.load(Ordering::Acquire));
         self.home().guard(|| {
             for segment in self.segments_between(synced, end) {
+                segment.write_collected()?;
                 segment.write_indexes()?;
             }
             self.rewrite_epochs(rewrite_unsynced)
@@ -313,7 +315,7 @@ impl Log {
         if active.is_empty() {
             return Ok(());
         }
-        self.home().health.check()?;
+        self.home().guard(|| active.write_collected())?;
         self.if_there_is_space(active.seal())?;
         self.home().guard(|| self.cut_zeros(&mut self.writer.lock()))?;
         if self.config.load().preallocate { self.home().guard(|| active.give_back()) } else { Ok(()) }

@@ -25,6 +25,9 @@ pub struct AppendContext {
     pub now: Timestamp,
     /// Whether the coordinator has said that the batch's transaction is open (KIP-890).
     pub verification: Verification,
+    /// Nobody is told before [`super::Log::durable_end`] has passed the records: a `strict` log may leave it to its journal to
+    /// bring them over the end of the process.
+    pub is_awaited: bool,
 }
 
 /// Where records went.

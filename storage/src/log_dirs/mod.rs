@@ -424,6 +424,11 @@ impl LogDirs {
         worked || committed > 0
     }
 
+    /// Writes to the segments' files what was collected for them, where [`JournalOptions::threads`] is off.
+    pub fn write_out(&self) {
+        self.dirs.iter().filter_map(|dir| dir.journal.get()).for_each(|journal| journal.write_out());
+    }
+
     /// Brings to the logs' own files what the journals hold, where [`JournalOptions::threads`] is off.
     pub fn trim(&self) {
         self.dirs.iter().filter_map(|dir| dir.journal.get()).for_each(|journal| journal.trim());

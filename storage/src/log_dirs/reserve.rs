@@ -70,7 +70,8 @@ impl Reserve {
         remove_if_present(&*self.disk, &self.dir.join(FILE))
     }
 
-    fn usable(&self) -> io::Result<u64> {
+    /// Bytes that are left.
+    pub fn usable(&self) -> io::Result<u64> {
         Ok(self.disk.space(&self.dir)?.usable)
     }
 }

@@ -79,12 +79,28 @@ impl<'a> SegmentFile<'a> {
 
     /// The open file; it must exist.
     pub fn existing(self) -> io::Result<Arc<dyn DiskFile>> {
+        self.complete()?;
         self.open(OpenMode::ReadWrite)
     }
 
     /// The open file; created if it is missing.
     pub fn created(self) -> io::Result<Arc<dyn DiskFile>> {
+        self.complete()?;
         self.open(OpenMode::Create)
+    }
+
+    /// As [`Self::existing`], and records that were collected for it may be missing.
+    pub(super) fn as_written(self) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(OpenMode::ReadWrite)
+    }
+
+    /// As [`Self::created`], and records that were collected for it may be missing.
+    pub(super) fn for_writing(self) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(OpenMode::Create)
+    }
+
+    fn complete(self) -> io::Result<()> {
+        if self.is_log() { self.segment.write_collected() } else { Ok(()) }
     }
 
     fn open(self, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {

@@ -15,6 +15,9 @@ use crate::disk::Disk;
 use crate::errors::{is_lack_of_space, is_shortage, offline};
 use crate::log_dirs::Reserve;
 
+/// Space that others hardly use up between two looks at it, and much more than is in memory for a moment.
+const PLENTY: u64 = 1 << 30;
+
 /// A log directory's state of health, shared by all logs in it. Once offline it stays so until a restart: after a failed
 /// fsync the kernel may have dropped dirty pages and marked them clean, so nothing read back can be trusted.
 #[derive(Debug, Default)]
@@ -23,6 +26,8 @@ pub struct DirHealth {
     on_failure: OnceLock<FailureListener>,
     /// The disk is full: producers are refused, what they are refused for goes on.
     full: AtomicBool,
+    /// There was so much space when it was last looked at that what is in memory will find some.
+    plenty: AtomicBool,
     reserve: OnceLock<Arc<Reserve>>,
     /// What its partitions share.
     volume: Mutex<Weak<Volume>>,
@@ -57,12 +62,18 @@ impl DirHealth {
         self.full.load(Ordering::Acquire)
     }
 
+    /// Whether what is written a moment later will find space.
+    pub fn has_plenty(&self) -> bool {
+        self.plenty.load(Ordering::Acquire)
+    }
+
     /// Something could not be written for want of space: the reserve is for what has to go on.
     pub(crate) fn on_shortage(&self, dir: &Path, error: &io::Error) {
         if is_lack_of_space(error)
             && let Some(reserve) = self.reserve.get()
             && !self.full.swap(true, Ordering::AcqRel)
         {
+            self.plenty.store(false, Ordering::Release);
             tracing::error!(dir = %dir.display(), %error, "the disk is full: producers are refused until there is space again");
             if let Err(error) = reserve.release() {
                 tracing::error!(dir = %dir.display(), %error, "the reserve could not be given free");
@@ -73,6 +84,7 @@ impl DirHealth {
     /// Looks how much space there is. True while the disk is full.
     pub(crate) fn check_space(&self, dir: &Path) -> io::Result<bool> {
         let Some(reserve) = self.reserve.get() else { return Ok(false) };
+        self.plenty.store(!self.is_full() && reserve.usable()? >= PLENTY, Ordering::Release);
         if !self.is_full() {
             if reserve.is_needed()? || !reserve.take()? {
                 self.on_shortage(dir, &io::ErrorKind::StorageFull.into());

@@ -8,6 +8,7 @@
 //! ```
 //! A closed segment keeps a few numbers in memory; its files are opened when they are needed.
 
+mod behind;
 mod file_records;
 mod files;
 mod home;
@@ -26,6 +27,7 @@ use parking_lot::{Mutex, RwLock};
 use self::files::SegmentFiles;
 use crate::errors::is_shortage;
 
+pub use behind::Behind;
 pub use file_records::FileRecords;
 pub use files::{OpenFiles, SegmentFile};
 pub use home::{DirHealth, FileKind, Home, Suffix};
@@ -50,6 +52,7 @@ pub struct Segment {
     /// Itself: for those who close files that are idle.
     this: Weak<Self>,
     files: SegmentFiles,
+    collected: behind::Collected,
     offset_index: RwLock<sparse_index::State<OffsetEntry>>,
     time_index: RwLock<sparse_index::State<TimeEntry>>,
     txn_index_len: AtomicU64,
@@ -88,6 +91,7 @@ impl Segment {
             base,
             this: Weak::clone(this),
             files: SegmentFiles::new(Arc::clone(home), suffix),
+            collected: behind::Collected::default(),
             offset_index: RwLock::new(sparse_index::State::new(fresh)),
             time_index: RwLock::new(sparse_index::State::new(fresh)),
             txn_index_len: AtomicU64::new(txn_len),
@@ -98,7 +102,7 @@ impl Segment {
         })
     }
 
-    /// Bytes of whole batches in the `.log` file.
+    /// Bytes of whole batches in the `.log` file, and of those that it gets before anybody opens it.
     pub fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
     }
@@ -323,6 +327,7 @@ impl Segment {
     /// Cuts the log file and the indexes: what lies at or behind `offset` goes, `position` is where it began.
     pub fn truncate(&self, offset: Offset, position: u64) -> io::Result<()> {
         let relative = offset.0 - self.base.0;
+        self.forget_collected(position);
         self.log_file().created()?.set_len(position)?;
         self.size.store(position, Ordering::Release);
         self.offset_index().truncate(|entry| i64::from(entry.relative_offset) < relative)?;
@@ -342,9 +347,9 @@ impl Segment {
         self.txn_index().sync()
     }
 
-    /// As [`Self::sync`], but asks for no space: index entries that are still in memory are left there.
+    /// As [`Self::sync`], but asks for no space: index entries and records that are still in memory are left there.
     pub fn sync_written(&self) -> io::Result<()> {
-        self.log_file().created()?.sync_data()?;
+        self.log_file().for_writing()?.sync_data()?;
         self.offset_index().file().created()?.sync_data()?;
         self.time_index().file().created()?.sync_data()?;
         self.txn_index().sync()
@@ -356,7 +361,7 @@ impl Segment {
         self.time_index().write()
     }
 
-    /// Called when the next segment takes over: the time index gets its last entry.
+    /// Called when the next segment takes over: the file gets all its records, the time index its last entry.
     pub fn seal(&self) -> io::Result<()> {
         self.index_time()?;
         self.write_indexes()

@@ -43,6 +43,7 @@ pub fn context() -> AppendContext {
         origin: AppendOrigin::Client,
         now: Timestamp(10_000),
         verification: Verification::NotNeeded,
+        is_awaited: false,
     }
 }
 
@@ -67,6 +68,11 @@ pub fn transactional(id: i64, sequence: i32) -> Bytes {
     let mut builder = BatchBuilder::new().producer(ProducerId(id), ProducerEpoch(0), sequence).transactional(true);
     builder.push(Timestamp(9_000), Some(b"key"), Some(b"value"), &[]);
     builder.build()
+}
+
+/// Whoever appends waits until the records are durable.
+pub fn awaited() -> AppendContext {
+    AppendContext { is_awaited: true, ..context() }
 }
 
 /// Appends so that every record's value is its offset's.

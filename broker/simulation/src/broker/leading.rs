@@ -110,6 +110,7 @@ impl Process {
             origin: if request.is_marker { AppendOrigin::Coordinator } else { AppendOrigin::Client },
             now: wall_clock,
             verification: Verification::NotNeeded,
+            is_awaited: request.acks == -1,
         };
         let info = log.append_as_leader(request.records, &context).map_err(|error| error.error_code())?;
         // Also for a retry: the first attempt may have failed after it was written.

@@ -1,0 +1,214 @@
+//! Records that a segment's file does not have yet.
+//!
+//! A file system takes about as long for 4 KiB as for 64: it finds, locks and maps the pages, and notes the file's time. Where an
+//! append is only answered once the journal has it, nobody counts on the file meanwhile. Then its bytes are collected here, and
+//! written in large pieces: once there is enough for one, half a second later, and before anybody reads or changes the file.
+//!
+//! Invariant: whoever opens a segment's `.log` through [`super::SegmentFile`] finds in it all that the segment's size counts.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::Segment;
+use crate::config::LogConfig;
+use crate::errors::is_lack_of_space;
+
+/// What is written as one piece, where segments are not tiny: from here on a larger one costs as much per byte.
+const PIECE_MAX: usize = 128 << 10;
+/// What was collected lies in pieces of memory of this size.
+const CHUNK: usize = 16 << 10;
+/// So many of them are kept for the next appends: to have them from the system costs more than to fill them.
+const SPARE_MAX: usize = 1024;
+/// What all logs of a directory may have collected.
+const BYTES_MAX: usize = 64 << 20;
+
+/// What the logs of one log directory have collected.
+#[derive(Debug, Default)]
+pub struct Behind {
+    bytes: AtomicUsize,
+    /// Segments that have collected something since they were last written out here.
+    segments: Mutex<Vec<Weak<Segment>>>,
+    spare: Mutex<Vec<Vec<u8>>>,
+    /// Who writes out is not done before all is written that was collected before, also what another one has begun with.
+    writing: Mutex<()>,
+}
+
+impl Behind {
+    /// Whether an append of so many bytes is worth being collected, and there is memory for it. Half a piece is written at once.
+    pub fn takes(&self, bytes: usize, config: &LogConfig) -> bool {
+        bytes < piece(config) / 2 && self.bytes.load(Ordering::Relaxed) + bytes <= BYTES_MAX
+    }
+
+    /// Writes all that was collected before the call to its files.
+    ///
+    /// # Errors
+    /// The first one; what could not be written is kept.
+    pub fn write_out(&self) -> io::Result<()> {
+        let _one = self.writing.lock();
+        let segments = std::mem::take(&mut *self.segments.lock());
+        if segments.is_empty() {
+            *self.spare.lock() = Vec::new();
+        }
+        let mut done = Ok(());
+        for segment in segments.iter().filter_map(Weak::upgrade) {
+            segment.collected.is_listed.store(false, Ordering::Release);
+            if let Err(error) = segment.write_collected() {
+                self.list(&segment);
+                done = done.and(Err(error));
+            }
+        }
+        done
+    }
+
+    fn list(&self, segment: &Segment) {
+        if !segment.collected.is_listed.swap(true, Ordering::AcqRel) {
+            self.segments.lock().push(Weak::clone(&segment.this));
+        }
+    }
+}
+
+/// Bytes of a piece: no more than a quarter of a segment.
+fn piece(config: &LogConfig) -> usize {
+    (config.segment_bytes.unsigned_abs() as usize / 4).min(PIECE_MAX)
+}
+
+/// What one segment has collected. Most have nothing.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    /// Whether the directory's list has the segment.
+    is_listed: AtomicBool,
+    records: Mutex<Option<Box<Records>>>,
+}
+
+#[derive(Debug)]
+struct Records {
+    /// Where they belong in the file.
+    start: u64,
+    len: usize,
+    chunks: Vec<Vec<u8>>,
+    directory: Arc<Behind>,
+}
+
+impl Records {
+    fn push(&mut self, parts: &[&[u8]], bytes: usize) {
+        for mut part in parts.iter().copied() {
+            while !part.is_empty() {
+                let room = self.chunks.last().map_or(0, |chunk| CHUNK - chunk.len());
+                if room == 0 {
+                    let spare = self.directory.spare.lock().pop();
+                    self.chunks.push(spare.unwrap_or_else(|| Vec::with_capacity(CHUNK)));
+                    continue;
+                }
+                let (fits, rest) = part.split_at(room.min(part.len()));
+                if let Some(chunk) = self.chunks.last_mut() {
+                    chunk.extend_from_slice(fits);
+                }
+                part = rest;
+            }
+        }
+        self.len += bytes;
+        self.directory.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back the last append.
+    fn pop(&mut self, bytes: usize) {
+        self.len -= bytes;
+        self.chunks.truncate(self.len.div_ceil(CHUNK));
+        if let Some(last) = self.chunks.last_mut() {
+            last.truncate(self.len - (self.len - 1) / CHUNK * CHUNK);
+        }
+        self.directory.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        self.directory.bytes.fetch_sub(self.len, Ordering::Relaxed);
+        let mut spare = self.directory.spare.lock();
+        let wanted = SPARE_MAX - spare.len();
+        spare.extend(self.chunks.drain(..).take(wanted).map(|mut chunk| {
+            chunk.clear();
+            chunk
+        }));
+    }
+}
+
+impl Segment {
+    /// As [`Self::write`], but the file has the bytes later. Only for what a journal is told as well, and nobody is answered before that.
+    ///
+    /// # Errors
+    /// Those of the disk, where there is enough for a piece. Then these bytes are not taken.
+    pub fn collect(&self, parts: &[&[u8]], directory: &Arc<Behind>, config: &LogConfig) -> io::Result<()> {
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        let mut records = self.collected.records.lock();
+        let collected = match &mut *records {
+            Some(collected) => collected,
+            none => {
+                // Whoever writes them later finds a file.
+                self.log_file().for_writing()?;
+                none.insert(Box::new(Records {
+                    start: self.size(),
+                    len: 0,
+                    chunks: Vec::new(),
+                    directory: Arc::clone(directory),
+                }))
+            }
+        };
+        collected.push(parts, bytes);
+        if collected.len < piece(config) {
+            directory.list(self);
+            return Ok(());
+        }
+        let done = self.write_locked(&mut records);
+        if done.is_err()
+            && let Some(collected) = &mut *records
+        {
+            collected.pop(bytes);
+            directory.list(self);
+        }
+        done
+    }
+
+    /// Writes what was collected to the file.
+    ///
+    /// # Errors
+    /// Those of the disk; it can be tried again.
+    pub fn write_collected(&self) -> io::Result<()> {
+        self.write_locked(&mut self.collected.records.lock())
+    }
+
+    /// Forgets what was collected for the file from a position on.
+    pub(super) fn forget_collected(&self, position: u64) {
+        self.collected.records.lock().take_if(|records| records.start >= position);
+    }
+
+    fn write_locked(&self, collected: &mut Option<Box<Records>>) -> io::Result<()> {
+        let Some(records) = collected else { return Ok(()) };
+        let chunks: Vec<&[u8]> = records.chunks.iter().map(Vec::as_slice).collect();
+        let write = || {
+            let file = self.log_file().as_written()?;
+            // As in `Self::write`: nothing is left of what was not written as a whole.
+            let undo = |error| file.set_len(records.start).err().unwrap_or(error);
+            file.write_at(&chunks, records.start).map_err(undo)
+        };
+        let home = self.log_file().home();
+        let done = match write() {
+            // The reserve is for what has been taken.
+            Err(error) if is_lack_of_space(&error) => {
+                home.relieve(&error);
+                write()
+            }
+            done => done,
+        };
+        match done {
+            // The segment was deleted, and with it what it lacked.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done.inspect_err(|error| home.report(error))?,
+        }
+        *collected = None;
+        Ok(())
+    }
+}
