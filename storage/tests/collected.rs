@@ -95,6 +95,11 @@ fn a_kill_loses_nothing_that_was_answered_or_that_nobody_awaited() {
     let killed = disk.after_kill();
     let found = contents(&create(&open(&killed), Durability::Strict), Offset(0));
     assert_eq!(found, expected(25), "with them what lay before them");
+    append(&log, 2);
+    assert!(log.roll_if_old(Timestamp(i64::MAX)).unwrap());
+    log.append_as_leader(batch(27, 1), &context()).unwrap();
+    let found = contents(&create(&open(&disk.after_kill()), Durability::Strict), Offset(0));
+    assert_eq!(found, expected(28), "no hole is left between two segments");
     drop(dirs);
 }
 

@@ -326,7 +326,7 @@ const MUTATIONS: &[Mutation] = &[
     ),
     mutation(
         "a roll leaves behind what was collected",
-        "strict",
+        "collected",
         "log/append.rs",
         "active.write_collected()?;\n        self.cut_zeros(writer)?;",
         "self.cut_zeros(writer)?;",

@@ -10,6 +10,9 @@
 //!  append ──► segment (page cache) ─────────── sync of the file system, every 192 MiB ─► files are free again
 //!     └─────► queue ──► frame ──► sync ──► Durable::end ──► high watermark ──► answer
 //! ```
+//! Appends that are awaited come to the page cache later and in large pieces ([`crate::segment::Behind`]): the process may end
+//! meanwhile as well, since nobody was told of them but by the journal. All are there before a sync that frees files.
+//!
 //! Where it would be slower it is left out: much data of few logs is synced where it lies, as is what was appended while
 //! the log was not `strict`. Invariant: [`Durable::end`] never moves before the bytes below it are synced here or there.
 
