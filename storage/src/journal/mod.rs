@@ -450,8 +450,10 @@ impl Journal {
 
     /// Writes to the segments' files what they lack.
     pub fn write_out(&self) {
-        if let Err(error) = self.behind.write_out() {
-            // It is kept, and the next one comes to it.
+        let done = self.behind.write_out();
+        // Until nothing is left: what could not be written is kept, and memory for what comes next.
+        self.queue.lock().behind |= done.as_ref().map_or(self.health.is_online(), |wrote| *wrote);
+        if let Err(error) = done {
             tracing::debug!(dir = %self.dir.display(), %error, "records could not be written to their segments");
         }
     }

@@ -22,13 +22,14 @@ const PIECE_MAX: usize = 128 << 10;
 const CHUNK: usize = 16 << 10;
 /// So many of them are kept for the next appends: to have them from the system costs more than to fill them.
 const SPARE_MAX: usize = 1024;
-/// What all logs of a directory may have collected.
-const BYTES_MAX: usize = 64 << 20;
+/// Memory for what all logs of a directory have collected.
+const MEMORY_MAX: usize = 64 << 20;
 
 /// What the logs of one log directory have collected.
 #[derive(Debug, Default)]
 pub struct Behind {
-    bytes: AtomicUsize,
+    /// Bytes of memory, however full.
+    memory: AtomicUsize,
     /// Segments that have collected something since they were last written out here.
     segments: Mutex<Vec<Weak<Segment>>>,
     spare: Mutex<Vec<Vec<u8>>>,
@@ -39,20 +40,21 @@ pub struct Behind {
 impl Behind {
     /// Whether an append of so many bytes is worth being collected, and there is memory for it. Half a piece is written at once.
     pub fn takes(&self, bytes: usize, config: &LogConfig) -> bool {
-        bytes < piece(config) / 2 && self.bytes.load(Ordering::Relaxed) + bytes <= BYTES_MAX
+        bytes < piece(config) / 2 && self.memory.load(Ordering::Relaxed) + bytes + CHUNK <= MEMORY_MAX
     }
 
-    /// Writes all that was collected before the call to its files.
+    /// Writes all that was collected before the call to its files. False if there was nothing; then no memory is kept.
     ///
     /// # Errors
     /// The first one; what could not be written is kept.
-    pub fn write_out(&self) -> io::Result<()> {
+    pub fn write_out(&self) -> io::Result<bool> {
         let _one = self.writing.lock();
         let segments = std::mem::take(&mut *self.segments.lock());
         if segments.is_empty() {
             *self.spare.lock() = Vec::new();
+            return Ok(false);
         }
-        let mut done = Ok(());
+        let mut done = Ok(true);
         for segment in segments.iter().filter_map(Weak::upgrade) {
             segment.collected.is_listed.store(false, Ordering::Release);
             if let Err(error) = segment.write_collected() {
@@ -100,6 +102,7 @@ impl Records {
                 if room == 0 {
                     let spare = self.directory.spare.lock().pop();
                     self.chunks.push(spare.unwrap_or_else(|| Vec::with_capacity(CHUNK)));
+                    self.directory.memory.fetch_add(CHUNK, Ordering::Relaxed);
                     continue;
                 }
                 let (fits, rest) = part.split_at(room.min(part.len()));
@@ -110,23 +113,23 @@ impl Records {
             }
         }
         self.len += bytes;
-        self.directory.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Takes back the last append.
     fn pop(&mut self, bytes: usize) {
         self.len -= bytes;
-        self.chunks.truncate(self.len.div_ceil(CHUNK));
+        let kept = self.len.div_ceil(CHUNK);
+        self.directory.memory.fetch_sub((self.chunks.len() - kept) * CHUNK, Ordering::Relaxed);
+        self.chunks.truncate(kept);
         if let Some(last) = self.chunks.last_mut() {
             last.truncate(self.len - (self.len - 1) / CHUNK * CHUNK);
         }
-        self.directory.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 impl Drop for Records {
     fn drop(&mut self) {
-        self.directory.bytes.fetch_sub(self.len, Ordering::Relaxed);
+        self.directory.memory.fetch_sub(self.chunks.len() * CHUNK, Ordering::Relaxed);
         let mut spare = self.directory.spare.lock();
         let wanted = SPARE_MAX - spare.len();
         spare.extend(self.chunks.drain(..).take(wanted).map(|mut chunk| {
