@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{awaited, batch, contents, context, errors_of, expected};
+use common::{awaited, batch, contents, context, errors_of, expected, idempotent};
 use ottla_protocol::{BrokerId, Offset, Timestamp, TopicId, TopicPartition};
 use ottla_storage::disk::Disk;
 use ottla_storage::disk::faulty::{FaultyDisk, Operation};
@@ -101,6 +101,44 @@ fn a_kill_loses_nothing_that_was_answered_or_that_nobody_awaited() {
     let found = contents(&create(&open(&disk.after_kill()), Durability::Strict), Offset(0));
     assert_eq!(found, expected(28), "no hole is left between two segments");
     drop(dirs);
+}
+
+#[test]
+fn what_counts_as_replicated_or_is_answered_without_the_journal_is_with_the_system() {
+    // Awaited under `strict`, answered under `replicated`.
+    for durability in [Durability::Replicated, Durability::Ephemeral] {
+        let disk = FaultyDisk::default();
+        let log = create(&open(&disk), Durability::Strict);
+        append(&log, 3);
+        assert_eq!(log.replicated_end(), Offset(0));
+        log.update_config(Arc::new(config(durability)));
+        append(&log, 1);
+        assert_eq!(log.replicated_end(), Offset(4));
+        assert_eq!(contents(&create(&open(&disk.after_kill()), durability), Offset(0)), expected(4), "{durability:?}");
+    }
+    // Sent again by somebody who does not wait.
+    let disk = FaultyDisk::default();
+    let log = create(&open(&disk), Durability::Strict);
+    log.append_as_leader(idempotent(7, 0, 0, 2), &awaited()).unwrap();
+    assert_eq!(len(&disk), 0);
+    assert!(log.append_as_leader(idempotent(7, 0, 0, 2), &awaited()).unwrap().duplicate);
+    assert_eq!(len(&disk), 0);
+    assert!(log.append_as_leader(idempotent(7, 0, 0, 2), &context()).unwrap().duplicate);
+    assert_eq!(len(&disk), log.size());
+}
+
+#[test]
+fn a_log_that_was_emptied_gets_nothing_of_what_was_collected_before() {
+    let disk = FaultyDisk::default();
+    let (dirs, log) = collected(&disk);
+    log.truncate_fully_and_start_at(Offset(0)).unwrap();
+    dirs.write_out();
+    assert_eq!((len(&disk), log.size()), (0, 0));
+    append(&log, 5);
+    dirs.write_out();
+    assert_eq!(contents(&log, Offset(0)), expected(5));
+    let reopened = create(&open(&disk.after_kill()), Durability::Strict);
+    assert_eq!(contents(&reopened, Offset(0)), expected(5));
 }
 
 #[test]

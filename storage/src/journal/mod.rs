@@ -37,7 +37,7 @@ use uuid::Uuid;
 use crate::config::LogConfig;
 use crate::disk::{Disk, FileSystem, remove_if_present};
 use crate::durable::Durable;
-use crate::errors::is_shortage;
+use crate::errors::{is_descriptor_shortage, is_shortage};
 use crate::log::Log;
 use crate::segment::{Behind, DirHealth};
 use entry::HeadKind;
@@ -461,6 +461,13 @@ impl Journal {
     /// Syncs the logs so that the journal's files can be used again.
     pub fn trim(&self) {
         let obsolete = self.files.lock().mark();
+        // Where there is no space for them the files are needed.
+        if let Err(error) = self.behind.write_out()
+            && is_shortage(&error)
+        {
+            tracing::warn!(dir = %self.dir.display(), %error, "the journal could not be trimmed");
+            return;
+        }
         let done = self.health.check().and_then(|()| self.sync_all());
         let done = done.and_then(|logs| {
             self.files.lock().release(&obsolete)?;
@@ -469,7 +476,7 @@ impl Journal {
         match done {
             Ok(logs) => self.tell(&logs),
             // The files are kept, and the next trim comes to them.
-            Err(error) if is_shortage(&error) => {
+            Err(error) if is_descriptor_shortage(&error) => {
                 tracing::warn!(dir = %self.dir.display(), %error, "the journal could not be trimmed");
             }
             Err(error) => self.health.fail(&self.dir, &error),

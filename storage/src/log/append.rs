@@ -41,6 +41,9 @@ impl Log {
             if let Some(marker) = marker {
                 writer.producers.check_marker(&batch.header, *marker, cx.verification)?;
             } else if let Some(first) = writer.producers.check(&batch.header, cx.origin, cx.verification)? {
+                if !cx.is_awaited {
+                    self.active().write_collected().map_err(|error| self.write_failed(error))?;
+                }
                 return Ok(self.duplicate(&first, &config, cx));
             }
         }
@@ -167,7 +170,8 @@ impl Log {
         let mut position = segment.size();
         let journal = self.journal.load();
         let journal = journal.as_ref().filter(|_| config.durability == Durability::Strict);
-        let behind = journal.filter(|_| is_awaited).and_then(|journal| journal.takes_ahead(size, config));
+        let behind =
+            journal.filter(|_| is_awaited && self.is_strict()).and_then(|journal| journal.takes_ahead(size, config));
         match behind {
             Some(directory) => {
                 segment.collect(&parts, directory, config).inspect(|()| writer.ahead.written(position + size as u64, 0))

@@ -401,6 +401,7 @@ impl Log {
     pub(super) fn unlink(&self, segments: Vec<Arc<Segment>>) -> io::Result<()> {
         // The `.log` last: a start that finds another in its place goes on from there.
         for segment in &segments {
+            segment.forget_collected();
             segment.rename_suffix(Suffix::Deleted)?;
         }
         self.names_changed.store(true, Ordering::Release);
@@ -411,6 +412,7 @@ impl Log {
         // The records first, and for good: a segment that comes back after a crash without its index of aborted transactions
         // would give them to readers of committed records.
         for segment in segments {
+            segment.forget_collected();
             segment.log_file().rename_suffix(Suffix::Deleted)?;
         }
         if segments.iter().any(|segment| !segment.txn_index().is_empty()) {

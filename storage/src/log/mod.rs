@@ -151,7 +151,15 @@ impl Log {
 
     /// From the next append on.
     pub fn update_config(&self, config: Arc<LogConfig>) {
-        self.config.store(config);
+        if self.is_strict() && config.durability != Durability::Strict {
+            let _writer = self.writer.lock();
+            // From now on they count as replicated, and for that they have to be with the operating system. Where that fails the
+            // directory's health says so.
+            let _ = self.active().write_collected();
+            self.config.store(config);
+        } else {
+            self.config.store(config);
+        }
         // What was appended under another promise is brought under this one.
         if self.is_strict()
             && self.durable.end() < self.log_end()

@@ -152,6 +152,10 @@ impl Log {
     pub(crate) fn retire(&self, to: std::path::PathBuf) -> io::Result<()> {
         let _order = self.flushing.lock();
         self.writer.lock().closed = true;
+        let active = self.active();
+        if active.write_collected().is_err() {
+            active.forget_collected();
+        }
         self.home().rename(&to)
     }
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::Segment;
 use crate::config::LogConfig;
-use crate::errors::is_lack_of_space;
+use crate::errors::is_shortage;
 
 /// What is written as one piece, where segments are not tiny: from here on a larger one costs as much per byte.
 const PIECE_MAX: usize = 128 << 10;
@@ -22,6 +22,8 @@ const PIECE_MAX: usize = 128 << 10;
 const CHUNK: usize = 16 << 10;
 /// So many of them are kept for the next appends: to have them from the system costs more than to fill them.
 const SPARE_MAX: usize = 1024;
+/// Pieces from here on are on their way to the disk at once.
+const PUSHED_MIN: usize = 64 << 10;
 /// Memory for what all logs of a directory have collected.
 const MEMORY_MAX: usize = 64 << 20;
 
@@ -183,9 +185,9 @@ impl Segment {
         self.write_locked(&mut self.collected.records.lock())
     }
 
-    /// Forgets what was collected for the file from a position on.
-    pub(super) fn forget_collected(&self, position: u64) {
-        self.collected.records.lock().take_if(|records| records.start >= position);
+    /// Forgets what was collected: the file goes before anybody reads it, and another may come that has its name.
+    pub fn forget_collected(&self) {
+        *self.collected.records.lock() = None;
     }
 
     fn write_locked(&self, collected: &mut Option<Box<Records>>) -> io::Result<()> {
@@ -195,22 +197,23 @@ impl Segment {
             let file = self.log_file().as_written()?;
             // As in `Self::write`: nothing is left of what was not written as a whole.
             let undo = |error| file.set_len(records.start).err().unwrap_or(error);
-            file.write_at(&chunks, records.start).map_err(undo)
+            file.write_at(&chunks, records.start).map_err(undo)?;
+            // For the sync that frees the journal's files: it finds little to do, and does not hold up the journal.
+            if records.len >= PUSHED_MIN {
+                file.push_out(records.start, records.len as u64);
+            }
+            Ok(())
         };
         let home = self.log_file().home();
         let done = match write() {
-            // The reserve is for what has been taken.
-            Err(error) if is_lack_of_space(&error) => {
+            // The reserve is for what has been taken, and so are idle files.
+            Err(error) if is_shortage(&error) => {
                 home.relieve(&error);
                 write()
             }
             done => done,
         };
-        match done {
-            // The segment was deleted, and with it what it lacked.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            done => done.inspect_err(|error| home.report(error))?,
-        }
+        done.inspect_err(|error| home.report(error))?;
         *collected = None;
         Ok(())
     }

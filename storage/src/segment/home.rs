@@ -15,8 +15,8 @@ use crate::disk::Disk;
 use crate::errors::{is_lack_of_space, is_shortage, offline};
 use crate::log_dirs::Reserve;
 
-/// Space that others hardly use up between two looks at it, and much more than is in memory for a moment.
-const PLENTY: u64 = 1 << 30;
+/// Space that is not used up between two looks at it, seconds apart: much more than a fast disk takes in that time.
+const PLENTY: u64 = 16 << 30;
 
 /// A log directory's state of health, shared by all logs in it. Once offline it stays so until a restart: after a failed
 /// fsync the kernel may have dropped dirty pages and marked them clean, so nothing read back can be trusted.
@@ -64,7 +64,7 @@ impl DirHealth {
 
     /// Whether what is written a moment later will find space.
     pub fn has_plenty(&self) -> bool {
-        self.plenty.load(Ordering::Acquire)
+        self.plenty.load(Ordering::Acquire) && !self.is_full()
     }
 
     /// Something could not be written for want of space: the reserve is for what has to go on.
@@ -73,7 +73,6 @@ impl DirHealth {
             && let Some(reserve) = self.reserve.get()
             && !self.full.swap(true, Ordering::AcqRel)
         {
-            self.plenty.store(false, Ordering::Release);
             tracing::error!(dir = %dir.display(), %error, "the disk is full: producers are refused until there is space again");
             if let Err(error) = reserve.release() {
                 tracing::error!(dir = %dir.display(), %error, "the reserve could not be given free");
@@ -84,7 +83,7 @@ impl DirHealth {
     /// Looks how much space there is. True while the disk is full.
     pub(crate) fn check_space(&self, dir: &Path) -> io::Result<bool> {
         let Some(reserve) = self.reserve.get() else { return Ok(false) };
-        self.plenty.store(!self.is_full() && reserve.usable()? >= PLENTY, Ordering::Release);
+        self.plenty.store(reserve.usable()? >= PLENTY, Ordering::Release);
         if !self.is_full() {
             if reserve.is_needed()? || !reserve.take()? {
                 self.on_shortage(dir, &io::ErrorKind::StorageFull.into());

@@ -327,7 +327,6 @@ impl Segment {
     /// Cuts the log file and the indexes: what lies at or behind `offset` goes, `position` is where it began.
     pub fn truncate(&self, offset: Offset, position: u64) -> io::Result<()> {
         let relative = offset.0 - self.base.0;
-        self.forget_collected(position);
         self.log_file().created()?.set_len(position)?;
         self.size.store(position, Ordering::Release);
         self.offset_index().truncate(|entry| i64::from(entry.relative_offset) < relative)?;
