@@ -112,9 +112,10 @@ fn what_counts_as_replicated_or_is_answered_without_the_journal_is_with_the_syst
         append(&log, 3);
         assert_eq!(log.replicated_end(), Offset(0));
         log.update_config(Arc::new(config(durability)));
+        assert_eq!(log.replicated_end(), Offset(3));
+        assert_eq!(contents(&create(&open(&disk.after_kill()), durability), Offset(0)), expected(3), "{durability:?}");
         append(&log, 1);
-        assert_eq!(log.replicated_end(), Offset(4));
-        assert_eq!(contents(&create(&open(&disk.after_kill()), durability), Offset(0)), expected(4), "{durability:?}");
+        assert_eq!(len(&disk), log.size(), "{durability:?}");
     }
     // Sent again by somebody who does not wait.
     let disk = FaultyDisk::default();

@@ -422,8 +422,18 @@ impl Journal {
 
     /// Makes everything durable that the logs have now.
     fn sync_all(&self) -> io::Result<Vec<Arc<Durable>>> {
-        let logs = self.logs.get().map_or_else(Vec::new, |logs| logs());
-        let ends: Vec<(Arc<Durable>, u64, Offset)> = logs
+        let ends = self.ends();
+        self.behind.write_out()?;
+        self.sync_to(ends)
+    }
+
+    fn logs(&self) -> Vec<Arc<Log>> {
+        self.logs.get().map_or_else(Vec::new, |logs| logs())
+    }
+
+    /// How far the logs are beyond what is on the disk.
+    fn ends(&self) -> Vec<(Arc<Durable>, u64, Offset)> {
+        self.logs()
             .iter()
             .filter_map(|log| {
                 let durable = log.durable();
@@ -431,13 +441,15 @@ impl Journal {
                 // Asked after its end: what was appended since a move lies in another directory.
                 (durable.end() < end && log.is_journaled_by(self)).then(|| (Arc::clone(durable), cuts, end))
             })
-            .collect();
-        // After their ends: what was appended before is in the files now.
-        self.behind.write_out()?;
+            .collect()
+    }
+
+    /// Makes durable what has been written, up to `ends` at least: their segments have what was collected before.
+    fn sync_to(&self, ends: Vec<(Arc<Durable>, u64, Offset)>) -> io::Result<Vec<Arc<Durable>>> {
         match &self.file_system {
             Some(file_system) => file_system.sync()?,
             None => {
-                for log in logs {
+                for log in self.logs() {
                     log.sync_data()?;
                 }
             }
@@ -461,14 +473,18 @@ impl Journal {
     /// Syncs the logs so that the journal's files can be used again.
     pub fn trim(&self) {
         let obsolete = self.files.lock().mark();
-        // Where there is no space for them the files are needed.
-        if let Err(error) = self.behind.write_out()
-            && is_shortage(&error)
-        {
-            tracing::warn!(dir = %self.dir.display(), %error, "the journal could not be trimmed");
-            return;
+        let ends = self.ends();
+        match self.behind.write_out() {
+            // As long as there is no space for them it is the journal that has them.
+            Err(error) if is_shortage(&error) => {
+                tracing::warn!(dir = %self.dir.display(), %error, "the journal could not be trimmed");
+                return;
+            }
+            // That has taken the directory offline.
+            Err(_) => return,
+            Ok(_) => {}
         }
-        let done = self.health.check().and_then(|()| self.sync_all());
+        let done = self.health.check().and_then(|()| self.sync_to(ends));
         let done = done.and_then(|logs| {
             self.files.lock().release(&obsolete)?;
             Ok(logs)
