@@ -335,8 +335,8 @@ const MUTATIONS: &[Mutation] = &[
         "records that nobody waits for are collected",
         "collected",
         "log/append.rs",
-        "is_awaited && self.is_strict()",
-        "self.is_strict()",
+        "journal.filter(|_| is_awaited)",
+        "journal.filter(|_| true)",
     ),
     mutation(
         "a flush syncs a file that lacks what was collected",

@@ -1,6 +1,6 @@
 //! One journal per log directory: what makes a record durable at once, whatever the number of partitions.
 //!
-//! An append writes to its segment, through the page cache, and leaves the same bytes here. One thread takes all that has
+//! An append writes to its segment, through the page cache, at once or a moment later, and leaves the same bytes here. One thread takes all that has
 //! come together meanwhile, writes it as one frame and syncs one file: one flush of the device at a time, however many logs
 //! are dirty. Only then [`Durable::end`] moves, and with it what may be answered and read. The segments reach the disk
 //! later, all at once (`syncfs`), and the journal's files are used again. After a crash the logs are recovered as ever,
@@ -553,12 +553,12 @@ impl Journal {
                 queue.behind = false;
                 std::mem::take(&mut queue.trim)
             };
-            self.write_out();
-            if !trim {
-                continue;
+            if trim {
+                // First: all acknowledgements would wait for it.
+                self.make_ahead();
             }
-            self.make_ahead();
-            if self.files.lock().wants_sync() {
+            self.write_out();
+            if trim && self.files.lock().wants_sync() {
                 self.trim();
             }
         }

@@ -10,7 +10,7 @@ use ottla_protocol::record_batch::{BatchView, TimestampType, stamp};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 
 use super::{AppendContext, AppendInfo, AppendOrigin, Log, Writer};
-use crate::config::{Durability, LogConfig};
+use crate::config::LogConfig;
 use crate::errors::{AppendError, is_lack_of_space, is_shortage};
 use crate::producer_state::{BatchMetadata, Marker};
 use crate::segment::{IndexEntry, OffsetEntry, Segment, Suffix, TimeEntry};
@@ -169,9 +169,8 @@ impl Log {
         }
         let mut position = segment.size();
         let journal = self.journal.load();
-        let journal = journal.as_ref().filter(|_| config.durability == Durability::Strict);
-        let behind =
-            journal.filter(|_| is_awaited && self.is_strict()).and_then(|journal| journal.takes_ahead(size, config));
+        let journal = journal.as_ref().filter(|_| self.is_strict());
+        let behind = journal.filter(|_| is_awaited).and_then(|journal| journal.takes_ahead(size, config));
         match behind {
             Some(directory) => {
                 segment.collect(&parts, directory, config).inspect(|()| writer.ahead.written(position + size as u64, 0))

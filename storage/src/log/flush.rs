@@ -179,7 +179,7 @@ impl Log {
             // A segment that ends at the recovery point was flushed but for its length: zeros were cut off since.
             let segments = self.segments.load_full();
             let before = segments.partition_point(|segment| segment.base < synced).checked_sub(1);
-            let sync = || before.map_or(Ok(()), |at| segments[at].log_file().existing()?.sync_data());
+            let sync = || before.map_or(Ok(()), |at| segments[at].log_file().for_writing()?.sync_data());
             sync().inspect_err(|_| self.length_changed.store(true, Ordering::Release))?;
         }
         for segment in self.segments_between(synced, target) {

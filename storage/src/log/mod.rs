@@ -151,13 +151,14 @@ impl Log {
 
     /// From the next append on.
     pub fn update_config(&self, config: Arc<LogConfig>) {
-        if self.is_strict() && config.durability != Durability::Strict {
+        {
+            // An append goes by what holds when it is written.
             let _writer = self.writer.lock();
-            // From now on they count as replicated, and for that they have to be with the operating system. Where that fails the
-            // directory's health says so.
-            let _ = self.active().write_collected();
-            self.config.store(config);
-        } else {
+            if self.is_strict() && config.durability != Durability::Strict {
+                // From now on they count as replicated, and for that they have to be with the operating system. Where that fails
+                // the journal has them a moment later.
+                let _ = self.active().write_collected();
+            }
             self.config.store(config);
         }
         // What was appended under another promise is brought under this one.

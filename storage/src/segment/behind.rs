@@ -2,19 +2,21 @@
 //!
 //! A file system takes about as long for 4 KiB as for 64: it finds, locks and maps the pages, and notes the file's time. Where an
 //! append is only answered once the journal has it, nobody counts on the file meanwhile. Then its bytes are collected here, and
-//! written in large pieces: once there is enough for one, half a second later, and before anybody reads or changes the file.
+//! written in large pieces: once there is enough for one, half a second later (or when a sync that is under way has ended), and before
+//! anybody reads or changes the file. That is done where the disk has much space left, so that they will find some.
 //!
-//! Invariant: whoever opens a segment's `.log` through [`super::SegmentFile`] finds in it all that the segment's size counts.
+//! Invariant: [`super::SegmentFile::existing`] and `created` give a `.log` that has all that the segment's size counts.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
 use super::Segment;
 use crate::config::LogConfig;
-use crate::errors::is_shortage;
+use crate::disk::DiskFile;
+use crate::errors::is_lack_of_space;
 
 /// What is written as one piece, where segments are not tiny: from here on a larger one costs as much per byte.
 const PIECE_MAX: usize = 128 << 10;
@@ -33,7 +35,7 @@ pub struct Behind {
     /// Bytes of memory, however full.
     memory: AtomicUsize,
     /// Segments that have collected something since they were last written out here.
-    segments: Mutex<Vec<Weak<Segment>>>,
+    segments: Mutex<Vec<Arc<Segment>>>,
     spare: Mutex<Vec<Vec<u8>>>,
     /// Who writes out is not done before all is written that was collected before, also what another one has begun with.
     writing: Mutex<()>,
@@ -57,10 +59,10 @@ impl Behind {
             return Ok(false);
         }
         let mut done = Ok(true);
-        for segment in segments.iter().filter_map(Weak::upgrade) {
+        for segment in &segments {
             segment.collected.is_listed.store(false, Ordering::Release);
             if let Err(error) = segment.write_collected() {
-                self.list(&segment);
+                self.list(segment);
                 done = done.and(Err(error));
             }
         }
@@ -69,7 +71,7 @@ impl Behind {
 
     fn list(&self, segment: &Segment) {
         if !segment.collected.is_listed.swap(true, Ordering::AcqRel) {
-            self.segments.lock().push(Weak::clone(&segment.this));
+            self.segments.lock().extend(segment.this.upgrade());
         }
     }
 }
@@ -89,6 +91,8 @@ pub(super) struct Collected {
 
 #[derive(Debug)]
 struct Records {
+    /// Open until they are written: a want of descriptors must not hinder that.
+    file: Arc<dyn DiskFile>,
     /// Where they belong in the file.
     start: u64,
     len: usize,
@@ -151,16 +155,13 @@ impl Segment {
         let mut records = self.collected.records.lock();
         let collected = match &mut *records {
             Some(collected) => collected,
-            none => {
-                // Whoever writes them later finds a file.
-                self.log_file().for_writing()?;
-                none.insert(Box::new(Records {
-                    start: self.size(),
-                    len: 0,
-                    chunks: Vec::new(),
-                    directory: Arc::clone(directory),
-                }))
-            }
+            none => none.insert(Box::new(Records {
+                file: self.log_file().for_writing()?,
+                start: self.size(),
+                len: 0,
+                chunks: Vec::new(),
+                directory: Arc::clone(directory),
+            })),
         };
         collected.push(parts, bytes);
         if collected.len < piece(config) {
@@ -194,7 +195,7 @@ impl Segment {
         let Some(records) = collected else { return Ok(()) };
         let chunks: Vec<&[u8]> = records.chunks.iter().map(Vec::as_slice).collect();
         let write = || {
-            let file = self.log_file().as_written()?;
+            let file = &records.file;
             // As in `Self::write`: nothing is left of what was not written as a whole.
             let undo = |error| file.set_len(records.start).err().unwrap_or(error);
             file.write_at(&chunks, records.start).map_err(undo)?;
@@ -206,8 +207,8 @@ impl Segment {
         };
         let home = self.log_file().home();
         let done = match write() {
-            // The reserve is for what has been taken, and so are idle files.
-            Err(error) if is_shortage(&error) => {
+            // The reserve is for what has been taken.
+            Err(error) if is_lack_of_space(&error) => {
                 home.relieve(&error);
                 write()
             }

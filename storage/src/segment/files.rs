@@ -89,13 +89,8 @@ impl<'a> SegmentFile<'a> {
         self.open(OpenMode::Create)
     }
 
-    /// As [`Self::existing`], and records that were collected for it may be missing.
-    pub(super) fn as_written(self) -> io::Result<Arc<dyn DiskFile>> {
-        self.open(OpenMode::ReadWrite)
-    }
-
     /// As [`Self::created`], and records that were collected for it may be missing.
-    pub(super) fn for_writing(self) -> io::Result<Arc<dyn DiskFile>> {
+    pub fn for_writing(self) -> io::Result<Arc<dyn DiskFile>> {
         self.open(OpenMode::Create)
     }
 

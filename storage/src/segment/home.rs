@@ -83,7 +83,9 @@ impl DirHealth {
     /// Looks how much space there is. True while the disk is full.
     pub(crate) fn check_space(&self, dir: &Path) -> io::Result<bool> {
         let Some(reserve) = self.reserve.get() else { return Ok(false) };
-        self.plenty.store(reserve.usable()? >= PLENTY, Ordering::Release);
+        let usable = reserve.usable();
+        self.plenty.store(usable.as_ref().is_ok_and(|usable| *usable >= PLENTY), Ordering::Release);
+        usable?;
         if !self.is_full() {
             if reserve.is_needed()? || !reserve.take()? {
                 self.on_shortage(dir, &io::ErrorKind::StorageFull.into());
