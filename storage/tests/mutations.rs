@@ -46,7 +46,7 @@ const MUTATIONS: &[Mutation] = &[
     mutation(
         "the journal's files are free before the logs are synced",
         "strict",
-        "journal/mod.rs",
+        "journal/trim.rs",
         "let done = self.health.check().and_then(|()| self.sync_to(ends));",
         "let done = self.health.check().map(|()| Vec::new());",
     ),
@@ -313,7 +313,7 @@ const MUTATIONS: &[Mutation] = &[
     mutation(
         "the journal's files are free before the segments have what was collected",
         "strict",
-        "journal/mod.rs",
+        "journal/trim.rs",
         "match self.behind.write_out() {\n            // As long",
         "match Ok(true) {\n            // As long",
     ),
