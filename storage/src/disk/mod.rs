@@ -118,9 +118,6 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     fn reserve(&self, _len: u64) -> io::Result<()> {
         Ok(())
     }
-    /// Has the system begin to bring these bytes to the disk. It promises nothing, cannot fail, and waits for no more than room in the
-    /// device's queue.
-    fn push_out(&self, _position: u64, _len: u64) {}
     /// The descriptor, where there is one, for system calls that move bytes without a copy.
     fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         None

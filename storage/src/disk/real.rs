@@ -207,14 +207,6 @@ impl DiskFile for RealFile {
         }
     }
 
-    #[cfg(target_os = "linux")]
-    fn push_out(&self, position: u64, len: u64) {
-        use std::os::fd::AsRawFd;
-        let (Ok(position), Ok(len)) = (position.try_into(), len.try_into()) else { return };
-        #[expect(unsafe_code, reason = "the descriptor is open, and no memory is handed over")]
-        let _ = unsafe { libc::sync_file_range(self.0.as_raw_fd(), position, len, libc::SYNC_FILE_RANGE_WRITE) };
-    }
-
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.0.as_fd())
     }

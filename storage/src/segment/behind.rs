@@ -24,8 +24,6 @@ const PIECE_MAX: usize = 128 << 10;
 const CHUNK: usize = 16 << 10;
 /// So many of them are kept for the next appends: to have them from the system costs more than to fill them.
 const SPARE_MAX: usize = 1024;
-/// Pieces from here on are on their way to the disk at once.
-const PUSHED_MIN: usize = 64 << 10;
 /// Memory for what all logs of a directory have collected.
 const MEMORY_MAX: usize = 64 << 20;
 
@@ -198,12 +196,7 @@ impl Segment {
             let file = &records.file;
             // As in `Self::write`: nothing is left of what was not written as a whole.
             let undo = |error| file.set_len(records.start).err().unwrap_or(error);
-            file.write_at(&chunks, records.start).map_err(undo)?;
-            // For the sync that frees the journal's files: it finds little to do, and does not hold up the journal.
-            if records.len >= PUSHED_MIN {
-                file.push_out(records.start, records.len as u64);
-            }
-            Ok(())
+            file.write_at(&chunks, records.start).map_err(undo)
         };
         let home = self.log_file().home();
         let done = match write() {
