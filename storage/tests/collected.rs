@@ -6,7 +6,6 @@ mod common;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{awaited, batch, contents, context, errors_of, expected, idempotent};
 use ottla_protocol::{BrokerId, Offset, Timestamp, TopicId, TopicPartition};
@@ -44,6 +43,13 @@ fn append(log: &Log, count: i64) {
 
 fn len(disk: &FaultyDisk) -> u64 {
     disk.open(Path::new(SEGMENT), ottla_storage::disk::OpenMode::Read).unwrap().len().unwrap()
+}
+
+/// From now on writes to the segment fail.
+fn refuse_writes(disk: &FaultyDisk, error: fn() -> io::Error) {
+    disk.set_fault(move |operation, path| {
+        (matches!(operation, Operation::Write) && path == Path::new(SEGMENT)).then(error)
+    });
 }
 
 /// A log that was told of 20 records in ten batches, and a journal that has them.
@@ -184,12 +190,7 @@ fn a_cut_and_a_roll_find_what_was_collected() {
 fn where_the_disk_is_full_it_is_kept_and_written_once_there_is_space() {
     let disk = FaultyDisk::default();
     let (dirs, log) = collected(&disk);
-    let is_full = Arc::new(AtomicBool::new(true));
-    let full = Arc::clone(&is_full);
-    disk.set_fault(move |operation, path| {
-        let refused = matches!(operation, Operation::Write) && path.ends_with("00000000000000000000.log");
-        (refused && full.load(Ordering::Relaxed)).then(|| io::ErrorKind::StorageFull.into())
-    });
+    refuse_writes(&disk, || io::ErrorKind::StorageFull.into());
     let errors = errors_of(|| dirs.write_out());
     assert!(errors.iter().any(|error| error.contains("the disk is full")), "{errors:?}");
     assert!(log.read(Offset(0), 1 << 20, Offset(20), true).is_err(), "no reader takes a part of it for all");
@@ -198,7 +199,7 @@ fn where_the_disk_is_full_it_is_kept_and_written_once_there_is_space() {
     assert!(matches!(refused, Err(AppendError::DiskFull)), "{refused:?}");
     let killed = disk.after_kill();
     assert_eq!(contents(&create(&open(&killed), Durability::Strict), Offset(0)), expected(20));
-    is_full.store(false, Ordering::Relaxed);
+    disk.clear_fault();
     dirs.write_out();
     assert_eq!(len(&disk), log.size());
     assert_eq!(contents(&log, Offset(0)), expected(20));
@@ -212,10 +213,7 @@ fn an_append_that_makes_a_piece_and_finds_no_space_leaves_nothing() {
         append(&log, 2);
     }
     let end = log.offsets().log_end;
-    disk.set_fault(|operation, path| {
-        let refused = matches!(operation, Operation::Write) && path.ends_with("00000000000000000000.log");
-        refused.then(|| io::ErrorKind::StorageFull.into())
-    });
+    refuse_writes(&disk, || io::ErrorKind::StorageFull.into());
     errors_of(|| {
         let refused = log.append_as_leader(batch(end.0, 20), &awaited());
         assert!(matches!(refused, Err(AppendError::DiskFull)), "{refused:?}");
@@ -230,10 +228,7 @@ fn an_append_that_makes_a_piece_and_finds_no_space_leaves_nothing() {
 fn a_disk_that_fails_takes_its_directory_offline_and_the_next_start_has_all() {
     let disk = FaultyDisk::default();
     let (dirs, log) = collected(&disk);
-    disk.set_fault(|operation, path| {
-        let refused = matches!(operation, Operation::Write) && path.ends_with("00000000000000000000.log");
-        refused.then(|| io::Error::from_raw_os_error(5))
-    });
+    refuse_writes(&disk, || io::Error::from_raw_os_error(5));
     let errors = errors_of(|| dirs.write_out());
     assert!(errors.iter().any(|error| error.contains("offline")), "{errors:?}");
     assert!(!log.is_online());

@@ -197,7 +197,7 @@ impl Journal {
     }
 
     /// Where an append of so many bytes may be collected that is told here before anybody is answered: its file gets it soon.
-    pub fn takes_ahead(&self, bytes: usize, config: &LogConfig) -> Option<&Arc<Behind>> {
+    pub fn collects(&self, bytes: usize, config: &LogConfig) -> Option<&Arc<Behind>> {
         (self.health.has_plenty() && self.behind.takes(bytes, config)).then_some(&self.behind)
     }
 

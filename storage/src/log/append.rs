@@ -170,7 +170,7 @@ impl Log {
         let mut position = segment.size();
         let journal = self.journal.load();
         let journal = journal.as_ref().filter(|_| self.is_strict());
-        let behind = journal.filter(|_| is_awaited).and_then(|journal| journal.takes_ahead(size, config));
+        let behind = journal.filter(|_| is_awaited).and_then(|journal| journal.collects(size, config));
         match behind {
             Some(directory) => {
                 segment.collect(&parts, directory, config).inspect(|()| writer.ahead.written(position + size as u64, 0))

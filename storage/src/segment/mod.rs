@@ -360,7 +360,7 @@ impl Segment {
         self.time_index().write()
     }
 
-    /// Called when the next segment takes over: the file gets all its records, the time index its last entry.
+    /// Called when the next segment takes over: the time index gets its last entry.
     pub fn seal(&self) -> io::Result<()> {
         self.index_time()?;
         self.write_indexes()
