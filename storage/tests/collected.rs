@@ -18,11 +18,15 @@ const SEGMENT: &str = "/a/t-0/00000000000000000000.log";
 const SEGMENT_BYTES: i32 = 40_000;
 
 fn open(disk: &FaultyDisk) -> Arc<LogDirs> {
+    open_collecting_from(disk, 0)
+}
+
+fn open_collecting_from(disk: &FaultyDisk, collect_from: usize) -> Arc<LogDirs> {
     let options = LogDirsOptions {
         disk: Arc::new(disk.clone()),
         default_config: Arc::new(config(Durability::Strict)),
         cleaner_threads: 0,
-        journal: JournalOptions { threads: false, file_bytes: 64 << 10 },
+        journal: JournalOptions { threads: false, file_bytes: 64 << 10, collect_from },
         ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw")
     };
     LogDirs::open(&[PathBuf::from("/a")], options).unwrap()
@@ -88,6 +92,32 @@ fn enough_for_a_piece_is_written_without_being_asked_for() {
     assert!(len(&disk) < log.size());
     log.append_as_leader(batch(log.offsets().log_end.0, 1), &context()).unwrap();
     assert_eq!(len(&disk), log.size(), "what comes behind it and is not awaited brings it along");
+}
+
+#[test]
+fn the_file_of_a_log_that_is_little_used_has_what_was_answered() {
+    let disk = FaultyDisk::default();
+    let dirs = open_collecting_from(&disk, 3);
+    let log = create(&dirs, Durability::Strict);
+    for _ in 0..9 {
+        append(&log, 1);
+        append(&log, 1);
+        assert_eq!(len(&disk), log.size());
+        dirs.commit();
+    }
+    (0..3).for_each(|_| append(&log, 1));
+    dirs.commit();
+    append(&log, 1);
+    assert!(len(&disk) < log.size(), "the last round was a busy one");
+    // What is left of the load, and the time that shows that it is over.
+    dirs.write_out();
+    append(&log, 1);
+    assert!(len(&disk) < log.size());
+    dirs.commit();
+    dirs.write_out();
+    append(&log, 1);
+    assert_eq!(len(&disk), log.size());
+    assert_eq!(contents(&log, Offset(0)), expected(24));
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn log_dirs() -> Vec<Vec<u8>> {
             disk: Arc::new(disk.clone()),
             recovery_threads: 1,
             cleaner_threads: 0,
-            journal: JournalOptions { threads: false, file_bytes: 64 << 10 },
+            journal: JournalOptions { threads: false, file_bytes: 64 << 10, collect_from: 0 },
             reserve_bytes: 0,
             ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw")
         };

@@ -17,7 +17,7 @@ use common::{awaited, batch, context};
 use ottla_protocol::control_record::end_txn_marker;
 use ottla_protocol::record_batch::{BatchBuilder, BatchError, batches};
 use ottla_protocol::{BrokerId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
-use ottla_storage::{AppendContext, AppendOrigin, Log, LogConfig, LogDirs, LogDirsOptions};
+use ottla_storage::{AppendContext, AppendOrigin, JournalOptions, Log, LogConfig, LogDirs, LogDirsOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -47,8 +47,11 @@ fn id(partition: i32) -> TopicPartition {
 }
 
 fn open(dir: &Path) -> Arc<LogDirs> {
-    let options =
-        LogDirsOptions { cleaner_backoff_ms: 5, ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw") };
+    let options = LogDirsOptions {
+        cleaner_backoff_ms: 5,
+        journal: JournalOptions { collect_from: 0, ..JournalOptions::default() },
+        ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw")
+    };
     let dirs = LogDirs::open(&[dir.join("a")], options).unwrap();
     for partition in LOGS {
         let topic = TopicId(uuid::Uuid::from_u128(1 + u128::from(partition.unsigned_abs())));

@@ -243,7 +243,7 @@ fn the_power_goes_while_many_logs_are_closed() {
     let run = |step: Option<u64>| {
         let disk = FaultyDisk::default();
         open(&disk, &["/a"]).shutdown(1);
-        let journal = JournalOptions { threads: false, file_bytes: 64 << 10 };
+        let journal = JournalOptions { threads: false, file_bytes: 64 << 10, collect_from: 0 };
         let options = LogDirsOptions { reserve_bytes: 0, recovery_threads: 1, journal, ..options(&disk) };
         let dirs = LogDirs::open(&[PathBuf::from("/a")], options).unwrap();
         let config = Arc::new(LogConfig { durability: Durability::Replicated, ..config() });

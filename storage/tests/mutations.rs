@@ -346,6 +346,13 @@ const MUTATIONS: &[Mutation] = &[
         "segment.write_indexes()?;\n        }\n        self.write_epochs()",
     ),
     mutation(
+        "appends are collected for ever once there were many",
+        "collected",
+        "segment/behind.rs",
+        "self.is_busy.store(was_busy, Ordering::Relaxed);",
+        "",
+    ),
+    mutation(
         "what could not be written is not kept",
         "collected",
         "segment/behind.rs",

@@ -25,7 +25,7 @@ fn try_open(disk: &FaultyDisk, dirs: &[&str]) -> Option<Arc<LogDirs>> {
         disk: Arc::new(disk.clone()),
         default_config: Arc::new(config()),
         cleaner_threads: 0,
-        journal: JournalOptions { threads: false, file_bytes: 64 << 10 },
+        journal: JournalOptions { threads: false, file_bytes: 64 << 10, collect_from: 0 },
         ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw")
     };
     LogDirs::open(&paths, options).ok()

@@ -141,7 +141,7 @@ fn idle_partitions_hold_no_descriptor() {
         let options = LogDirsOptions {
             disk: Arc::new(disk.clone()),
             cleaner_threads: 0,
-            journal: JournalOptions { threads: false, file_bytes: 64 << 10 },
+            journal: JournalOptions { threads: false, file_bytes: 64 << 10, collect_from: 0 },
             reserve_bytes: 0,
             ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw")
         };

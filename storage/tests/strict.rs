@@ -29,7 +29,7 @@ fn options(disk: &FaultyDisk) -> LogDirsOptions {
         default_config: Arc::new(config()),
         cleaner_threads: 0,
         recovery_threads: 1,
-        journal: JournalOptions { threads: false, file_bytes: 16 << 10 },
+        journal: JournalOptions { threads: false, file_bytes: 16 << 10, collect_from: 0 },
         reserve_bytes: 0,
         ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw")
     }

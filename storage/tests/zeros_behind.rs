@@ -18,7 +18,7 @@ fn open(disk: &FaultyDisk) -> Arc<LogDirs> {
         disk: Arc::new(disk.clone()),
         cleaner_threads: 0,
         recovery_threads: 1,
-        journal: JournalOptions { threads: false, file_bytes: 16 << 10 },
+        journal: JournalOptions { threads: false, file_bytes: 16 << 10, collect_from: 0 },
         reserve_bytes: 0,
         ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw")
     };

@@ -10,7 +10,7 @@
 //!  append ──► segment (page cache) ─────────── sync of the file system, every 192 MiB ─► files are free again
 //!     └─────► queue ──► frame ──► sync ──► Durable::end ──► high watermark ──► answer
 //! ```
-//! Appends that are awaited come to the page cache later and in large pieces ([`crate::segment::Behind`]): the process may end
+//! While many come together, appends that are awaited come to the page cache later and in large pieces ([`crate::segment::Behind`]): the process may end
 //! meanwhile as well, since nobody was told of them but by the journal. All are there before a sync that frees files.
 //!
 //! Where it would be slower it is left out: much data of few logs is synced where it lies, as is what was appended while
@@ -69,7 +69,7 @@ struct Queue {
     told_later: Vec<Arc<Durable>>,
     stopped: bool,
     trim: bool,
-    /// There are records that the segments' files lack.
+    /// There are, or will be, records that the segments' files lack.
     behind: bool,
 }
 
@@ -89,11 +89,14 @@ pub struct JournalOptions {
     pub threads: bool,
     /// Bytes of the first file.
     pub file_bytes: u64,
+    /// Once so many appends are made durable together they are collected for their segments' files
+    /// ([`crate::LogDirs::write_out`]). 0: always.
+    pub collect_from: usize,
 }
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { threads: true, file_bytes: files::default_size() }
+        Self { threads: true, file_bytes: files::default_size(), collect_from: 16 }
     }
 }
 
@@ -153,7 +156,7 @@ impl Journal {
             trim: Condvar::new(),
             writer: Mutex::new(Writer { buffer: None, run, next: left.next, round: left.next }),
             files: Mutex::new(Files::new(Arc::clone(disk), dir, left.paths.clone(), left.oldest, options.file_bytes)),
-            behind: Arc::default(),
+            behind: Arc::new(Behind::new(options.collect_from)),
             logs: OnceLock::new(),
             threads: Mutex::default(),
         }))
@@ -185,8 +188,8 @@ impl Journal {
         let bytes = parts.iter().map(|(head, rest)| head.len() + rest.len()).sum();
         let cuts = log.cuts();
         let mut queue = self.queue.lock();
-        if is_behind && !std::mem::replace(&mut queue.behind, true) {
-            self.trim.notify_one();
+        if is_behind {
+            self.write_soon(&mut queue);
         }
         if queue.bytes + bytes > QUEUE_BYTES_MAX {
             parts = Vec::new();
@@ -194,6 +197,12 @@ impl Journal {
             queue.bytes += bytes;
         }
         self.push(&mut queue, Item::Append { log: Arc::clone(log), cuts, before, after, parts, bytes });
+    }
+
+    fn write_soon(&self, queue: &mut Queue) {
+        if !std::mem::replace(&mut queue.behind, true) {
+            self.trim.notify_one();
+        }
     }
 
     /// Where an append of so many bytes may be collected that is told here before anybody is answered: its file gets it soon.
@@ -264,6 +273,10 @@ impl Journal {
         };
         if items.is_empty() {
             return (Vec::new(), false);
+        }
+        if self.behind.had_round(items.len()) {
+            // So that a pass sees when that is over.
+            self.write_soon(&mut self.queue.lock());
         }
         let groups = self.groups(&items);
         let done = self.health.check().and_then(|()| match self.write(&mut writer, &items, &groups) {

@@ -60,7 +60,7 @@ impl Journal {
 
     /// Writes to the segments' files what they lack.
     pub fn write_out(&self) {
-        let done = self.behind.write_out();
+        let done = self.behind.pass();
         // Until nothing is left: what could not be written is kept, and memory for what comes next.
         self.queue.lock().behind |= done.as_ref().map_or(self.health.is_online(), |wrote| *wrote);
         if let Err(error) = done {

@@ -3,7 +3,8 @@
 //! A file system takes about as long for 4 KiB as for 64: it finds, locks and maps the pages, and notes the file's time. Where an
 //! append is only answered once the journal has it, nobody counts on the file meanwhile. Then its bytes are collected here, and
 //! written in large pieces: once there is enough for one, half a second later (or when a sync that is under way has ended), and before
-//! anybody reads or changes the file. That is done where the disk has much space left, so that they will find some.
+//! anybody reads or changes the file. That is done while the journal is busy, so that whoever looks at the files of a log that is little
+//! used finds in them what was answered; and where the disk has much space left, so that the records will find some.
 //!
 //! Invariant: [`super::SegmentFile::existing`] and `created` give a `.log` that has all that the segment's size counts.
 
@@ -28,8 +29,14 @@ const SPARE_MAX: usize = 1024;
 const MEMORY_MAX: usize = 64 << 20;
 
 /// What the logs of one log directory have collected.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Behind {
+    /// So many appends in one round of the journal make it a busy one.
+    busy_from: usize,
+    /// Until a pass of [`Self::write_out`] finds no busy round since the one before it.
+    is_busy: AtomicBool,
+    /// Since the last pass.
+    was_busy: AtomicBool,
     /// Bytes of memory, however full.
     memory: AtomicUsize,
     /// Segments that have collected something since they were last written out here.
@@ -40,9 +47,42 @@ pub struct Behind {
 }
 
 impl Behind {
+    pub fn new(busy_from: usize) -> Self {
+        Self {
+            busy_from,
+            is_busy: AtomicBool::new(busy_from == 0),
+            was_busy: AtomicBool::new(false),
+            memory: AtomicUsize::new(0),
+            segments: Mutex::default(),
+            spare: Mutex::default(),
+            writing: Mutex::default(),
+        }
+    }
+
+    /// Notes how many appends a round of the journal had. Answers whether appends are collected from now on.
+    pub fn had_round(&self, appends: usize) -> bool {
+        if appends < self.busy_from {
+            return false;
+        }
+        self.was_busy.store(true, Ordering::Relaxed);
+        !self.is_busy.swap(true, Ordering::Relaxed)
+    }
+
     /// Whether an append of so many bytes is worth being collected, and there is memory for it. Half a piece is written at once.
     pub fn takes(&self, bytes: usize, config: &LogConfig) -> bool {
-        bytes < piece(config) / 2 && self.memory.load(Ordering::Relaxed) + bytes + CHUNK <= MEMORY_MAX
+        self.is_busy.load(Ordering::Relaxed)
+            && bytes < piece(config) / 2
+            && self.memory.load(Ordering::Relaxed) + bytes + CHUNK <= MEMORY_MAX
+    }
+
+    /// A regular pass of [`Self::write_out`]: after a while without a busy round appends are not collected any more.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pass(&self) -> io::Result<bool> {
+        let was_busy = self.was_busy.swap(false, Ordering::Relaxed) || self.busy_from == 0;
+        self.is_busy.store(was_busy, Ordering::Relaxed);
+        Ok(self.write_out()? | was_busy)
     }
 
     /// Writes all that was collected before the call to its files. False if there was nothing; then no memory is kept.
