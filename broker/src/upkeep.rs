@@ -94,7 +94,7 @@ impl Upkeep {
         for partition in self.partitions.iter() {
             partition.refresh();
             if self.read_as_a_whole.contains(&&*partition.id().topic) && partition.log().config().compact {
-                let rolled = partition.log().roll_if_outgrown(READ_AS_A_WHOLE_BYTES, now);
+                let rolled = partition.log().roll_if_outgrown(READ_AS_A_WHOLE_BYTES);
                 if let Err(error) = rolled {
                     tracing::error!(partition = %partition.id(), %error, "a log that is read as a whole could not be rolled");
                 }

@@ -27,8 +27,8 @@ pub enum AppendError {
     /// No space is left. Nothing was written, and the log goes on when there is space again.
     #[error("no space left in the log directory")]
     DiskFull,
-    /// The log's directory has failed: nothing is written there until a restart.
-    #[error("the log directory is offline")]
+    /// The log was closed, or its directory has failed: nothing is written there until a restart.
+    #[error("the log is closed or its directory is offline")]
     Offline,
     /// The write failed; the log is offline from now on.
     #[error("write failed: {0}")]

@@ -19,6 +19,7 @@ use common::{append, context, dir, idempotent, options};
 use ottla_protocol::compression::Codec;
 use ottla_protocol::record_batch::BatchBuilder;
 use ottla_protocol::{BrokerId, Offset, Timestamp, TopicId, TopicPartition};
+use ottla_storage::disk::Disk;
 use ottla_storage::disk::faulty::FaultyDisk;
 use ottla_storage::disk::read_file;
 use ottla_storage::{JournalOptions, Log, LogConfig, LogDirs, LogDirsOptions, LogOptions};
@@ -153,6 +154,9 @@ fn log_dirs() -> Vec<Vec<u8>> {
         if closes {
             dirs.shutdown(3);
         }
+        let names: Vec<String> = disk.list(&path).unwrap().into_iter().map(|entry| entry.name).collect();
+        let has_journal = names.iter().any(|name| name == "ottla-journal-000000");
+        assert_eq!(has_journal, !closes, "a killed one leaves its journal: {names:?}");
         seeds.push(pack(0, [0, 0], DIR_FILES, &disk, &path));
     }
     seeds

@@ -284,3 +284,26 @@ fn the_power_goes_while_many_logs_are_closed() {
     }
     assert!(clean > 0);
 }
+
+#[test]
+fn a_name_that_is_none_is_refused_and_harms_nobody() {
+    let disk = FaultyDisk::default();
+    let dirs = open(&disk, &["/a"]);
+    let long = "x".repeat(249);
+    let config = || Arc::new(config());
+    for (name, partition) in
+        [("", 0), (".", 0), ("..", 0), ("../evil", 0), ("a/b", 0), ("naïve", 0), ("t", -1), (&*long, 1_000_000)]
+    {
+        let refused = dirs.create_log(&id(name, partition), topic(1), config()).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput, "{name:?} {refused}");
+    }
+    let refused = dirs.find_or_create_log(&id(&"x".repeat(250), 0), topic(1), config()).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+    assert!(dirs.dirs()[0].online);
+    dirs.create_log(&id(&long, 99_999), topic(1), config()).unwrap();
+    dirs.shutdown(1);
+    // The marker vouches for what was there.
+    assert!(dirs.create_log(&id("t", 0), topic(2), config()).is_err());
+    drop(dirs);
+    assert_eq!(open(&disk.after_kill(), &["/a"]).logs().len(), 1);
+}

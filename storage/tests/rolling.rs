@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::{context, dir, options};
-use ottla_protocol::Timestamp;
 use ottla_protocol::record_batch::BatchBuilder;
+use ottla_protocol::{Offset, Timestamp};
 use ottla_storage::disk::faulty::FaultyDisk;
 use ottla_storage::{AppendContext, Log, LogConfig, LogOptions};
 
@@ -56,6 +56,23 @@ fn a_segment_that_nobody_writes_to_is_closed_in_its_time() {
     assert_eq!(log.segment_count(), 2, "an empty one stays");
 }
 
+/// As in Kafka, whose `LogSegment.largestTimestamp` is the file's time then.
+#[test]
+fn records_without_a_time_are_as_old_as_the_last_append() {
+    let log = log(LogConfig { retention_ms: HOUR, segment_ms: 100 * HOUR, ..LogConfig::default() });
+    append(&log, -1, NOW);
+    append(&log, -1, NOW + 2 * HOUR);
+    log.set_high_watermark(Offset(2));
+    assert_eq!(log.apply_retention(Timestamp(NOW + 3 * HOUR)).unwrap(), 0);
+    assert_eq!(log.apply_retention(Timestamp(NOW + 3 * HOUR + 1)).unwrap(), 1);
+    assert_eq!(log.offsets().log_start, Offset(2));
+    log.truncate_fully_and_start_at(Offset(50)).unwrap();
+    append(&log, -1, NOW + 4 * HOUR);
+    log.set_high_watermark(Offset(51));
+    assert!(!log.roll_if_old(Timestamp(NOW + 5 * HOUR)).unwrap());
+    assert_eq!(log.apply_retention(Timestamp(NOW + 5 * HOUR)).unwrap(), 0, "it did not begin in 1970");
+}
+
 /// What has to be compacted within a time cannot wait in the active segment, which is never compacted.
 #[test]
 fn max_compaction_lag_closes_segments_of_compacted_topics() {
@@ -81,7 +98,7 @@ fn a_log_that_outgrows_what_is_alive_in_it_is_closed_to_be_compacted() {
     let mut closed = 0;
     for time in 0..200 {
         append(&log, NOW + time, NOW + time);
-        closed += u32::from(log.roll_if_outgrown(enough, Timestamp(NOW + time)).unwrap());
+        closed += u32::from(log.roll_if_outgrown(enough).unwrap());
         if time == 18 {
             assert_eq!(closed, 0, "too little to be worth it");
         }

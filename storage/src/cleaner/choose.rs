@@ -45,11 +45,9 @@ pub fn dirty_part(log: &Log, cleaned: Option<Offset>, now: Timestamp) -> io::Res
             break;
         }
         let is_dirty = next.base > start;
-        if is_dirty && config.min_compaction_lag_ms > 0 {
-            let latest = segment.max_timestamp()?.map_or(segment.modified, |max| max.timestamp);
-            if latest.0 > now.0.saturating_sub(config.min_compaction_lag_ms) {
-                break;
-            }
+        let lag = config.min_compaction_lag_ms;
+        if is_dirty && lag > 0 && segment.latest()?.0 > now.0.saturating_sub(lag) {
+            break;
         }
         end = next.base;
         if is_dirty {

@@ -102,7 +102,8 @@ pub fn clean(
             delete_retention_ms: config.delete_retention_ms,
             now,
         };
-        let target = Segment::create(&log.home(), group[0].base, Suffix::Cleaned, group[group.len() - 1].modified);
+        let target = Segment::create(&log.home(), group[0].base, Suffix::Cleaned);
+        target.take_times(&group[group.len() - 1]);
         let before = clean_group(log, &group, (&target, group_end), &mut filter, throttle).inspect_err(|_| {
             // What was written for nothing takes space that may be what was missing.
             for file in target.files() {

@@ -49,8 +49,8 @@ pub struct Files {
     size_min: u64,
     /// Whether somebody makes the next one.
     is_making: bool,
-    /// Not used any more, and still there.
-    doomed: Vec<PathBuf>,
+    /// Not used any more, and still there, each with its first frame.
+    doomed: Vec<(u64, PathBuf)>,
 }
 
 /// A file that is to be made.
@@ -218,7 +218,12 @@ impl Files {
 
     /// What a sync of the logs that begins now will make obsolete.
     pub fn mark(&self) -> Obsolete {
-        let before = self.active.as_ref().map_or(u64::MAX, |active| active.first);
+        // Files that become full while the sync is under way hold what it does not reach.
+        let before = match (&self.active, self.full.last()) {
+            (Some(active), _) => active.first,
+            (None, Some(full)) => full.first + 1,
+            (None, None) => 0,
+        };
         Obsolete { before, left: !self.left.is_empty() }
     }
 
@@ -226,12 +231,7 @@ impl Files {
     pub fn release(&mut self, obsolete: &Obsolete) -> io::Result<()> {
         self.free.extend(self.full.extract_if(.., |file| file.first < obsolete.before));
         if obsolete.left {
-            // One after the other, the oldest first: whatever moment the power goes, what is left is the end of what was
-            // written, and says how its logs were cut. The begin without the end would bring back what was cut off.
-            for path in self.left.drain(..) {
-                remove_if_present(&*self.disk, &path)?;
-                self.disk.sync_dir(&self.dir)?;
-            }
+            self.remove_left()?;
         }
         // Small files were for the beginning; the largest one is taken next.
         self.free.sort_by_key(|file| file.size);
@@ -239,31 +239,50 @@ impl Files {
         while let Some(smallest) = self.free.first()
             && (self.free.len() > FREE_MAX || smallest.size < largest)
         {
-            self.doomed.push(self.free.remove(0).path);
+            let doomed = self.free.remove(0);
+            self.doomed.push((doomed.first, doomed.path));
         }
         Ok(())
     }
 
     /// Files that may go once a frame is on the disk that is written from now on: it says that none of theirs counts. A power
     /// cut before could leave some of them, and their frames would count without those of the others.
-    pub fn take_doomed(&mut self) -> Vec<PathBuf> {
+    pub fn take_doomed(&mut self) -> Vec<(u64, PathBuf)> {
         std::mem::take(&mut self.doomed)
     }
 
     /// Those of [`Files::take_doomed`], where no frame came to the disk.
-    pub fn doom(&mut self, paths: Vec<PathBuf>) {
-        self.doomed.extend(paths);
+    pub fn doom(&mut self, files: Vec<(u64, PathBuf)>) {
+        self.doomed.extend(files);
     }
 
-    /// Removes all of them.
+    /// Removes all of them. The last frame says that none counts; it goes when the others are gone.
     pub fn remove_all(&mut self) -> io::Result<()> {
-        let files = self.full.drain(..).chain(self.free.drain(..)).chain(self.active.take());
-        let files = files.map(|file| file.path).chain(self.doomed.drain(..));
-        let paths: Vec<PathBuf> = self.left.drain(..).chain(files).collect();
-        for path in &paths {
-            remove_if_present(&*self.disk, path)?;
+        let used = self.full.drain(..).chain(self.free.drain(..)).chain(self.active.take());
+        let mut files: Vec<(u64, PathBuf)> =
+            used.map(|file| (file.first, file.path)).chain(self.doomed.drain(..)).collect();
+        files.sort();
+        let last = files.pop();
+        self.remove_left()?;
+        for paths in [files, Vec::from_iter(last)] {
+            for (_, path) in &paths {
+                remove_if_present(&*self.disk, path)?;
+            }
+            if !paths.is_empty() {
+                self.disk.sync_dir(&self.dir)?;
+            }
         }
-        if paths.is_empty() { Ok(()) } else { self.disk.sync_dir(&self.dir) }
+        Ok(())
+    }
+
+    /// One after the other, the oldest first: whatever moment the power goes, what is left is the end of what was written, and
+    /// says how its logs were cut. The begin without the end would bring back what was cut off.
+    fn remove_left(&mut self) -> io::Result<()> {
+        for path in self.left.drain(..) {
+            remove_if_present(&*self.disk, &path)?;
+            self.disk.sync_dir(&self.dir)?;
+        }
+        Ok(())
     }
 }
 
@@ -283,4 +302,31 @@ pub fn find(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn slot_of(name: &str) -> Option<u64> {
     name.strip_prefix(PREFIX)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::disk::faulty::FaultyDisk;
+
+    #[test]
+    fn what_becomes_full_during_a_sync_is_not_freed_by_it() {
+        let disk = FaultyDisk::default();
+        disk.create_dir_all("/a".as_ref()).unwrap();
+        let mut files = Files::new(Arc::new(disk), "/a".as_ref(), Vec::new(), 0, 16 << 10);
+        // As after a start: nothing was written yet.
+        let at_start = files.mark();
+        for first in [10, 20, 30] {
+            assert!(files.next_file(first, 4096).unwrap());
+        }
+        files.release(&at_start).unwrap();
+        assert_eq!(files.oldest(40), 10);
+        let later = files.mark();
+        assert!(files.next_file(40, 4096).unwrap());
+        files.release(&later).unwrap();
+        assert_eq!(files.oldest(50), 30);
+        files.release_all().unwrap();
+        assert_eq!(files.oldest(50), 50);
+    }
 }

@@ -35,7 +35,7 @@ use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
 use crate::config::LogConfig;
-use crate::disk::{Disk, FileSystem, remove_if_present};
+use crate::disk::{Disk, DiskFile, FileSystem, remove_if_present};
 use crate::durable::Durable;
 use crate::errors::is_shortage;
 use crate::log::Log;
@@ -79,6 +79,19 @@ struct Writer {
     next: u64,
     /// First frame since the last sync.
     round: u64,
+}
+
+impl Writer {
+    /// Writes the frame that closes a file, which says that frames from `oldest` on count.
+    fn close(&mut self, file: &dyn DiskFile, position: u64, oldest: u64) -> io::Result<()> {
+        let mut closing = FrameBuffer::of_one_block();
+        let header = Header { length: frame::HEADER, run: self.run, number: self.next, round: self.round, oldest };
+        file.write_at(&[closing.finish(&header)], position)?;
+        file.sync_data()?;
+        self.next += 1;
+        self.round = self.next;
+        Ok(())
+    }
 }
 
 /// How a journal is kept.
@@ -313,7 +326,7 @@ impl Journal {
         let doomed = self.files.lock().take_doomed();
         let written = self.write_items(writer, items, groups);
         if matches!(written, Ok(true)) && writer.next > writer.round {
-            for path in &doomed {
+            for (_, path) in &doomed {
                 // It takes space and nothing else; the next start finds it.
                 let _ = remove_if_present(&*self.disk, path);
             }
@@ -376,32 +389,20 @@ impl Journal {
 
     /// Writes the frame that was put together. False: there is no file to write to.
     fn write_frame(&self, writer: &mut Writer) -> io::Result<bool> {
-        let Some(buffer) = &mut writer.buffer else { return Ok(true) };
+        let Some(bytes) = writer.buffer.as_ref().map(|buffer| buffer.padded() as u64) else { return Ok(true) };
         let mut files = self.files.lock();
-        let place = match files.place(buffer.padded() as u64) {
+        let place = match files.place(bytes) {
             Some(place) => Some(place),
             None => {
                 if let Some((file, position)) = files.closing() {
-                    // It says which frames count, before one that does not is written over.
-                    let mut closing = FrameBuffer::of_one_block();
-                    let oldest = files.oldest(writer.next);
-                    let header = Header {
-                        length: frame::HEADER,
-                        run: writer.run,
-                        number: writer.next,
-                        round: writer.round,
-                        oldest,
-                    };
-                    file.write_at(&[closing.finish(&header)], position)?;
-                    file.sync_data()?;
-                    writer.next += 1;
-                    writer.round = writer.next;
+                    // Before a frame is written over that does not count.
+                    writer.close(&*file, position, files.oldest(writer.next))?;
                 }
-                let bytes = buffer.padded() as u64;
                 // The reserve of a full disk is not for new files of the journal.
                 if !self.health.is_full() && files.next_file(writer.next, bytes)? { files.place(bytes) } else { None }
             }
         };
+        let Some(buffer) = &mut writer.buffer else { return Ok(true) };
         let Some((file, position)) = place else {
             buffer.clear();
             return Ok(false);
@@ -425,9 +426,16 @@ impl Journal {
             buffer.clear();
         }
         let synced = self.sync_all()?;
+        self.forget(writer)?;
         self.files.lock().release_all()?;
         writer.round = writer.next;
         Ok(synced)
+    }
+
+    /// Notes that nothing counts that was written before: it may say less than was done since.
+    fn forget(&self, writer: &mut Writer) -> io::Result<()> {
+        let closing = self.files.lock().closing();
+        closing.map_or(Ok(()), |(file, position)| writer.close(&*file, position, writer.next))
     }
 
     fn ask_to_trim(&self) {
@@ -472,6 +480,7 @@ impl Journal {
 
     /// After all logs were synced and closed: nothing is left to be said.
     pub fn remove(&self) -> io::Result<()> {
+        self.forget(&mut self.writer.lock())?;
         self.files.lock().remove_all()
     }
 

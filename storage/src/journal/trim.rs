@@ -11,8 +11,9 @@ use crate::durable::Durable;
 use crate::errors::{is_descriptor_shortage, is_shortage};
 use crate::log::Log;
 
-/// How long records may be in the journal and not in their segments' files.
-const BEHIND_MAX: Duration = Duration::from_millis(500);
+/// How long records are collected before they are written to their segments' files: longer while the file system is synced, and
+/// where there is no space.
+const WRITE_OUT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A log, how often it was cut, and its end.
 type End = (Arc<Durable>, u64, Offset);
@@ -60,6 +61,9 @@ impl Journal {
 
     /// Writes to the segments' files what they lack.
     pub fn write_out(&self) {
+        if !self.health.is_online() {
+            return;
+        }
         let done = self.behind.pass();
         // Until nothing is left: what could not be written is kept, and memory for what comes next.
         self.queue.lock().behind |= done.as_ref().map_or(self.health.is_online(), |wrote| *wrote);
@@ -119,7 +123,7 @@ impl Journal {
                 let mut queue = self.queue.lock();
                 self.trim.wait_while(&mut queue, |queue| !queue.trim && !queue.behind && !queue.stopped);
                 let is_patient = |queue: &mut Queue| !queue.trim && !queue.stopped;
-                self.trim.wait_while_for(&mut queue, is_patient, BEHIND_MAX);
+                self.trim.wait_while_for(&mut queue, is_patient, WRITE_OUT_INTERVAL);
                 if queue.stopped {
                     return;
                 }

@@ -22,6 +22,11 @@ const STAMPED: usize = 16;
 impl Log {
     /// Appends what a producer or a coordinator sent: offsets and leader epoch are assigned here. When this returns readers see
     /// the bytes, and unless they are awaited they are with the operating system, so that they survive the process.
+    /// A client sends exactly one batch at a time.
+    ///
+    /// # Errors
+    /// With `Invalid` and `FencedLeaderEpoch` nothing was written, nor with `DiskFull`, which can be tried again. With the others the log
+    /// is closed or its directory offline; where a sync has failed that `flush.messages` asked for the records may be in it.
     pub fn append_as_leader(&self, records: Bytes, cx: &AppendContext) -> Result<AppendInfo, AppendError> {
         let config = self.config.load();
         // All that needs no order happens before the lock.
@@ -212,6 +217,7 @@ impl Log {
         self.publish_first_unstable(&writer.producers);
         let before = self.log_end();
         self.log_end.store(last.header.next_offset().0, Ordering::Release);
+        segment.wrote(now);
         segment.publish(size as u64);
         self.unflushed.fetch_add(size as u64, Ordering::Relaxed);
         if let Some(journal) = journal {
@@ -294,7 +300,7 @@ impl Log {
         // so recovery sees whether the end of a segment is missing.
         let end = self.log_end();
         let reaches = incoming.last.0 - end.0 <= i64::from(i32::MAX);
-        self.roll(writer, if reaches { end } else { incoming.first }, now)?;
+        self.roll(writer, if reaches { end } else { incoming.first })?;
         let active = self.active();
         self.preallocate(&active, config)?;
         Ok(active)
@@ -307,7 +313,7 @@ impl Log {
     }
 
     /// Closes the active segment and begins one at `base`.
-    pub(super) fn roll(&self, writer: &mut Writer, base: Offset, now: Timestamp) -> io::Result<()> {
+    pub(super) fn roll(&self, writer: &mut Writer, base: Offset) -> io::Result<()> {
         let active = self.active();
         if active.is_empty() && active.base == base {
             return Ok(());
@@ -319,7 +325,7 @@ impl Log {
         if config.preallocate {
             active.give_back()?;
         }
-        let next = Segment::create(&self.home(), base, Suffix::None, now);
+        let next = Segment::create(&self.home(), base, Suffix::None);
         // The files exist from now on, so that a directory always shows where its log ends.
         next.create_files()?;
         // Deleting records must be able to roll when there is no space for either.
@@ -345,11 +351,11 @@ impl Log {
     pub fn roll_if_old(&self, now: Timestamp) -> io::Result<bool> {
         let config = self.config.load();
         let active = self.active();
-        if active.is_empty() || now.0.saturating_sub(active.modified.0) <= time_to_roll(active.base, &config) {
+        if active.is_empty() || active.age(now) <= time_to_roll(active.base, &config) {
             return Ok(false);
         }
         let mut writer = self.writer.lock();
-        self.home().guard(|| self.roll(&mut writer, self.log_end(), now))?;
+        self.home().guard(|| self.roll(&mut writer, self.log_end()))?;
         Ok(true)
     }
 
@@ -358,7 +364,7 @@ impl Log {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn roll_if_outgrown(&self, bytes: u64, now: Timestamp) -> io::Result<bool> {
+    pub fn roll_if_outgrown(&self, bytes: u64) -> io::Result<bool> {
         let is_outgrown = || {
             let active = self.active().size();
             active >= bytes.max(self.size().saturating_sub(active).saturating_mul(2))
@@ -370,7 +376,7 @@ impl Log {
         if !is_outgrown() || self.check_writable(&writer).is_err() {
             return Ok(false);
         }
-        self.home().guard(|| self.roll(&mut writer, self.log_end(), now))?;
+        self.home().guard(|| self.roll(&mut writer, self.log_end()))?;
         Ok(true)
     }
 }
@@ -409,7 +415,7 @@ pub(super) fn marker_of(batch: &[u8]) -> Result<Option<Marker>, AppendError> {
 fn is_old(active: &Segment, config: &LogConfig, latest: Timestamp, now: Timestamp) -> io::Result<bool> {
     let age = match active.first_timestamp()?.filter(|first| first.0 >= 0) {
         Some(first) => latest.0.saturating_sub(first.0),
-        None => now.0.saturating_sub(active.modified.0),
+        None => active.age(now),
     };
     Ok(age > time_to_roll(active.base, config))
 }

@@ -243,7 +243,11 @@ impl Log {
         Ok(())
     }
 
-    /// Flushes, writes what a quick start needs and refuses appends from then on.
+    /// Flushes, writes producers' snapshot and indexes for a quick start, and refuses appends from then on. Log start, recovery point
+    /// and high watermark are for the caller to keep ([`super::LogOptions::new`]).
+    ///
+    /// # Errors
+    /// Those of the disk.
     pub fn close(&self) -> io::Result<()> {
         if self.refuse_appends() { Ok(()) } else { self.finish() }
     }
@@ -342,7 +346,11 @@ impl Log {
         if is_shortage(&error) { Ok(()) } else { Err(error) }
     }
 
-    /// Deletes the segments that retention or DeleteRecords has left behind; how many.
+    /// Deletes the segments that retention or DeleteRecords has left behind; how many. Nothing at or behind the high watermark
+    /// goes.
+    ///
+    /// # Errors
+    /// Those of the disk.
     pub fn apply_retention(&self, now: Timestamp) -> io::Result<usize> {
         let config = self.config.load();
         let high_watermark = self.high_watermark();
@@ -352,8 +360,7 @@ impl Log {
             let mut ages = Vec::with_capacity(segments.len());
             for (at, segment) in segments.iter().enumerate() {
                 let end = segments.get(at + 1).map_or(log_end, |next| next.base);
-                let latest = segment.max_timestamp()?.map(|max| max.timestamp).filter(|latest| latest.0 >= 0);
-                ages.push(SegmentAge { end, size: segment.size(), latest: latest.unwrap_or(segment.modified) });
+                ages.push(SegmentAge { end, size: segment.size(), latest: segment.latest()? });
             }
             let is_full = self.home().health.is_full();
             let reasons = retention::choose(&ages, self.log_start(), high_watermark, &config, now, is_full);
@@ -372,7 +379,7 @@ impl Log {
         }
         let start = self.home().guard(|| {
             if doomed.len() == current.len() {
-                self.roll(&mut writer, self.log_end(), now)?;
+                self.roll(&mut writer, self.log_end())?;
                 // Where the log goes on has to be known before what was there goes.
                 self.sync_names()?;
             }

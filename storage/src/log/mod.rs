@@ -3,9 +3,10 @@
 //! ```text
 //!  log_start .. recovery_point .. first_unstable .. high_watermark .. log_end
 //! ```
-//! One writer at a time holds a short lock. Readers take none: they load the list of segments, which is replaced whole,
+//! One writer at a time holds a short lock, which readers do not take: they load the list of segments, which is replaced whole,
 //! and the offsets, which are atomics. The order of the writer's stores is what makes that right:
-//! bytes, `first_unstable`, `log_end`, the segment's size; readers load in the opposite order.
+//! bytes, `first_unstable`, `log_end`, the segment's size; readers load in the opposite order. Whoever opens a file writes to it what
+//! was collected for it, under a lock of its segment (`segment/behind.rs`).
 
 mod ahead;
 mod append;
@@ -170,7 +171,7 @@ impl Log {
         }
     }
 
-    /// Everything before it is on the disk.
+    /// Everything before it is on the disk: moved by the journal of [`crate::LogDirs`] and by [`Self::flush`].
     pub fn durable_end(&self) -> Offset {
         self.durable.end().min(self.log_end())
     }
@@ -185,7 +186,8 @@ impl Log {
         self.config.load().durability == Durability::Strict
     }
 
-    /// Who is told when [`Self::durable_end`] moves.
+    /// Who is told when [`Self::durable_end`] moves by the journal of [`crate::LogDirs`]. A log of its own moves it with
+    /// [`Self::flush`] and tells nobody.
     pub fn set_durability_listener(&self, listener: Weak<dyn DurabilityListener>) {
         self.durable.set_listener(listener);
     }

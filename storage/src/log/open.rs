@@ -29,11 +29,14 @@ pub struct LogOptions {
     /// Written to the directory if it does not name one yet.
     pub topic_id: TopicId,
     pub config: Arc<LogConfig>,
-    /// Up to here the log is durable; from here on it is checked unless `clean_shutdown`.
+    /// Up to here the log is durable. What lies behind is checked.
     pub recovery_point: Offset,
+    /// As it was noted; the log begins no earlier than its first segment. Where DeleteRecords moved it within a segment nothing
+    /// in the log's own directory tells of it.
     pub log_start: Offset,
+    /// As it was noted; brought within the log.
     pub high_watermark: Offset,
-    /// The log was closed before: all of it is sound.
+    /// The log was closed before: what lies before its recovery point is believed, and where that is its end nothing is checked.
     pub clean_shutdown: bool,
     /// More records will be appended from the journal: the log may end before its start until then.
     pub tail_follows: bool,
@@ -44,7 +47,9 @@ pub struct LogOptions {
 }
 
 impl LogOptions {
-    /// For a log of its own on the machine's disk, all of which is checked when it is opened.
+    /// For a log of its own on the machine's disk, all of which is checked when it is opened. Who wants to open it faster, and to keep
+    /// its log start and high watermark, stores these after [`Log::close`] ([`Log::offsets`]) and fills them in; [`crate::LogDirs`] does
+    /// that in Kafka's checkpoint files.
     pub fn new(id: TopicPartition, now: Timestamp) -> Self {
         Self {
             id,
@@ -64,13 +69,17 @@ impl LogOptions {
 }
 
 impl Log {
-    /// Opens the log in `dir`, or begins one there. Says what recovery did.
+    /// Opens the log in `dir`, or begins one there. Says what recovery did. The caller sees to it that nobody else has the log open:
+    /// two that append to it overwrite each other's records ([`crate::LogDirs`] locks its directories).
+    ///
+    /// # Errors
+    /// `InvalidData` for a partition.metadata that says nothing, else those of the disk. A damaged log is none: see the report.
     pub fn open(dir: PathBuf, options: LogOptions) -> io::Result<(Self, RecoveryReport)> {
         let LogOptions { config, now, disk, health, open_files, .. } = options;
         disk.create_dir_all(&dir)?;
         let home = Arc::new(Home::new(disk, &dir, health, open_files));
         let (topic_id, named) = settle_topic_id(&home, options.topic_id)?;
-        let (mut segments, found_none) = find_segments(&home, options.log_start, now)?;
+        let (mut segments, found_none) = find_segments(&home, options.log_start)?;
         let stored = read_file(&*home.disk, &home.file(EPOCHS_FILE))?
             .and_then(|bytes| LeaderEpochs::from_text(&String::from_utf8_lossy(&bytes)));
 
@@ -117,7 +126,7 @@ impl Log {
                     remove_if_present(&*home.disk, &file.path())?;
                 }
             }
-            segments.push(Segment::create(&home, log_start, Suffix::None, now));
+            segments.push(Segment::create(&home, log_start, Suffix::None));
             log_end = log_start;
             state = (LeaderEpochs::default(), ProducerState::default(), None);
         }
@@ -208,7 +217,7 @@ fn settle_topic_id(home: &Home, given: TopicId) -> io::Result<(TopicId, bool)> {
 }
 
 /// The segments in order; one at `start` if there are none. Files of interrupted changes are cleared away.
-fn find_segments(home: &Arc<Home>, start: Offset, now: Timestamp) -> io::Result<(Vec<Arc<Segment>>, bool)> {
+fn find_segments(home: &Arc<Home>, start: Offset) -> io::Result<(Vec<Arc<Segment>>, bool)> {
     let mut entries = home.disk.list(&home.path())?;
     if crate::cleaner::swap::finish_interrupted(home, &entries)? {
         entries = home.disk.list(&home.path())?;
@@ -252,7 +261,7 @@ fn find_segments(home: &Arc<Home>, start: Offset, now: Timestamp) -> io::Result<
     segments.shrink_to_fit();
     let found_none = segments.is_empty();
     if found_none {
-        segments.push(Segment::create(home, start, Suffix::None, now));
+        segments.push(Segment::create(home, start, Suffix::None));
     }
     Ok((segments, found_none))
 }

@@ -125,7 +125,7 @@ impl Log {
             return Ok(false);
         }
         let (end, cuts) = (self.log_end(), self.durable.cuts());
-        copy.complete(self, &writer, end, now)?;
+        copy.complete(self, &writer, end)?;
         // Then the journal can forget the log before it is decided where it is.
         self.home().guard(|| self.sync_data())?;
         switch()?;
@@ -160,7 +160,7 @@ impl Log {
     }
 
     /// Makes a copy that has all batches of `log` into what a clean stop of `log` would leave, and syncs it.
-    fn complete(&self, log: &Self, writer: &Writer, end: Offset, now: Timestamp) -> io::Result<()> {
+    fn complete(&self, log: &Self, writer: &Writer, end: Offset) -> io::Result<()> {
         {
             let mut own = self.writer.lock();
             self.move_log_start(&mut own, log.log_start());
@@ -173,7 +173,7 @@ impl Log {
             if self.log_end() < end {
                 // Or the next start would find the end at the last batch.
                 self.log_end.store(end.0, Ordering::Release);
-                self.home().guard(|| self.roll(&mut own, end, now))?;
+                self.home().guard(|| self.roll(&mut own, end))?;
             }
             self.home().guard(|| self.take_snapshot(&mut own, end))?;
         }

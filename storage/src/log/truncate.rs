@@ -14,7 +14,8 @@ use crate::producer_state::ProducerState;
 use crate::segment::{FileKind, Segment, Suffix};
 
 impl Log {
-    /// Drops all records at and behind `offset`.
+    /// Drops all records at and behind `offset`, and those before it that share a batch with it: a batch goes as a whole, so that the
+    /// log may end before `offset`. Log start, high watermark and recovery point follow the end.
     pub fn truncate_to(&self, offset: Offset) -> io::Result<()> {
         if offset < self.segments.load()[0].base {
             return self.truncate_fully_and_start_at(offset);
@@ -69,8 +70,9 @@ impl Log {
         if let Some(journal) = &*self.journal.load() {
             journal.cut(&self.durable, end)?;
         }
-        self.durable.cut(end);
+        // Before the cut is counted: who reads the count after it, and then the end that a sync is to reach, must not see the old end.
         self.log_end.store(end.0, Ordering::Release);
+        self.durable.cut(end);
         // The batch that the log start lies in may have gone.
         self.log_start.fetch_min(end.0, Ordering::AcqRel);
         self.high_watermark.fetch_min(end.0, Ordering::AcqRel);
@@ -147,7 +149,7 @@ impl Log {
                 journal.reset(&self.durable)?;
             }
             let old = self.segments.load_full();
-            let segment = Segment::create(&self.home(), offset, Suffix::None, Timestamp(0));
+            let segment = Segment::create(&self.home(), offset, Suffix::None);
             // Renamed first: one of them may have the name of the new segment.
             self.insist(|| self.rename_deleted(&old))?;
             // Before there is a log again that they could be believed for.

@@ -26,7 +26,7 @@ pub struct AppendContext {
     /// Whether the coordinator has said that the batch's transaction is open (KIP-890).
     pub verification: Verification,
     /// Nobody is told before [`super::Log::durable_end`] has passed the records: a `strict` log may leave it to its journal to
-    /// bring them over the end of the process.
+    /// bring them over the end of the process. False where there is no journal.
     pub is_awaited: bool,
 }
 
@@ -34,7 +34,7 @@ pub struct AppendContext {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AppendInfo {
     pub first_offset: Offset,
-    /// The log end is one more. `first_offset - 1` if there was nothing to append.
+    /// The log end is one more, unless it is a `duplicate`. `first_offset - 1` where a follower had nothing to append.
     pub last_offset: Offset,
     pub max_timestamp: Timestamp,
     /// Set on topics whose timestamps the broker writes.
@@ -50,7 +50,8 @@ pub struct AppendInfo {
 pub struct LogRead {
     /// Batches from the one that holds the asked offset; the last one may be cut off. At most one region per segment.
     pub records: Vec<FileRecords>,
-    /// No record at or above it was read: where the segment or the bound ends.
+    /// No record at or above it was read: where the segment or the bound ends. Not where to read on: `max_bytes` may have ended
+    /// the read before. That is behind the last whole batch of `records`.
     pub next_offset: Offset,
 }
 

@@ -81,7 +81,8 @@ fn run(log_dirs: &Weak<LogDirs>) {
 }
 
 impl LogDirs {
-    /// Compacts the log that needs it most; false if none needs it. Blocks; several threads may call it.
+    /// Compacts the log that needs it most; false if none needs it. Blocks; several threads may call it. Nothing
+    /// at or behind the high watermark, and no active segment, is compacted.
     pub fn clean_one(&self, now: Timestamp) -> bool {
         let Some((id, hosted, dirty)) = self.dirtiest(now) else { return false };
         let threads = self.options.cleaner_threads.max(1);

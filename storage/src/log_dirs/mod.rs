@@ -5,7 +5,8 @@
 //!   .lock  .kafka_cleanshutdown  meta.properties
 //!   recovery-point-offset-checkpoint  replication-offset-checkpoint
 //!   log-start-offset-checkpoint       cleaner-offset-checkpoint
-//!   orders-0/  orders-1/  orders-2.<uuid>-delete/  orders-3.<uuid>-stray/
+//!   ottla-journal-000000 ..  ottla-reserve
+//!   orders-0/  orders-1/  orders-2.<uuid>-delete/  orders-3.<uuid>-stray/  orders-4.<uuid>-future/
 //! ```
 
 mod cleaning;
@@ -20,6 +21,7 @@ mod worker;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use ottla_protocol::{BrokerId, Timestamp, TopicId, TopicPartition};
@@ -53,7 +55,7 @@ pub struct LogDirsOptions {
     pub default_config: Arc<LogConfig>,
     /// `num.recovery.threads.per.data.dir`.
     pub recovery_threads: usize,
-    /// `log.cleaner.threads`; 0: nothing is compacted.
+    /// `log.cleaner.threads`; 0: nothing is compacted but by [`LogDirs::clean_one`].
     pub cleaner_threads: usize,
     /// `log.cleaner.dedupe.buffer.size`, of all cleaner threads together.
     pub cleaner_dedupe_bytes: usize,
@@ -122,6 +124,8 @@ pub struct LogDirs {
     logs: RwLock<Logs>,
     /// Creation and deletion, one at a time; appends and reads do not come here.
     changing: Mutex<()>,
+    /// Under `changing`: none is created or found any more.
+    is_shut: AtomicBool,
     open_files: Arc<OpenFiles>,
     worker: Worker,
     cleaning: Cleaning,
@@ -139,7 +143,12 @@ pub struct LogDirs {
 }
 
 impl LogDirs {
-    /// Opens every log of every directory; a directory that fails is offline from the start.
+    /// Opens every log of every directory; a directory that fails is offline from the start. The directories are locked until
+    /// [`Self::shutdown`] was called and the last reference is gone: without it the threads hold one for up to
+    /// `cleaner_backoff_ms`.
+    ///
+    /// # Errors
+    /// [`OpenError`].
     pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<Self>, OpenError> {
         open::open(paths, options)
     }
@@ -202,7 +211,8 @@ impl LogDirs {
     /// fewest logs.
     ///
     /// # Errors
-    /// If the log on disk belongs to another topic id, or no directory is online.
+    /// If the log on disk belongs to another topic id, no directory is online, or after [`Self::shutdown`]. `InvalidInput` for
+    /// what is no topic's name in Kafka, a negative partition, and a directory's name of more than 255 bytes.
     pub fn create_log(
         self: &Arc<Self>,
         id: &TopicPartition,
@@ -233,7 +243,11 @@ impl LogDirs {
         config: Arc<LogConfig>,
         is_new: bool,
     ) -> io::Result<Arc<Log>> {
+        check_name(id)?;
         let _changing = self.changing.lock();
+        if self.is_shut.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the log directories were shut down"));
+        }
         let existing = match self.get(id) {
             None => self.open_absent(id)?,
             log => log,
@@ -375,7 +389,7 @@ impl LogDirs {
         here.map(|hosted| Arc::clone(&hosted.log)).collect()
     }
 
-    /// What is due from time to time: retention, rolling by time, expiry of producers. Called every few minutes; blocks.
+    /// What is due from time to time: retention, rolling by time, expiry of producers. Called every minute; blocks.
     pub fn maintenance(&self, now: Timestamp) {
         for log in self.logs() {
             if !log.is_online() {
@@ -434,8 +448,13 @@ impl LogDirs {
         self.dirs.iter().filter_map(|dir| dir.journal.get()).for_each(|journal| journal.trim());
     }
 
-    /// Closes every log and leaves what the next start trusts: checkpoints, snapshots and the clean-shutdown marker.
+    /// Closes every log and leaves what the next start trusts: checkpoints, snapshots and the clean-shutdown marker. Nothing is
+    /// appended and no log is created any more.
     pub fn shutdown(&self, broker_epoch: i64) {
+        {
+            let _changing = self.changing.lock();
+            self.is_shut.store(true, Ordering::Relaxed);
+        }
         // A compaction in progress notices that its log takes nothing any more.
         for log in self.logs() {
             log.refuse_appends();
@@ -507,6 +526,19 @@ fn in_parallel(logs: &[Arc<Log>], threads: usize, work: impl Fn(&Log) -> io::Res
             logs.chunks(chunk).map(|logs| scope.spawn(move || logs.iter().try_for_each(|log| work(log)))).collect();
         workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(io::Error::other("panicked"))))
     })
+}
+
+/// Kafka's rule for topics, and what is needed beside it for the directory's name.
+fn check_name(id: &TopicPartition) -> io::Result<()> {
+    let is_legal = |character: char| character.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&character);
+    let is_topic = (1..=249).contains(&id.topic.len())
+        && ![".", ".."].contains(&&*id.topic)
+        && id.topic.chars().all(is_legal)
+        && id.partition >= 0;
+    if is_topic && id.to_string().len() <= 255 {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no log can be named {:?}-{}", id.topic, id.partition)))
 }
 
 /// `orders-0.<32 hex digits>-delete`, never longer than a file name may be.

@@ -191,8 +191,10 @@ impl LogDirs {
         }
         self.worker.remove_dir_later(old.path(), moving.log.config().file_delete_delay_ms);
         self.write_cleaned(id);
-        // Where this fails the next start does it.
-        if let Err(error) = remove_if_present(&*self.options.disk, &swap) {
+        // Where this fails the next start does it. Synced: should it come back where the other directory is not, the log would be
+        // kept from being opened, and its part of the journal would go.
+        let disk = &*self.options.disk;
+        if let Err(error) = remove_if_present(disk, &swap).and_then(|()| disk.sync_dir(&moving.to.path)) {
             moving.to.report(&error);
         }
         tracing::info!(partition = %id, from = %from.path.display(), to = %moving.to.path.display(), "log moved");

@@ -31,7 +31,7 @@ const MEMORY_MAX: usize = 64 << 20;
 /// What the logs of one log directory have collected.
 #[derive(Debug)]
 pub struct Behind {
-    /// So many appends in one round of the journal make it a busy one.
+    /// So many entries in one round of the journal, nearly all of them appends, make it a busy one.
     busy_from: usize,
     /// Until a pass of [`Self::write_out`] finds no busy round since the one before it.
     is_busy: AtomicBool,
@@ -59,9 +59,9 @@ impl Behind {
         }
     }
 
-    /// Notes how many appends a round of the journal had. Answers whether appends are collected from now on.
-    pub fn had_round(&self, appends: usize) -> bool {
-        if appends < self.busy_from {
+    /// Notes how many entries a round of the journal had. True when appends are collected from now on, and were not before.
+    pub fn had_round(&self, entries: usize) -> bool {
+        if entries < self.busy_from {
             return false;
         }
         self.was_busy.store(true, Ordering::Relaxed);

@@ -72,7 +72,7 @@ impl FileRecords {
         }
     }
 
-    /// Whether `len` bytes from `start` bytes into the region on lie in memory, going by one byte in [`PROBE_BYTES`]: the
+    /// Whether `len` bytes from `start` bytes into the region on lie in memory, going by one byte in `PROBE_BYTES`: the
     /// kernel reads ahead and forgets in larger pieces than that, as a rule.
     ///
     /// # Errors

@@ -204,7 +204,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::path::Path;
 
-    use ottla_protocol::{Offset, Timestamp};
+    use ottla_protocol::Offset;
 
     use super::*;
     use crate::disk::Disk;
@@ -216,7 +216,7 @@ mod tests {
         disk.create_dir_all(Path::new("/data/t-0")).unwrap();
         let open_files = Arc::new(OpenFiles::new(max));
         let home = Home::new(Arc::new(disk), Path::new("/data/t-0"), Arc::default(), Arc::clone(&open_files));
-        let segment = Segment::create(&Arc::new(home), Offset(0), Suffix::None, Timestamp(0));
+        let segment = Segment::create(&Arc::new(home), Offset(0), Suffix::None);
         let looked_at = Arc::clone(&segment);
         let is_open = move || {
             let [log, offset_index, time_index, _] = looked_at.files();

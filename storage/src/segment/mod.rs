@@ -61,32 +61,29 @@ pub struct Segment {
     max_timestamp: Mutex<Option<Option<MaxTimestamp>>>,
     /// Max timestamp of the first batch, `i64::MIN` until it is known: the segment's age is counted from it.
     first_timestamp: AtomicI64,
-    /// When the file was last written, in milliseconds.
-    pub modified: Timestamp,
+    /// Milliseconds; `i64::MIN` before the first append.
+    began: AtomicI64,
+    written: AtomicI64,
 }
 
 impl Segment {
-    /// A segment that is new on disk; its files appear with the first append.
-    pub fn create(home: &Arc<Home>, base: Offset, suffix: Suffix, now: Timestamp) -> Arc<Self> {
-        let segment = Self::new(home, base, suffix, 0, 0, true, now);
+    /// A segment that is new on disk: [`Self::create_files`] or its first use makes its files.
+    pub fn create(home: &Arc<Home>, base: Offset, suffix: Suffix) -> Arc<Self> {
+        let segment = Self::new(home, base, suffix, 0, 0, true);
         *segment.max_timestamp.lock() = Some(None);
         segment
     }
 
     /// A segment found on disk.
     pub fn found(home: &Arc<Home>, base: Offset, size: u64, txn_index_size: u64, modified: Timestamp) -> Arc<Self> {
-        Self::new(home, base, Suffix::None, size, txn_index_size, false, modified)
+        let segment = Self::new(home, base, Suffix::None, size, txn_index_size, false);
+        if size > 0 {
+            segment.wrote(modified);
+        }
+        segment
     }
 
-    fn new(
-        home: &Arc<Home>,
-        base: Offset,
-        suffix: Suffix,
-        size: u64,
-        txn_len: u64,
-        fresh: bool,
-        modified: Timestamp,
-    ) -> Arc<Self> {
+    fn new(home: &Arc<Home>, base: Offset, suffix: Suffix, size: u64, txn_len: u64, fresh: bool) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             base,
             this: Weak::clone(this),
@@ -98,8 +95,35 @@ impl Segment {
             size: AtomicU64::new(size),
             max_timestamp: Mutex::new(None),
             first_timestamp: AtomicI64::new(i64::MIN),
-            modified,
+            began: AtomicI64::new(i64::MIN),
+            written: AtomicI64::new(i64::MIN),
         })
+    }
+
+    /// Takes note that something was appended.
+    pub fn wrote(&self, now: Timestamp) {
+        let _ = self.began.compare_exchange(i64::MIN, now.0, Ordering::Relaxed, Ordering::Relaxed);
+        self.written.store(now.0, Ordering::Relaxed);
+    }
+
+    /// As old, and as long not written to, as another one.
+    pub fn take_times(&self, other: &Self) {
+        self.began.store(other.began.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.written.store(other.written.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Milliseconds since the first append, or since the file that was found was last written. 0 for an empty segment.
+    pub fn age(&self, now: Timestamp) -> i64 {
+        match self.began.load(Ordering::Relaxed) {
+            i64::MIN => 0,
+            began => now.0.saturating_sub(began),
+        }
+    }
+
+    /// Time of the latest record, or where none has a time that of the last append, as in Kafka's `LogSegment.largestTimestamp`.
+    pub fn latest(&self) -> io::Result<Timestamp> {
+        let latest = self.max_timestamp()?.map(|max| max.timestamp).filter(|latest| latest.0 >= 0);
+        Ok(latest.unwrap_or_else(|| Timestamp(self.written.load(Ordering::Relaxed))))
     }
 
     /// Bytes of whole batches in the `.log` file, and of those that it gets before anybody opens it.
