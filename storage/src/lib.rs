@@ -30,6 +30,7 @@ mod log_dirs;
 mod partition_metadata;
 mod producer_snapshot;
 mod producer_state;
+mod reserve;
 mod retention;
 mod segment;
 mod validate;
@@ -39,9 +40,9 @@ pub use durable::DurabilityListener;
 pub use errors::{AppendError, ReadError, RecordError};
 pub use journal::JournalOptions;
 pub use log::{
-    AbortedTxn, AppendContext, AppendInfo, AppendOrigin, Cut, Log, LogOffsets, LogOptions, LogRead, RecoveryReport,
-    TimestampOffset,
+    AbortedTxn, AppendContext, AppendInfo, Cut, Log, LogOffsets, LogOptions, LogRead, RecoveryReport, TimestampOffset,
 };
 pub use log_dirs::{LogDirInfo, LogDirs, LogDirsOptions, MoveError, MoveStep, MovingLog, OpenError};
 pub use producer_state::{ProducerSnapshotEntry, Verification, VerificationGuard};
 pub use segment::{DirHealth, FileRecords, OpenFiles};
+pub use validate::AppendOrigin;

@@ -11,9 +11,9 @@ use ottla_protocol::record_batch::{BatchHeader, sequence_after};
 use ottla_protocol::{ErrorCode, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 use crate::errors::AppendError;
-use crate::log::AppendOrigin;
 use crate::producer_snapshot::ProducerSnapshot;
 use crate::segment::AbortedEntry;
+use crate::validate::AppendOrigin;
 
 /// Batches per producer that a retry is recognized for.
 pub const WINDOW: usize = 5;

@@ -11,7 +11,17 @@ use ottla_protocol::{ErrorCode, Timestamp, TopicPartition};
 
 use crate::config::{CompressionType, LogConfig};
 use crate::errors::{AppendError, RecordError};
-use crate::log::AppendOrigin;
+
+/// Who appends, and with it which rules hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendOrigin {
+    /// A producer: every rule holds.
+    Client,
+    /// A coordinator of this broker: group and transaction records, transaction markers.
+    Coordinator,
+    /// The metadata log: control batches and epochs come from the leader itself.
+    RaftLeader,
+}
 
 /// The records of a batch that is compressed anew (another `compression.type`), beside `max.message.bytes`: as much as one record may
 /// take.

@@ -12,7 +12,6 @@
 mod choose;
 mod filter;
 mod offset_map;
-pub mod swap;
 #[cfg(test)]
 mod tests;
 mod transactions;

@@ -15,7 +15,8 @@ use crate::Verification;
 use crate::config::LogConfig;
 use crate::disk::faulty::FaultyDisk;
 use crate::disk::{Disk, OpenMode};
-use crate::log::{AppendContext, AppendOrigin, LogOptions};
+use crate::log::{AppendContext, LogOptions};
+use crate::validate::AppendOrigin;
 
 const DAY: i64 = 86_400_000;
 

@@ -9,12 +9,12 @@ use ottla_protocol::control_record::ControlRecord;
 use ottla_protocol::record_batch::{BatchView, TimestampType, stamp};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 
-use super::{AppendContext, AppendInfo, AppendOrigin, Log, Writer};
+use super::{AppendContext, AppendInfo, Log, Writer};
 use crate::config::LogConfig;
 use crate::errors::{AppendError, is_lack_of_space, is_shortage};
 use crate::producer_state::{BatchMetadata, Marker};
 use crate::segment::{IndexEntry, OffsetEntry, Segment, Suffix, TimeEntry};
-use crate::validate::{self, CheckedBatch};
+use crate::validate::{self, AppendOrigin, CheckedBatch};
 
 /// Base offset, length and leader epoch: what is stamped on a batch lies within.
 const STAMPED: usize = 16;

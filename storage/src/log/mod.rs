@@ -40,7 +40,7 @@ use crate::segment::{Home, Segment};
 
 pub use open::LogOptions;
 pub use recover::{Cut, RecoveryReport};
-pub use types::{AbortedTxn, AppendContext, AppendInfo, AppendOrigin, LogOffsets, LogRead, TimestampOffset};
+pub use types::{AbortedTxn, AppendContext, AppendInfo, LogOffsets, LogRead, TimestampOffset};
 
 /// Name of the file that holds the leader epochs.
 pub(crate) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";

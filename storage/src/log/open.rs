@@ -219,7 +219,7 @@ fn settle_topic_id(home: &Home, given: TopicId) -> io::Result<(TopicId, bool)> {
 /// The segments in order; one at `start` if there are none. Files of interrupted changes are cleared away.
 fn find_segments(home: &Arc<Home>, start: Offset) -> io::Result<(Vec<Arc<Segment>>, bool)> {
     let mut entries = home.disk.list(&home.path())?;
-    if crate::cleaner::swap::finish_interrupted(home, &entries)? {
+    if crate::segment::swap::finish_interrupted(home, &entries)? {
         entries = home.disk.list(&home.path())?;
     }
     let mut logs = BTreeMap::new();

@@ -21,7 +21,7 @@ impl Log {
     }
 
     /// Puts a cleaned segment (its files synced, their names still ending in `.cleaned`) in the place of neighbours. The
-    /// order of the steps is that of [`crate::cleaner::swap`].
+    /// order of the steps is that of [`crate::segment::swap`].
     ///
     /// # Errors
     /// `Interrupted` if the log has changed meanwhile: then nothing is replaced.

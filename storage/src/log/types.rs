@@ -4,17 +4,7 @@ use ottla_protocol::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use crate::producer_state::Verification;
 use crate::segment::FileRecords;
-
-/// Who appends, and with it which rules hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AppendOrigin {
-    /// A producer: every rule holds.
-    Client,
-    /// A coordinator of this broker: group and transaction records, transaction markers.
-    Coordinator,
-    /// The metadata log: control batches and epochs come from the leader itself.
-    RaftLeader,
-}
+use crate::validate::AppendOrigin;
 
 /// What an append carries besides the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

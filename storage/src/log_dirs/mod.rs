@@ -16,7 +16,6 @@ mod hosted;
 mod meta_properties;
 mod moves;
 mod open;
-mod reserve;
 mod worker;
 
 use std::io;
@@ -39,7 +38,6 @@ use directory::Directory;
 use hosted::{Hosted, Logs};
 use moves::Moves;
 pub use moves::{MoveError, MoveStep, MovingLog};
-pub(crate) use reserve::Reserve;
 use worker::Worker;
 
 /// More logs than these are closed with one sync of everything.

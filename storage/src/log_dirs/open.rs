@@ -11,12 +11,12 @@ use parking_lot::{Mutex, RwLock};
 use super::cleaning::Cleaning;
 use super::directory::{Directory, KnownLog, Left};
 use super::moves::{Moves, Swaps};
-use super::reserve::Reserve;
 use super::worker::Worker;
 use super::{LogDirs, LogDirsOptions, OpenError, now};
 use crate::errors::is_shortage;
 use crate::journal::{Journal, recover, recover::Replayed};
 use crate::log::{Log, LogOptions, RecoveryReport};
+use crate::reserve::Reserve;
 use crate::segment::OpenFiles;
 
 /// The metadata log has its own keeper.

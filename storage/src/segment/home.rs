@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use super::files::OpenFiles;
 use crate::disk::Disk;
 use crate::errors::{is_lack_of_space, is_shortage, offline};
-use crate::log_dirs::Reserve;
+use crate::reserve::Reserve;
 
 /// Space that is not used up between two looks at it, seconds apart: much more than a fast disk takes in that time.
 const PLENTY: u64 = 16 << 30;

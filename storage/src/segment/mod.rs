@@ -14,6 +14,7 @@ mod files;
 mod home;
 mod scan;
 mod sparse_index;
+pub mod swap;
 mod txn_index;
 
 use std::io;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use ottla_protocol::Offset;
 
+use super::{FileKind, Headers, Home};
 use crate::disk::{DirEntry, remove_if_present};
-use crate::segment::{FileKind, Headers, Home};
 
 /// Finishes what was interrupted behind step 2, and drops what was interrupted before. True if there was anything; `entries`
 /// are those of the log's directory.
