@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{append, config, contents, context, expected, idempotent, transactional};
+use common::{append, config, contents, context, errors_of, expected, idempotent, transactional};
 use ottla_protocol::control_record::end_txn_marker;
 use ottla_protocol::{BrokerId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
 use ottla_storage::disk::Disk;
@@ -509,4 +509,35 @@ fn nothing_is_lost_at_any_step_of_a_move() {
         seed += 1;
     }
     assert!(moved > 0, "some logs moved");
+}
+
+/// The directory that a log was moved from does not come back, and somebody says so by removing the file of the move.
+#[test]
+fn a_log_that_waits_for_the_directory_it_came_from_keeps_what_the_journal_has() {
+    let disk = disk();
+    let dirs = open_only(&disk, &["/b"]);
+    let log = dirs.create_log(&id(), topic(), Arc::new(config())).unwrap();
+    for offset in 0..10 {
+        log.append_as_leader(common::batch(offset, 1), &common::awaited()).unwrap();
+    }
+    dirs.commit();
+    assert_eq!(log.durable_end(), Offset(10));
+    let properties = ottla_storage::disk::read_file(&disk, "/a/meta.properties".as_ref()).unwrap().unwrap();
+    let properties = String::from_utf8(properties).unwrap();
+    let from = properties.lines().find_map(|line| line.strip_prefix("directory.id=")).unwrap();
+    let swap = PathBuf::from(format!("/b/{}.{}-swap", id(), "0".repeat(32)));
+    let killed = disk.after_power_cut(|_| 0);
+    let file = killed.open(&swap, ottla_storage::disk::OpenMode::Truncate).unwrap();
+    file.write_at(&[from.as_bytes()], 0).unwrap();
+    let errors = errors_of(|| {
+        let dirs = open_only(&killed, &["/b"]);
+        assert!(dirs.get(&id()).is_none(), "it waits");
+        assert!(dirs.dirs()[0].online);
+        dirs.trim();
+    });
+    assert!(errors.iter().any(|error| error.contains("is not here")), "{errors:?}");
+    let killed = killed.after_kill();
+    killed.remove_file(&swap).unwrap();
+    let log = open_only(&killed, &["/b"]).get(&id()).unwrap();
+    assert_eq!(contents(&log, Offset(0)), expected(10));
 }

@@ -164,6 +164,9 @@ fn open_logs(
     futures: &mut Vec<(Arc<Directory>, String)>,
 ) -> io::Result<Recovery> {
     let mut found: Vec<TopicPartition> = Vec::new();
+    let is_blocked = |id: &TopicPartition| swaps.blocked.contains(&(dir.id, id.clone()));
+    let in_journal = |id: &TopicPartition| journal.tails.contains_key(id) || journal.cut.contains(id);
+    let mut blocked: Vec<TopicPartition> = Vec::new();
     for entry in log_dirs.options.disk.list(&dir.path)?.into_iter().filter(|entry| entry.is_dir) {
         if entry.name.ends_with("-delete") {
             // Its deletion was decided before the process ended.
@@ -174,14 +177,17 @@ fn open_logs(
             futures.push((Arc::clone(dir), entry.name));
         } else if let Some(id) = partition_of(&entry.name)
             && *id.topic != *METADATA_TOPIC
-            && !swaps.blocked.contains(&(dir.id, id.clone()))
         {
+            if is_blocked(&id) {
+                blocked.extend(in_journal(&id).then_some(id));
+                continue;
+            }
             // The checkpoints' partitions share the names of their topics.
             found.push(left.recovery_points.get_key_value(&id).map_or(id, |(known, _)| known.clone()));
         }
     }
     for (id, tail) in &journal.tails {
-        if !found.contains(id) && tail.is_whole() {
+        if !found.contains(id) && tail.is_whole() && !is_blocked(id) {
             // Begun shortly before the crash: its directory did not reach the disk.
             found.push(id.clone());
         }
@@ -200,7 +206,31 @@ fn open_logs(
         }
         work();
     });
+    for id in &blocked {
+        complete_blocked(log_dirs, dir, (left, journal), id, &recovery);
+    }
     Ok(recovery.into_inner())
+}
+
+/// A log that nobody may use gets what the journal has of it all the same: the journal goes on once the logs have all that it holds.
+fn complete_blocked(
+    log_dirs: &Arc<LogDirs>,
+    dir: &Arc<Directory>,
+    (left, journal): (&Left, &recover::Left),
+    id: &TopicPartition,
+    recovery: &Mutex<Recovery>,
+) {
+    let completed = try_open(log_dirs, dir, (left, journal), id).and_then(|(log, found)| {
+        log.flush()?;
+        Ok(found)
+    });
+    match completed {
+        Ok(found) => recovery.lock().add(&found),
+        Err(error) => {
+            tracing::error!(partition = %id, %error, "log could not be opened");
+            dir.health.fail(&dir.path, &error);
+        }
+    }
 }
 
 fn open_log(
@@ -236,7 +266,7 @@ fn open_log(
     };
     tracing::error!(partition = %id, %error, "log could not be opened");
     if journal.tails.contains_key(id) || journal.cut.contains(id) {
-        // The journal goes on once the logs have all that it holds, and this one has not.
+        // As in `complete_blocked`: this one has not.
         dir.health.fail(&dir.path, &error);
         return;
     }
