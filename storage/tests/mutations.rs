@@ -314,8 +314,8 @@ const MUTATIONS: &[Mutation] = &[
         "a cut for which the journal had no room is not noted",
         "journal_ends",
         "journal/mod.rs",
-        "self.forget(writer)?;",
-        "",
+        "match self.forget(writer) {",
+        "match io::Result::Ok(()) {",
     ),
     mutation(
         "a clean stop removes the journal's files in any order",
@@ -377,7 +377,7 @@ const MUTATIONS: &[Mutation] = &[
         "appends are collected for ever once there were many",
         "collected",
         "segment/behind.rs",
-        "self.is_busy.store(was_busy, Ordering::Relaxed);",
+        "self.is_busy.store(was_busy || self.busy_from == 0, Ordering::Relaxed);",
         "",
     ),
     mutation(

@@ -220,9 +220,20 @@ fn complete_blocked(
     id: &TopicPartition,
     recovery: &Mutex<Recovery>,
 ) {
-    let completed = try_open(log_dirs, dir, (left, journal), id).and_then(|(log, found)| {
+    let complete = || {
+        let (log, found) = try_open(log_dirs, dir, (left, journal), id)?;
         log.flush()?;
+        // Also where it is not flushed by itself.
+        log.sync_data()?;
         Ok(found)
+    };
+    let completed = complete().or_else(|error| {
+        if !is_shortage(&error) {
+            return Err(error);
+        }
+        dir.health.on_shortage(&dir.path, &error);
+        log_dirs.open_files.relieve(&error);
+        complete()
     });
     match completed {
         Ok(found) => recovery.lock().add(&found),

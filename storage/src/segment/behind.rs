@@ -80,8 +80,8 @@ impl Behind {
     /// # Errors
     /// As there.
     pub fn pass(&self) -> io::Result<bool> {
-        let was_busy = self.was_busy.swap(false, Ordering::Relaxed) || self.busy_from == 0;
-        self.is_busy.store(was_busy, Ordering::Relaxed);
+        let was_busy = self.was_busy.swap(false, Ordering::Relaxed);
+        self.is_busy.store(was_busy || self.busy_from == 0, Ordering::Relaxed);
         Ok(self.write_out()? | was_busy)
     }
 

@@ -64,6 +64,7 @@ pub struct Segment {
     first_timestamp: AtomicI64,
     /// Milliseconds; `i64::MIN` before the first append.
     began: AtomicI64,
+    /// As `began`; that of its file where it was found, be it empty.
     written: AtomicI64,
 }
 
@@ -78,8 +79,9 @@ impl Segment {
     /// A segment found on disk.
     pub fn found(home: &Arc<Home>, base: Offset, size: u64, txn_index_size: u64, modified: Timestamp) -> Arc<Self> {
         let segment = Self::new(home, base, Suffix::None, size, txn_index_size, false);
+        segment.written.store(modified.0, Ordering::Relaxed);
         if size > 0 {
-            segment.wrote(modified);
+            segment.began.store(modified.0, Ordering::Relaxed);
         }
         segment
     }
@@ -359,6 +361,7 @@ impl Segment {
         self.txn_index().truncate(offset)?;
         if position == 0 {
             self.first_timestamp.store(i64::MIN, Ordering::Relaxed);
+            self.began.store(i64::MIN, Ordering::Relaxed);
         }
         self.settle_timestamp(position)
     }
