@@ -21,6 +21,7 @@ pub mod response;
 mod scatter;
 pub mod share_fetch_response;
 pub mod skeleton;
+pub mod topic_names;
 pub mod versions;
 mod wire;
 

@@ -10,7 +10,9 @@ use ottla_storage::{AppendContext, AppendOrigin, LogConfig, LogDirs, LogDirsOpti
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = std::env::args().nth(1).unwrap_or_else(|| "/tmp/logs".to_owned());
-    let dirs = LogDirs::open(&[dir.into()], LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw"))?;
+    // Compacted below, and not in a thread meanwhile.
+    let options = LogDirsOptions { cleaner_threads: 0, ..LogDirsOptions::new(BrokerId(1), "5L6g3nShT-eMCtK--X86sw") };
+    let dirs = LogDirs::open(&[dir.into()], options)?;
     println!("{} logs were there", dirs.logs().len());
     let now = Timestamp(1_700_000_000_000);
     let cx = AppendContext {

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use ottla_controller::{Controller, QuorumInfo, ReplicaState as Replica, VoterChange, VoterError, VoterInfo};
-use ottla_decisions::names::CLUSTER_METADATA_TOPIC;
 use ottla_metadata::Endpoint;
 use ottla_protocol::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
 use ottla_protocol::messages::{
     AddRaftVoterRequest, AddRaftVoterResponse, DescribeQuorumRequest, DescribeQuorumResponse, RemoveRaftVoterRequest,
     RemoveRaftVoterResponse, UpdateRaftVoterRequest, UpdateRaftVoterResponse, update_raft_voter_response,
 };
+use ottla_protocol::topic_names::CLUSTER_METADATA_TOPIC;
 use ottla_protocol::{BrokerId, Encodable, ErrorCode, HeaderVersion, StrBytes};
 use uuid::Uuid;
 

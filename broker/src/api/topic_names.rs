@@ -1,7 +1,7 @@
 //! What a topic may be called.
 
-use ottla_decisions::names::validate_topic_name;
 use ottla_protocol::ErrorCode;
+use ottla_protocol::topic_names::validate_topic_name;
 
 /// True for a name that a topic may have.
 pub fn is_valid(name: &str) -> bool {

@@ -6,7 +6,6 @@ use ottla_coordinator::pattern::{self, PatternError};
 use ottla_coordinator::transaction::{
     Transaction, TransactionFilter, TransactionRequest, TransactionResponse, TransactionState,
 };
-use ottla_decisions::names::validate_topic_name;
 use ottla_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use ottla_protocol::messages::describe_transactions_response::{TopicData, TransactionState as DescribedTransaction};
 use ottla_protocol::messages::list_transactions_response::TransactionState as ListedTransaction;
@@ -14,6 +13,7 @@ use ottla_protocol::messages::{
     DescribeProducersRequest, DescribeProducersResponse, DescribeTransactionsRequest, DescribeTransactionsResponse,
     ListTransactionsRequest, ListTransactionsResponse, ProducerId, TopicName, TransactionalId,
 };
+use ottla_protocol::topic_names::validate_topic_name;
 use ottla_protocol::{ErrorCode, LeaderEpoch, StrBytes};
 
 use super::wire::{once, text};

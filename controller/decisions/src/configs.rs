@@ -12,9 +12,9 @@ use ottla_protocol::{ErrorCode, StrBytes};
 
 use crate::config_rules;
 use crate::error::{ApiError, wire};
-use crate::names::validate_topic_name;
 use crate::request::Decision;
 use crate::state::ControllerState;
+use ottla_protocol::topic_names::validate_topic_name;
 
 /// A key and its new value; no value takes it away.
 pub(crate) type Change = (Arc<str>, Option<Arc<str>>);

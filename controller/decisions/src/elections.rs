@@ -6,10 +6,10 @@ use ottla_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 use ottla_protocol::{BrokerId, ErrorCode, TopicId};
 
 use crate::error::{ApiError, wire};
-use crate::names::shown;
 use crate::partition_change::{Election, PartitionChangeBuilder};
 use crate::request::Decision;
 use crate::state::ControllerState;
+use ottla_protocol::topic_names::shown;
 
 /// What happened to a broker, as the partitions see it.
 #[derive(Debug, Clone, Copy, Default)]

@@ -20,7 +20,6 @@ mod features;
 mod growth;
 mod heartbeats;
 mod mutations;
-pub mod names;
 mod partition_change;
 mod placement;
 mod producer_ids;

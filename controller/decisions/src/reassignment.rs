@@ -21,10 +21,10 @@ use ottla_protocol::messages::{
 use ottla_protocol::{BrokerId, ErrorCode};
 
 use crate::error::{ApiError, wire};
-use crate::names::shown;
 use crate::partition_change::PartitionChangeBuilder;
 use crate::request::Decision;
 use crate::state::ControllerState;
+use ottla_protocol::topic_names::shown;
 
 impl ControllerState {
     /// AlterPartitionReassignments, v0-1. v1 may forbid a change of the replication factor.

@@ -17,10 +17,10 @@ use ottla_protocol::{BrokerId, ErrorCode, LeaderEpoch, StrBytes, TopicId};
 use crate::configs::Change;
 use crate::error::{ApiError, wire};
 use crate::mutations::MutationQuota;
-use crate::names::{CLUSTER_METADATA_TOPIC, collide, validate_topic_name};
 use crate::placement;
 use crate::request::Decision;
 use crate::state::{Context, ControllerState};
+use ottla_protocol::topic_names::{CLUSTER_METADATA_TOPIC, collide, validate_topic_name};
 
 /// More in one request would build records without bound.
 const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;

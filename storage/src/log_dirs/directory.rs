@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use ottla_protocol::topic_names::CLUSTER_METADATA_TOPIC;
 use ottla_protocol::{Offset, TopicPartition};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::meta_properties::{self, MetaProperties};
-use super::open::{METADATA_TOPIC, partition_of};
+use super::open::partition_of;
 use super::{LogDirInfo, LogDirsOptions, OpenError};
 use crate::checkpoint::{self, CheckpointFile, Offsets, brief};
 use crate::disk::{DirLock, Disk, read_file, remove_if_present, rewrite_atomic};
@@ -303,7 +304,7 @@ fn broker_epoch(bytes: &[u8]) -> i64 {
 
 /// Whether a name is that of a partition's log. The metadata log is begun before the directory has its identity.
 fn holds_records(name: &str) -> bool {
-    partition_of(name).is_some_and(|partition| &*partition.topic != METADATA_TOPIC)
+    partition_of(name).is_some_and(|partition| &*partition.topic != CLUSTER_METADATA_TOPIC)
 }
 
 /// The directory's id, from its meta.properties or newly given; the reason if it belongs to somebody else.

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use ottla_protocol::topic_names::validate_topic_name;
 use ottla_protocol::{BrokerId, Timestamp, TopicId, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
@@ -528,15 +529,12 @@ fn in_parallel(logs: &[Arc<Log>], threads: usize, work: impl Fn(&Log) -> io::Res
 
 /// Kafka's rule for topics, and what is needed beside it for the directory's name.
 fn check_name(id: &TopicPartition) -> io::Result<()> {
-    let is_legal = |character: char| character.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&character);
-    let is_topic = (1..=249).contains(&id.topic.len())
-        && ![".", ".."].contains(&&*id.topic)
-        && id.topic.chars().all(is_legal)
-        && id.partition >= 0;
-    if is_topic && id.to_string().len() <= 255 {
-        return Ok(());
+    let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidInput, reason);
+    validate_topic_name(&id.topic).map_err(invalid)?;
+    if id.partition < 0 || id.to_string().len() > 255 {
+        return Err(invalid(format!("no directory of a log is called {id}")));
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no log can be named {:?}-{}", id.topic, id.partition)))
+    Ok(())
 }
 
 /// `orders-0.<32 hex digits>-delete`, never longer than a file name may be.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ottla_protocol::topic_names::CLUSTER_METADATA_TOPIC;
 use ottla_protocol::{TopicId, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
@@ -18,9 +19,6 @@ use crate::journal::{Journal, recover, recover::Replayed};
 use crate::log::{Log, LogOptions, RecoveryReport};
 use crate::reserve::Reserve;
 use crate::segment::OpenFiles;
-
-/// The metadata log has its own keeper.
-pub(super) const METADATA_TOPIC: &str = "__cluster_metadata";
 
 pub fn open(paths: &[PathBuf], options: LogDirsOptions) -> Result<Arc<LogDirs>, OpenError> {
     if paths.is_empty() {
@@ -176,7 +174,8 @@ fn open_logs(
         } else if entry.name.ends_with("-future") {
             futures.push((Arc::clone(dir), entry.name));
         } else if let Some(id) = partition_of(&entry.name)
-            && *id.topic != *METADATA_TOPIC
+            // That log has its own keeper.
+            && *id.topic != *CLUSTER_METADATA_TOPIC
         {
             if is_blocked(&id) {
                 blocked.extend(in_journal(&id).then_some(id));
@@ -212,6 +211,18 @@ fn open_logs(
     Ok(recovery.into_inner())
 }
 
+/// Where it lacks space or descriptors it is done once more: what was kept back is for this.
+fn with_what_is_kept_back<T>(log_dirs: &LogDirs, dir: &Directory, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    work().or_else(|error| {
+        if !is_shortage(&error) {
+            return Err(error);
+        }
+        dir.health.on_shortage(&dir.path, &error);
+        log_dirs.open_files.relieve(&error);
+        work()
+    })
+}
+
 /// A log that nobody may use gets what the journal has of it all the same: the journal goes on once the logs have all that it holds.
 fn complete_blocked(
     log_dirs: &Arc<LogDirs>,
@@ -220,20 +231,12 @@ fn complete_blocked(
     id: &TopicPartition,
     recovery: &Mutex<Recovery>,
 ) {
-    let complete = || {
+    let completed = with_what_is_kept_back(log_dirs, dir, || {
         let (log, found) = try_open(log_dirs, dir, (left, journal), id)?;
         log.flush()?;
         // Also where it is not flushed by itself.
         log.sync_data()?;
         Ok(found)
-    };
-    let completed = complete().or_else(|error| {
-        if !is_shortage(&error) {
-            return Err(error);
-        }
-        dir.health.on_shortage(&dir.path, &error);
-        log_dirs.open_files.relieve(&error);
-        complete()
     });
     match completed {
         Ok(found) => recovery.lock().add(&found),
@@ -251,15 +254,7 @@ fn open_log(
     id: &TopicPartition,
     recovery: &Mutex<Recovery>,
 ) {
-    let mut opened = try_open(log_dirs, dir, (left, journal), id);
-    if let Err(error) = &opened
-        && is_shortage(error)
-    {
-        // What was kept back is for this.
-        dir.health.on_shortage(&dir.path, error);
-        log_dirs.open_files.relieve(error);
-        opened = try_open(log_dirs, dir, (left, journal), id);
-    }
+    let opened = with_what_is_kept_back(log_dirs, dir, || try_open(log_dirs, dir, (left, journal), id));
     let error = match opened {
         Ok((log, found)) => {
             recovery.lock().add(&found);
